@@ -1,0 +1,1 @@
+"""Values in time: view logs, the hot index, training sets and serving rows."""

@@ -1,0 +1,242 @@
+"""The DuckDB file: its tables, and the one way to write to it.
+
+Rows and the Kafka offsets they came from are committed in one transaction; the file is a cache of
+the log and can be rebuilt from it. One process owns it: DuckDB lets no second one in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from headrace.operators.engines.duckdb import quote
+from headrace.operators.errors import StoreError
+
+__all__ = ["Catalogue", "Place"]
+
+Place = tuple[str, int]
+"""A topic and a partition of it."""
+
+_TABLES = {
+    "offsets": [("topic", pa.string()), ("partition", pa.int32()), ("next", pa.int64())],
+    "panes": [
+        ("name", pa.string()),
+        ("shard", pa.int32()),
+        ("complete", pa.int64()),
+        ("rows", pa.int64()),
+        ("unkeyed", pa.int64()),
+    ],
+    "dead_letters": [
+        ("source", pa.string()),
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("reason", pa.string()),
+        ("payload", pa.binary()),
+    ],
+    "late_rows": [
+        ("source", pa.string()),
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("at", pa.int64()),
+        ("watermark", pa.int64()),
+        ("payload", pa.binary()),
+    ],
+    "metrics": [("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())],
+    "declaration": [("digest", pa.string())],
+}
+_SQL = {
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.binary(): "BLOB",
+}
+
+
+class Catalogue:
+    """An open DuckDB file, locked down: no files, no network, no extensions, no settings.
+
+    Parameters
+    ----------
+    path
+        The file; its folder must exist.
+    digest
+        Of the declaration whose tables it holds; another one is refused.
+
+    Raises
+    ------
+    StoreError
+        Where another process has the file, or it holds another declaration's tables.
+
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self._connection = _open(path)
+        self._writing = threading.Lock()
+        for name, columns in _TABLES.items():
+            self.create(name, pa.schema(columns))
+        found = self._connection.execute("SELECT digest FROM declaration").fetchone()
+        if found is None:
+            self._connection.execute("INSERT INTO declaration VALUES (?)", [digest])
+        elif found[0] != digest:
+            self._connection.close()
+            asked = f"asked to open '{path}' for the pipeline as it is declared now"
+            found_text = "it holds the tables of another declaration"
+            raise StoreError(asked, found_text, "start in a fresh state folder")
+        self._connection.execute("CHECKPOINT")
+
+    def create(self, table: str, schema: pa.Schema) -> None:
+        """Create a table, ``name`` or ``schema.name``, unless it is there."""
+        columns = ", ".join(f"{quote(field.name)} {_SQL[field.type]}" for field in schema)
+        space, _, _ = table.rpartition(".")
+        if space:
+            self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(space)}")
+        self._connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(table)} ({columns})")
+
+    def checkpoint(self) -> None:
+        """Write the log of changes into the file: due after every change of a table's form."""
+        self._connection.execute("CHECKPOINT")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is written inside, or nothing of it.
+
+        The only COMMIT there is: after a failed statement DuckDB's own would answer success and
+        roll back.
+        """
+        with self._writing:
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def append(self, table: str, rows: pa.Table) -> None:
+        """Append rows by the names of their columns."""
+        if rows.num_rows == 0:
+            return
+        self._connection.register("appended", rows)
+        self._connection.execute(f"INSERT INTO {_quoted(table)} BY NAME SELECT * FROM appended")
+        self._connection.unregister("appended")
+
+    def offsets(self) -> dict[Place, int]:
+        """Give the next offset of every partition read so far."""
+        rows = self._connection.execute("SELECT topic, partition, next FROM offsets").fetchall()
+        return {(topic, partition): following for topic, partition, following in rows}
+
+    def advance(self, moved: Mapping[Place, tuple[int, int]]) -> None:
+        """Move offsets from where this process read on to the next; inside a transaction.
+
+        Raises
+        ------
+        StoreError
+            Where an offset is not what this process left: another writer was here.
+
+        """
+        for (topic, partition), (was, following) in moved.items():
+            done = self._connection.execute(
+                "UPDATE offsets SET next = ? WHERE topic = ? AND partition = ? AND next = ?",
+                [following, topic, partition, was],
+            ).fetchone()
+            if done is None or done[0] != 1:
+                asked = f"asked to move '{topic}' partition {partition} on from offset {was}"
+                found = "the file says otherwise: another process wrote to it"
+                raise StoreError(asked, found, "leave one store process running, restart it")
+
+    def begin(self, places: list[Place]) -> None:
+        """Start partitions that were never read at offset 0."""
+        known = self.offsets()
+        new = [place for place in places if place not in known]
+        names, partitions = [p[0] for p in new], [p[1] for p in new]
+        rows = {"topic": names, "partition": partitions, "next": [0] * len(new)}
+        with self.transaction():
+            self.append("offsets", pa.table(rows, pa.schema(_TABLES["offsets"])))
+
+    def complete(self, name: str, shard: int, *, end: int, rows: int, unkeyed: int) -> None:
+        """Note that a shard's panes are complete to `end`; inside a transaction."""
+        changed = self._connection.execute(
+            "UPDATE panes SET complete = ?, rows = rows + ?, unkeyed = unkeyed + ? "
+            "WHERE name = ? AND shard = ?",
+            [end, rows, unkeyed, name, shard],
+        ).fetchone()
+        if changed is None or changed[0] == 0:
+            self._connection.execute(
+                "INSERT INTO panes VALUES (?, ?, ?, ?, ?)", [name, shard, end, rows, unkeyed]
+            )
+
+    def read(self, query: str, parameters: list[object] | None = None) -> pa.Table:
+        """Run a query of ours on its own cursor: it sees what is committed."""
+        cursor = self._connection.cursor()
+        try:
+            return cursor.sql(query, params=parameters or None).to_arrow_table()
+        finally:
+            cursor.close()
+
+    def select(self, query: str, *, limit: int = 1_000_000, seconds: float = 30.0) -> pa.Table:
+        """Run a user's query: one SELECT, a limit of rows, a deadline.
+
+        Raises
+        ------
+        StoreError
+            Where it is no single SELECT, is wrong, or takes too long.
+
+        """
+        asked = f"asked for {query.strip()[:200]!r}"
+        try:
+            statements = self._connection.extract_statements(query)
+        except duckdb.Error as error:
+            raise StoreError(asked, str(error), "mend the query") from error
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise StoreError(asked, "that is not one SELECT", "ask one question, change nothing")
+        cursor = self._connection.cursor()
+        deadline = threading.Timer(seconds, cursor.interrupt)
+        deadline.start()
+        try:
+            bounded = f"SELECT * FROM ({query.strip().rstrip(';')}) LIMIT {limit}"
+            return cursor.sql(bounded).to_arrow_table()
+        except duckdb.InterruptException as error:
+            found = f"it took more than {seconds:g} seconds"
+            raise StoreError(asked, found, "ask for less, or for an aggregate") from error
+        except duckdb.Error as error:
+            raise StoreError(asked, str(error), "mend the query") from error
+        finally:
+            deadline.cancel()
+            cursor.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def _quoted(table: str) -> str:
+    return ".".join(quote(part) for part in table.split("."))
+
+
+def _open(path: Path) -> duckdb.DuckDBPyConnection:
+    settings = {
+        "python_enable_replacements": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "memory_limit": "2GB",
+        # Sums of doubles depend on the order of threads; and the other core belongs to Flink.
+        "threads": "1",
+    }
+    try:
+        connection = duckdb.connect(str(path), config=settings)
+    except duckdb.IOException as error:
+        asked = f"asked to open the store's file '{path}'"
+        raise StoreError(asked, str(error).splitlines()[0], "stop the process that has it") from error
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection

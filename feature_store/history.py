@@ -1,0 +1,116 @@
+"""History: tiles and features from the raw log, by DuckDB alone.
+
+The second engine. What it computes from the log must equal what the stream computed from it,
+cell for cell; training sets come from here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import duckdb
+import pyarrow as pa
+
+from headrace.feature_store.store import Declared
+from headrace.operators.engines.duckdb import (
+    events_sql,
+    features_sql,
+    quote,
+    refused_sql,
+    tiles_sql,
+)
+from headrace.operators.source import Source
+
+__all__ = ["LOG", "History"]
+
+LOG = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("payload", pa.binary()),
+    ]
+)
+"""The form of a raw log: messages with their place and the broker's time stamp."""
+
+
+class History:
+    """The log of a pipeline's sources, recomputed in memory.
+
+    Parameters
+    ----------
+    declared
+        What the pipeline declares.
+    sources
+        The sources, by name.
+
+    """
+
+    def __init__(self, declared: Declared, sources: Mapping[str, Source]) -> None:
+        self._declared = declared
+        self._sources = sources
+        # All cores: nothing here sums a double, whose order of threads would show.
+        self._connection = duckdb.connect(config={"memory_limit": "4GB"})
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def load(self, name: str, log: pa.Table) -> None:
+        """Take in the log of one source: its events and what is none become tables."""
+        source = self._sources[name]
+        self._connection.register("log", log)
+        run = self._connection.execute
+        run(f"CREATE TABLE {quote(f'events_{name}')} AS {events_sql(source, 'log')}")
+        run(f"CREATE TABLE {quote(f'refused_{name}')} AS {refused_sql(source, 'log')}")
+        self._connection.unregister("log")
+        for view in self._declared.views.values():
+            if view.source.name == name:
+                tiles = tiles_sql(view, quote(f"events_{name}"))
+                run(f"CREATE TABLE {quote(f'tiles_{view.name}')} AS {tiles}")
+
+    def refused(self, name: str) -> pa.Table:
+        """Give the places and reasons of what is no event of a source; ``late`` for late rows."""
+        return self.query(f"SELECT partition, \"offset\", reason FROM {quote(f'refused_{name}')}")
+
+    def decisions(self) -> None:
+        """Number the decisions in their total order, as the store does."""
+        source = self._declared.source.name
+        identity = quote(self._declared.id)
+        self._connection.execute(
+            'CREATE TABLE decisions AS SELECT row_number() OVER '
+            '(ORDER BY "at", partition, "offset") - 1 AS seq, '
+            f"CAST({identity} AS VARCHAR) AS id, * FROM {quote(f'events_{source}')} "
+            f"WHERE {identity} IS NOT NULL"
+        )
+
+    def features(self, name: str) -> pa.Table:
+        """Give one view's features at every decision, in the order of their numbers."""
+        view = self._declared.views[name]
+        keys = self._declared.keys[name]
+        query = features_sql(
+            view, quote(f"tiles_{name}"), "decisions", keys=keys, identity="seq"
+        )
+        names = ", ".join(quote(feature.name) for feature in view.features)
+        return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
+
+    def query(self, query: str, **tables: pa.Table) -> pa.Table:
+        """Run a query of ours, with Arrow tables under their names."""
+        for name, table in tables.items():
+            self._connection.register(name, table)
+        try:
+            return self._connection.sql(query).to_arrow_table()
+        finally:
+            for name in tables:
+                self._connection.unregister(name)

@@ -1,0 +1,310 @@
+"""The hot index of a view: its tiles by key in contiguous arrays, read at any time in O(log n).
+
+::
+
+    head[key] ─► tile ─prev─► tile ─prev─► tile ─► …        ends fall, sums are running sums
+                   └────────jump────────────┘
+
+Tiles are appended in the order of their ends. Each links to its key's tile before it and to one
+further back (a skew-binary jump pointer), so the newest tile at or before any time is found in
+O(log n) steps, without moving anything when a key grows. Sums are kept as running sums per key: a
+window is one difference. Minimum and maximum walk the tiles of the window.
+
+References
+----------
+.. [1] E. W. Myers, An applicative random-access stack, Information Processing Letters 17 (1983).
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.operators.aggregates import Merge, Newest, Partial
+from headrace.operators.errors import StoreError
+from headrace.operators.types import Type
+from headrace.operators.view import END, NEWEST_AT, View, bound
+
+__all__ = ["Index"]
+
+Ints = npt.NDArray[np.int64]
+_NONE = -1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+def _append(
+    head: Ints, end: Ints, prev: Ints, jump: Ints, depth: Ints, slots: Ints, ends: Ints, start: int
+) -> int:
+    """Link tiles `start`… to their keys; give the first that does not come after its key's last."""
+    for row in range(len(slots)):
+        tile = start + row
+        before = head[slots[row]]
+        if before >= 0 and end[before] >= ends[row]:
+            return row
+        end[tile] = ends[row]
+        prev[tile] = before
+        if before < 0:
+            depth[tile] = 0
+            jump[tile] = -1
+        else:
+            depth[tile] = depth[before] + 1
+            far = jump[before]
+            if far >= 0 and jump[far] >= 0 and depth[before] - depth[far] == (
+                depth[far] - depth[jump[far]]
+            ):
+                jump[tile] = jump[far]
+            else:
+                jump[tile] = before
+        head[slots[row]] = tile
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+def _find(start: Ints, end: Ints, prev: Ints, jump: Ints, limits: Ints) -> Ints:
+    """Go back from each tile of `start` to the newest one that ends at or before its limit."""
+    found = np.empty(len(start), dtype=np.int64)
+    for row in range(len(start)):
+        tile = start[row]
+        while tile >= 0 and end[tile] > limits[row]:
+            far = jump[tile]
+            tile = far if far >= 0 and end[far] > limits[row] else prev[tile]
+        found[row] = tile
+    return found
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+def _extreme(
+    high: Ints, low: Ints, prev: Ints, values: Ints, valid: Ints, largest: bool
+) -> tuple[Ints, Ints]:
+    result = np.zeros(len(high), dtype=values.dtype)
+    any_value = np.zeros(len(high), dtype=np.bool_)
+    for row in range(len(high)):
+        tile = high[row]
+        while tile >= 0 and tile != low[row]:
+            if valid[tile]:
+                value = values[tile]
+                if not any_value[row] or (value > result[row]) == largest:
+                    result[row] = value
+                any_value[row] = True
+            tile = prev[tile]
+    return result, any_value
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+def _run(prev: Ints, sums: Ints, start: int, stop: int) -> int:
+    """Turn the sums of tiles `start`… into running sums; give the first that overflows."""
+    for tile in range(start, stop):
+        if prev[tile] >= 0:
+            before = sums[prev[tile]]
+            total = before + sums[tile]
+            if (before ^ total) & (sums[tile] ^ total) < 0:
+                return tile
+            sums[tile] = total
+    return -1
+
+
+class _Keys:
+    """Numbers for the keys of a view: parts to codes, codes to slots."""
+
+    def __init__(self, parts: int) -> None:
+        self._codes: list[dict[object, int]] = [{} for _ in range(parts)]
+        self._slots: dict[tuple[int, ...], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def slots(self, columns: Sequence[pa.Array], *, add: bool) -> Ints:
+        """Give each row its key's slot; −1 for one that has a null part or, unless `add`, is new."""
+        codes = np.stack([self._code(i, column, add=add) for i, column in enumerate(columns)])
+        distinct, inverse = np.unique(codes, axis=1, return_inverse=True)
+        slots = np.empty(distinct.shape[1], dtype=np.int64)
+        for place, key in enumerate(map(tuple, distinct.T.tolist())):
+            if min(key) < 0:
+                slots[place] = _NONE
+            elif add:
+                slots[place] = self._slots.setdefault(key, len(self._slots))
+            else:
+                slots[place] = self._slots.get(key, _NONE)
+        return slots[inverse.reshape(-1)]
+
+    def _code(self, part: int, column: pa.Array, *, add: bool) -> Ints:
+        encoded = column.dictionary_encode()
+        known = self._codes[part]
+        of_value = np.empty(len(encoded.dictionary) + 1, dtype=np.int64)
+        of_value[-1] = _NONE
+        for place, value in enumerate(encoded.dictionary.to_pylist()):
+            of_value[place] = known.setdefault(value, len(known)) if add else known.get(value, _NONE)
+        return of_value[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()]
+
+
+@dataclass
+class _Column:
+    """A growing column of tiles, with validity."""
+
+    values: npt.NDArray[np.generic]
+    valid: npt.NDArray[np.bool_]
+
+    def grow(self, size: int) -> None:
+        self.values = np.concatenate([self.values, np.zeros(size, self.values.dtype)])
+        self.valid = np.concatenate([self.valid, np.zeros(size, np.bool_)])
+
+    def put(self, start: int, column: pa.ChunkedArray) -> None:
+        array = column.combine_chunks()
+        stop = start + len(array)
+        self.valid[start:stop] = array.is_valid().to_numpy(zero_copy_only=False)
+        if self.values.dtype == np.object_:
+            self.values[start:stop] = array.to_pylist()
+        else:
+            self.values[start:stop] = array.fill_null(0).to_numpy(zero_copy_only=False)
+
+
+class Index:
+    """A view's tiles, ready to be read at any (key, t).
+
+    Parameters
+    ----------
+    view
+        The view whose features it reads.
+
+    """
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.tiles = 0
+        self._keys = _Keys(len(view.key))
+        self._head = np.empty(0, dtype=np.int64)
+        self._links = {name: np.empty(0, np.int64) for name in (END, "prev", "jump", "depth")}
+        self._columns = {
+            part.name: _Column(np.empty(0, _dtype(part.type)), np.empty(0, np.bool_))
+            for part in (*view.partials, *view.newest)
+        }
+        if view.keeps_newest:
+            self._columns[NEWEST_AT] = _Column(np.empty(0, np.int64), np.empty(0, np.bool_))
+
+    def append(self, tiles: pa.Table) -> None:
+        """Take in tiles, each key's in order of their ends.
+
+        Raises
+        ------
+        StoreError
+            Where a tile does not come after its key's last, or a running sum leaves int64.
+
+        """
+        keys = [tiles[name].combine_chunks() for name in self.view.key]
+        slots = self._keys.slots(keys, add=True)
+        start, self.tiles = self.tiles, self.tiles + len(slots)
+        self._reserve()
+        link = self._links
+        for name, column in self._columns.items():
+            column.put(start, tiles[name])
+        ends = tiles[END].to_numpy()
+        wrong = _append(
+            self._head, link[END], link["prev"], link["jump"], link["depth"], slots, ends, start
+        )
+        if wrong >= 0:
+            asked = f"asked to index a tile of view '{self.view.name}' that ends at {ends[wrong]}"
+            found = "its key has a tile that ends at or after that already"
+            raise StoreError(asked, found, "rebuild the store from the log")
+        for partial in self.view.partials:
+            if partial.merge is Merge.ADD:
+                sums = self._columns[partial.name]
+                sums.valid[start : self.tiles] = True
+                over = _run(link["prev"], sums.values, start, self.tiles)
+                if over >= 0:
+                    asked = f"asked for the running {partial.name} of view '{self.view.name}'"
+                    found = f"it leaves int64 at the tile that ends at {link[END][over]}"
+                    raise StoreError(asked, found, "sum smaller values, or a smaller scale")
+
+    def _reserve(self) -> None:
+        missing = self.tiles - len(self._links[END])
+        if missing > 0:
+            size = max(missing, len(self._links[END]), 1024)
+            for name, array in self._links.items():
+                self._links[name] = np.concatenate([array, np.zeros(size, np.int64)])
+            for column in self._columns.values():
+                column.grow(size)
+        more = len(self._keys) - len(self._head)
+        if more > 0:
+            size = max(more, len(self._head), 64)
+            self._head = np.concatenate([self._head, np.full(size, _NONE, np.int64)])
+
+    def read(self, keys: Sequence[pa.Array], at: Ints) -> dict[str, pa.Array]:
+        """Compute every feature of the view for each (key, t).
+
+        Parameters
+        ----------
+        keys
+            The key's parts, in the view's order, each of n rows; a null part is no key.
+        at
+            The times t, int64 ms, of n rows, past or present in any order.
+
+        Returns
+        -------
+        dict
+            Each feature's name and its n values.
+
+        """
+        limits = bound(at, self.view.every_ms)
+        slots = self._keys.slots(keys, add=False)
+        start = np.where(slots >= 0, self._head[slots] if len(self._head) else _NONE, _NONE)
+        high = self._find(start, limits)
+        low: dict[int | None, Ints] = {None: np.full(len(at), _NONE)}
+        values = {}
+        for feature in self.view.features:
+            window = feature.window_ms
+            if window not in low and window is not None:
+                low[window] = self._find(high, limits - window)
+            alive = self._alive(high, limits, window)
+            merged = {
+                partial.name: self._merged(partial, high, low[window], alive)
+                for partial in feature.aggregate.partials
+            }
+            age = np.full(len(at), _NONE, dtype=np.int64)
+            if self.view.keeps_newest:
+                age[alive] = at[alive] - self._columns[NEWEST_AT].values[high[alive]]
+            value, valid = feature.aggregate.result(merged, age)
+            kind = feature.aggregate.type.arrow
+            values[feature.name] = pa.array(value, kind, mask=~valid)
+        return values
+
+    def _find(self, start: Ints, limits: Ints) -> Ints:
+        link = self._links
+        return _find(start, link[END], link["prev"], link["jump"], limits)  # type: ignore[no-any-return]  # numba
+
+    def _alive(self, high: Ints, limits: Ints, window: int | None) -> npt.NDArray[np.bool_]:
+        """Say where the newest row exists and is inside the window."""
+        alive = high >= 0
+        if window is not None and self.view.keeps_newest:
+            alive[alive] = self._columns[NEWEST_AT].values[high[alive]] >= limits[alive] - window
+        return alive
+
+    def _merged(
+        self, partial: Partial | Newest, high: Ints, low: Ints, alive: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]:
+        column = self._columns[partial.name]
+        if not len(column.values):
+            return np.zeros(len(high), column.values.dtype), np.zeros(len(high), np.bool_)
+        if isinstance(partial, Newest):
+            return column.values[high], alive & column.valid[high]
+        if partial.merge is Merge.ADD:
+            upper = np.where(high >= 0, column.values[high], 0)
+            lower = np.where(low >= 0, column.values[low], 0)
+            return upper - lower, np.ones(len(high), np.bool_)
+        largest = partial.merge is Merge.MAX
+        extreme = _extreme(high, low, self._links["prev"], column.values, column.valid, largest)
+        return extreme  # type: ignore[no-any-return]  # numba has no types
+
+    def statistics(self) -> Mapping[str, int]:
+        """Count keys and tiles."""
+        return {"keys": len(self._keys), "tiles": self.tiles}
+
+
+def _dtype(kind: Type) -> npt.DTypeLike:
+    dtypes = {Type.BOOL: np.bool_, Type.INT64: np.int64, Type.FLOAT64: np.float64}
+    return dtypes.get(kind, np.object_)

@@ -1,0 +1,114 @@
+"""Reading panes: the messages of a view topic become Arrow tables of tiles.
+
+A pane is ``{"end": e, "rows": n, "unkeyed": m, "tiles": […]}``, complete by construction. Panes of a
+shard come in order; one that is sent again, after a recovery, ends at or before the last one seen.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json
+
+from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, PLACE_DIGITS, View
+
+__all__ = ["Panes", "read_items", "read_tiles"]
+
+
+@dataclass(frozen=True)
+class Panes:
+    """Some panes of one shard: their rows, flattened, and what they say of completeness."""
+
+    items: pa.Table
+    end: int
+    rows: int
+    unkeyed: int
+
+
+def read_items(
+    messages: Sequence[bytes], after: int, *, name: str, item: pa.DataType, partly: bool = False
+) -> Panes | None:
+    """Parse panes whose items stand under `name`, passing over those that end at or before `after`.
+
+    `item` is the items' struct type; `partly` says that they have more fields than those. The
+    column ``end`` is added. None where no pane is new.
+
+    >>> kind = pa.struct([("a", pa.int64())])
+    >>> text = b'{"end": 60000, "rows": 2, "unkeyed": 0, "x": [{"a": 1}, {"a": 2}]}'
+    >>> panes = read_items([text, text], 0, name="x", item=kind)
+    >>> panes.items.to_pydict(), panes.end, panes.rows
+    ({'a': [1, 2], 'end': [60000, 60000]}, 60000, 2)
+    """
+    counts = [(END, pa.int64()), ("rows", pa.int64()), ("unkeyed", pa.int64())]
+    schema = pa.schema([*counts, (name, pa.list_(item))])
+    table = _parse(messages, schema, unexpected="ignore" if partly else "error")
+    ends = table[END].to_numpy()
+    # The running maximum so far: a pane sent twice within one batch counts once, too.
+    highest = np.maximum.accumulate(np.concatenate([[after], ends[:-1]])) if len(ends) else ends
+    fresh = ends > highest
+    if not fresh.any():
+        return None
+    table = table.filter(pa.array(fresh)).combine_chunks()
+    lists = table[name].combine_chunks()
+    parents = pc.list_parent_indices(lists)
+    flat = pc.list_flatten(lists)
+    columns = [flat.field(i) for i in range(item.num_fields)]
+    names = [item.field(i).name for i in range(item.num_fields)]
+    items = pa.table([*columns, table[END].take(parents)], [*names, END])
+    total = {count: int(pc.sum(table[count]).as_py() or 0) for count in ("rows", "unkeyed")}
+    return Panes(items, int(ends.max()), total["rows"], total["unkeyed"])
+
+
+def _parse(
+    messages: Sequence[bytes], schema: pa.Schema, *, unexpected: str = "error"
+) -> pa.Table:
+    data = b"\n".join(messages)
+    options = json.ReadOptions(use_threads=False, block_size=len(data) + 1)
+    form = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
+    return json.read_json(io.BytesIO(data), read_options=options, parse_options=form)
+
+
+def _item_type(view: View) -> pa.DataType:
+    fields = [(f"k{i}", kind.arrow) for i, kind in enumerate(view.key_types)]
+    fields += [(f"p{i}", partial.type.arrow) for i, partial in enumerate(view.partials)]
+    if view.keeps_newest:
+        fields.append(("newest", pa.string()))
+    return pa.struct(fields)
+
+
+def read_tiles(view: View, messages: Sequence[bytes], after: int) -> Panes | None:
+    """Parse the panes of one shard of `view` into tiles with the columns of its tile schema."""
+    panes = read_items(messages, after, name="tiles", item=_item_type(view))
+    if panes is None:
+        return None
+    flat = panes.items
+    columns = [flat[f"k{i}"] for i in range(len(view.key))]
+    columns.append(flat[END])
+    columns += [flat[f"p{i}"] for i in range(len(view.partials))]
+    if view.keeps_newest:
+        columns += _newest(view, flat["newest"].combine_chunks())
+    tiles = pa.Table.from_arrays(columns, schema=view.tile_schema)
+    return Panes(tiles, panes.end, panes.rows, panes.unkeyed)
+
+
+def _newest(view: View, texts: pa.Array) -> list[pa.Array]:
+    """Take the newest rows' texts apart: time, place, values."""
+    columns, start = [], 0
+    for digits in PLACE_DIGITS:
+        part = pc.utf8_slice_codeunits(texts, start, start + digits)
+        columns.append(pc.cast(pc.utf8_ltrim(part, characters="0"), pa.string()))
+        start += digits
+    numbers = [pc.cast(pc.if_else(pc.equal(c, ""), "0", c), pa.int64()) for c in columns]
+    if not view.newest:
+        return numbers
+    schema = pa.schema([(f"v{i}", newest.type.arrow) for i, newest in enumerate(view.newest)])
+    rest = pc.utf8_slice_codeunits(texts, start)
+    if len(rest) == 0:
+        return [*numbers, *(pa.array([], field.type) for field in schema)]
+    lines = pc.binary_join(pa.array([rest.to_pylist()]), "\n")[0].as_py().encode()
+    return [*numbers, *_parse([lines], schema).columns]

@@ -1,0 +1,293 @@
+"""The store: panes and decisions in, features of every decision out, rows and offsets together.
+
+::
+
+    panes of tiles ─────► index of each view ───┐ features at (keys, t)
+                  └─────► views.<view>          ▼
+    panes of decisions ─► waiting ─ complete to b? ─► scored ─► predictions ─► the log
+                  └─────► decisions
+
+A decision at t is taken when every view is complete to b = ⌊t / every⌋ · every. Decisions are
+numbered in their total order (at, partition, offset); predictions follow that order, so what was
+published is always a prefix of the table.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.feature_store.catalogue import Catalogue, Place
+from headrace.feature_store.index import Index
+from headrace.feature_store.panes import read_items, read_tiles
+from headrace.operators.engines.duckdb import quote
+from headrace.operators.source import Source
+from headrace.operators.view import View
+
+__all__ = ["Declared", "Store"]
+
+_DECISIONS = "decisions"
+_LOAD_ROWS = 200_000
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the store must know of a pipeline."""
+
+    digest: str
+    every_ms: int
+    views: Mapping[str, View]
+    source: Source
+    id: str
+    keys: Mapping[str, Sequence[str]]
+
+    @property
+    def decision_schema(self) -> pa.Schema:
+        """Give a decision's columns: its number, its id, its place, every column of its source."""
+        names = [("seq", pa.int64()), ("id", pa.string()), ("partition", pa.int32())]
+        names.append(("offset", pa.int64()))
+        return pa.schema([*names, *((n, kind.arrow) for n, kind in self.source.types.items())])
+
+    @property
+    def feature_schema(self) -> pa.Schema:
+        """Give every feature's name and type, view by view."""
+        features = (feature for view in self.views.values() for feature in view.features)
+        return pa.schema([(f.name, f.aggregate.type.arrow) for f in features])
+
+    @property
+    def prediction_schema(self) -> pa.Schema:
+        """Give a prediction's columns: number, id, time, version, probability, features."""
+        head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
+        head += [("version", pa.int64()), ("p", pa.float64())]
+        return pa.schema([*head, *self.feature_schema])
+
+
+class Store:
+    """The state of the store process: the file, the indexes, the decisions that wait.
+
+    Parameters
+    ----------
+    path
+        The DuckDB file.
+    declared
+        What the pipeline declares.
+
+    """
+
+    def __init__(self, path: Path, declared: Declared) -> None:
+        self.declared = declared
+        self.catalogue = Catalogue(path, declared.digest)
+        self._reading = threading.Lock()
+        self._indexes = {name: Index(view) for name, view in declared.views.items()}
+        self._complete: dict[tuple[str, int], int] = {}
+        self._create()
+        self._load()
+
+    def _create(self) -> None:
+        for name, view in self.declared.views.items():
+            self.catalogue.create(f"views.{name}", view.tile_schema)
+        self.catalogue.create(_DECISIONS, self.declared.decision_schema)
+        self.catalogue.create("predictions", self.declared.prediction_schema)
+        example = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
+        self.catalogue.create("examples", pa.schema([*example, ("label", pa.bool_())]))
+        self.catalogue.checkpoint()
+
+    def _load(self) -> None:
+        """Build the indexes and the waiting decisions from what is committed."""
+        panes = self.catalogue.read("SELECT name, shard, complete FROM panes").to_pylist()
+        self._complete = {(row["name"], row["shard"]): row["complete"] for row in panes}
+        for name, index in self._indexes.items():
+            tiles = self.catalogue.read(f'SELECT * FROM views.{quote(name)} ORDER BY "end"')
+            for batch in tiles.to_batches(_LOAD_ROWS):
+                index.append(pa.Table.from_batches([batch]))
+        self._waiting = self.catalogue.read(
+            f"SELECT * FROM {_DECISIONS} WHERE seq > "
+            "(SELECT COALESCE(MAX(seq), -1) FROM predictions) ORDER BY seq"
+        ).cast(self.declared.decision_schema)
+        counts = self.catalogue.read(
+            f"SELECT (SELECT COUNT(*) FROM {_DECISIONS}) AS decisions, "
+            "(SELECT COUNT(*) FROM predictions) AS predictions, "
+            "(SELECT COUNT(*) FROM examples) AS examples, "
+            "(SELECT COUNT(*) FROM dead_letters) AS dead_letters, "
+            "(SELECT COUNT(*) FROM late_rows) AS late"
+        ).to_pylist()[0]
+        self.counts: dict[str, int] = counts
+        self._metrics: dict[str, float] = {}
+        self._metrics_at = 0
+        self._remember(
+            self.catalogue.read('SELECT * FROM metrics WHERE "at" = (SELECT MAX("at") FROM metrics)')
+        )
+        first = self.catalogue.read(f'SELECT MIN("at") AS "at" FROM {_DECISIONS}')["at"][0]
+        self._first_decision: int | None = first.as_py()
+
+    def add_tiles(self, name: str, shard: int, messages: Sequence[bytes]) -> None:
+        """Take in panes of one shard of a view; inside a transaction."""
+        view = self.declared.views[name]
+        panes = read_tiles(view, messages, self._complete.get((name, shard), 0))
+        if panes is None:
+            return
+        self.catalogue.append(f"views.{name}", panes.items)
+        with self._reading:
+            self._indexes[name].append(panes.items)
+        self._completed(name, shard, panes.end, panes.rows, panes.unkeyed)
+
+    def add_decisions(self, messages: Sequence[bytes]) -> None:
+        """Take in panes of decisions and number them in their order; inside a transaction."""
+        names = self.declared.source.types
+        item = pa.struct(
+            [
+                ("partition", pa.int32()),
+                ("offset", pa.int64()),
+                *((name, kind.arrow) for name, kind in names.items()),
+            ]
+        )
+        after = self._complete.get((_DECISIONS, 0), 0)
+        panes = read_items(messages, after, name=_DECISIONS, item=item)
+        if panes is None:
+            return
+        order = [("at", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
+        rows = panes.items.sort_by(order)
+        start = self.counts["decisions"]
+        rows = rows.append_column("seq", pa.array(np.arange(start, start + rows.num_rows)))
+        rows = rows.append_column("id", pc.cast(rows[self.declared.id], pa.string()))
+        decisions = rows.select(self.declared.decision_schema.names)
+        self.catalogue.append(_DECISIONS, decisions)
+        self.counts["decisions"] += decisions.num_rows
+        self._waiting = pa.concat_tables([self._waiting, decisions])
+        if self._first_decision is None and decisions.num_rows:
+            self._first_decision = int(decisions["at"][0].as_py())
+        self._completed(_DECISIONS, 0, panes.end, panes.rows, panes.unkeyed)
+
+    @property
+    def first_decision(self) -> int:
+        """Give the time of the first decision ever; 0 before there is one."""
+        return self._first_decision or 0
+
+    def _completed(self, name: str, shard: int, end: int, rows: int, unkeyed: int) -> None:
+        self._complete[name, shard] = end
+        self.catalogue.complete(name, shard, end=end, rows=rows, unkeyed=unkeyed)
+
+    def complete(self, name: str) -> int:
+        """Give the time to which a view is complete: the earliest of its shards' last panes."""
+        shards = range(self.declared.views[name].shards)
+        return min(self._complete.get((name, shard), 0) for shard in shards)
+
+    @property
+    def decided(self) -> int:
+        """Give the time before which every decision has its prediction."""
+        if self._waiting.num_rows:
+            return int(self._waiting["at"][0].as_py())
+        return self._complete.get((_DECISIONS, 0), 0)
+
+    def take_ready(self, latest: int | None = None) -> pa.Table:
+        """Take the waiting decisions whose views are complete, with their features, in order.
+
+        `latest` holds back decisions after that time, for one that waits for a fresher model.
+        """
+        least = min((self.complete(name) for name in self.declared.views), default=1 << 62)
+        at = self._waiting["at"].to_numpy()
+        bounds = at // self.declared.every_ms * self.declared.every_ms
+        count = int(np.searchsorted(bounds, least, side="right"))
+        if latest is not None:
+            count = min(count, int(np.searchsorted(at, latest, side="right")))
+        ready = self._waiting.slice(0, count).combine_chunks()
+        self._waiting = self._waiting.slice(count)
+        return self.with_features(ready)
+
+    def with_features(self, rows: pa.Table) -> pa.Table:
+        """Append every feature to rows with `at` and the views' keys: the one way to read them."""
+        at = rows["at"].to_numpy().astype(np.int64)
+        with self._reading:
+            for name, index in self._indexes.items():
+                keys = [_one(rows[key]) for key in self.declared.keys[name]]
+                for feature, values in index.read(keys, at).items():
+                    rows = rows.append_column(feature, values)
+        return rows
+
+    def add_predictions(self, scored: pa.Table) -> None:
+        """Keep scored decisions: decision, features, ``p`` and ``version``; in a transaction."""
+        predictions = scored.select(self.declared.prediction_schema.names)
+        self.catalogue.append("predictions", predictions)
+        self.counts["predictions"] += predictions.num_rows
+
+    def add(self, table: str, rows: pa.Table, count: str) -> None:
+        """Append other rows and count them; inside a transaction."""
+        self.catalogue.append(table, rows)
+        if count:
+            self.counts[count] += rows.num_rows
+
+    def add_metrics(self, rows: pa.Table) -> None:
+        """Keep what the learner tells, and its newest for `status`; inside a transaction."""
+        self.add("metrics", rows, "")
+        self._remember(rows)
+
+    def _remember(self, rows: pa.Table) -> None:
+        for row in rows.to_pylist():
+            self._metrics[row["name"]] = row["value"]
+            self._metrics_at = max(self._metrics_at, row["at"])
+
+    def add_examples(self, messages: Sequence[bytes]) -> None:
+        """Keep the labels that came; inside a transaction."""
+        decision = pa.struct([("seq", pa.int64()), ("id", pa.string())])
+        item = pa.struct([("at", pa.int64()), ("label", pa.bool_()), ("prediction", decision)])
+        after = self._complete.get(("examples", 0), 0)
+        panes = read_items(messages, after, name="examples", item=item, partly=True)
+        if panes is None:
+            return
+        prediction = panes.items["prediction"].combine_chunks()
+        rows = pa.table(
+            {
+                "seq": prediction.field("seq"),
+                "id": prediction.field("id"),
+                "at": panes.items["at"],
+                "label": panes.items["label"],
+            }
+        )
+        self.add("examples", rows, "examples")
+        self._completed("examples", 0, panes.end, panes.rows, panes.unkeyed)
+
+    def predictions_after(self, seq: int) -> Iterable[pa.Table]:
+        """Give predictions with their decisions from number `seq` + 1 on, in order."""
+        names = ", ".join(f"d.{quote(name)}" for name in self.declared.decision_schema.names)
+        features = ", ".join(f"p.{quote(name)}" for name in self.declared.feature_schema.names)
+        last = self.counts["predictions"]
+        for start in range(seq + 1, last, _LOAD_ROWS):
+            yield self.catalogue.read(
+                f"SELECT {names}, {features}, p.version, p.p FROM predictions AS p "
+                "JOIN decisions AS d USING (seq) WHERE seq BETWEEN ? AND ? ORDER BY seq",
+                [start, start + _LOAD_ROWS - 1],
+            )
+
+    def status(self) -> dict[str, object]:
+        """Say what is there, and how far each view is complete."""
+        with self._reading:
+            views = {
+                name: {**index.statistics(), "complete": self.complete(name)}
+                for name, index in self._indexes.items()
+            }
+        return {
+            **self.counts,
+            "waiting": self._waiting.num_rows,
+            "decided": self.decided,
+            "examples_complete": self._complete.get(("examples", 0), 0),
+            "metrics": dict(self._metrics),
+            "metrics_at": self._metrics_at,
+            "views": views,
+        }
+
+    def offsets(self, places: Sequence[Place]) -> dict[Place, int]:
+        """Give the next offset of each partition, 0 for those never read."""
+        self.catalogue.begin(list(places))
+        known = self.catalogue.offsets()
+        return {place: known[place] for place in places}
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined if isinstance(combined, pa.Array) else combined.chunk(0)

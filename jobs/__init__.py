@@ -1,0 +1,1 @@
+"""How it runs: read the settings, build from the declaration, run; short files."""

@@ -1,0 +1,73 @@
+"""What each part must know of a pipeline: the store's, the learner's and the broker's share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace.feature_store.store import Declared
+from headrace.jobs.transport import Topic
+from headrace.online_learning.settings import Encoding, Ftrl, Learning, Token
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["declared", "encoding", "learning", "source_topics", "topics"]
+
+_FOREVER: Mapping[str, str] = {"retention.ms": "-1"}
+
+
+def declared(pipeline: Pipeline) -> Declared:
+    """Give the store's share."""
+    return Declared(
+        digest=pipeline.digest,
+        every_ms=pipeline.every_ms,
+        views=pipeline.views,
+        source=pipeline.decision.source,
+        id=pipeline.decision.id,
+        keys=pipeline.decision.keys,
+    )
+
+
+def encoding(pipeline: Pipeline) -> Encoding:
+    """Give how rows become ids; its inputs, those that a token uses, are what predictions carry."""
+    model = pipeline.model
+    used = {part for token in model.tokens for part in token.parts}
+    return Encoding(
+        inputs={name: kind for name, kind in pipeline.inputs.items() if name in used},
+        buckets={name: edges for name, edges in model.buckets.items() if name in used},
+        tokens=tuple(Token(token.parts) for token in model.tokens),
+        slots=model.slots,
+        bias=model.bias,
+    )
+
+
+def learning(pipeline: Pipeline) -> Learning:
+    """Give the learner's share."""
+    model = pipeline.model
+    return Learning(
+        encoding=encoding(pipeline),
+        ftrl=Ftrl(alpha=model.alpha, beta=model.beta, l1=model.l1, l2=model.l2),
+        publish_every_ms=model.publish_every_ms,
+        keep=model.keep,
+        score_from_ms=model.score_from_ms,
+        within_ms=pipeline.outcome.within_ms,
+        every_ms=pipeline.every_ms,
+    )
+
+
+def source_topics(pipeline: Pipeline) -> list[Topic]:
+    """List the raw topics; the broker stamps their messages, for `ahead` compares with its clock."""
+    stamped = {**_FOREVER, "message.timestamp.type": "LogAppendTime"}
+    return [Topic(s.topic, s.partitions, stamped) for s in pipeline.sources.values()]
+
+
+def topics(pipeline: Pipeline) -> list[Topic]:
+    """List the pipeline's own topics: a view's partitions are its shards, all others have one."""
+    views = [Topic(pipeline.view_topic(v), v.shards, _FOREVER) for v in pipeline.views.values()]
+    others = (
+        pipeline.decisions_topic,
+        pipeline.predictions_topic,
+        pipeline.examples_topic,
+        pipeline.dead_topic,
+        pipeline.late_topic,
+        pipeline.metrics_topic,
+    )
+    return [*views, *(Topic(name, 1, _FOREVER) for name in others)]

@@ -1,0 +1,173 @@
+"""The command line: `headrace …`. Errors are one sentence and exit status 1; `--json` for programs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from headrace.operators.errors import HeadraceError
+
+__all__ = ["main"]
+
+application = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+_STATE = Path(".headrace")
+_Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_State = Annotated[Path, typer.Option(help="The state folder.")]
+
+
+@application.callback()
+def headrace() -> None:
+    """Lead events to a model: declare once, run over history or live, get the same numbers."""
+
+
+@application.command()
+def demo(
+    days: Annotated[int, typer.Option(min=1, max=365, help="Days of 2013 to replay.")] = 365,
+    keep_up: Annotated[bool, typer.Option(help="Leave it running until Ctrl-C.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Remove what an earlier demo left.")] = False,
+    state: _State = _STATE / "demo",
+) -> None:
+    """Replay a year of flights through broker, Flink, store and learner; leave a report."""
+    from headrace.jobs import demo as demonstration  # noqa: PLC0415
+    from headrace.jobs.state import check_space, locked  # noqa: PLC0415
+
+    console = Console()
+    check_space(state, 4_000_000_000)
+    with locked(state, "demo", fresh=fresh) as folder:
+        result = demonstration.run(folder, days=days, console=console, keep_up=keep_up)
+    _show(console, result, state)
+    if result.verdict.mismatches:
+        raise typer.Exit(1)
+
+
+def _show(console: Console, result: object, state: Path) -> None:
+    from headrace.jobs.demo import QUERY, Result  # noqa: PLC0415
+
+    if not isinstance(result, Result):
+        raise TypeError
+    report = result.report
+    summary = Table(title="headrace demo", show_header=False)
+    for name in ("decisions", "predictions", "examples", "late", "dead_letters", "model_versions"):
+        summary.add_row(name, f"{report[name]:,}")
+    for name in ("prequential", "served"):
+        score = report[name] if report[name]["n"] else report[f"{name}_all"]
+        if score["auc"] is not None:
+            text = f"AUC {score['auc']:.4f}  log loss {score['log_loss']:.4f}"
+            summary.add_row(name, f"{text}  base rate {score['base_rate_log_loss']:.4f}")
+    equality = report["equality"]
+    summary.add_row("equality", f"{equality['mismatches']:,} of {equality['cells']:,} cells differ")
+    speed = f"{report['wall_seconds']} s, {report['events_per_second']:,} events/s in the replay"
+    summary.add_row("time", speed)
+    console.print(summary)
+    console.print(f"[dim]{QUERY.strip()}[/]")
+    answer = Table(*result.answer[0]) if result.answer else Table()
+    for row in result.answer:
+        answer.add_row(*map(str, row.values()))
+    console.print(answer)
+    example = result.example
+    console.print(f"one prediction: {example['row']['flight_id']} late with p = {example['p']:.4f}")
+    console.print(", ".join(f"{name} {value}" for name, value in example["features"].items()))
+    console.print(f"report: {state / 'report.json'}")
+
+
+@application.command()
+def validate(pipeline: _Pipeline) -> None:
+    """Check a pipeline file and say what it declares."""
+    from headrace.pipelines.load import load  # noqa: PLC0415
+
+    declared = load(pipeline)
+    Console().print(
+        f"{declared.name}: {len(declared.sources)} sources, {len(declared.views)} views, "
+        f"{len(declared.features)} features, {len(declared.model.tokens)} tokens"
+    )
+
+
+@application.command()
+def verify(
+    pipeline: _Pipeline, state: _State = _STATE / "demo", as_json: _Json = False
+) -> None:
+    """Recompute tiles and features from the raw log; print every cell that differs."""
+    from headrace.jobs import local  # noqa: PLC0415
+    from headrace.jobs.state import locked  # noqa: PLC0415
+    from headrace.jobs.verify import verify as compare  # noqa: PLC0415
+    from headrace.pipelines.load import load  # noqa: PLC0415
+
+    declared = load(pipeline)
+    with (
+        locked(state, "verify", resume=True) as folder,
+        local.running(declared, folder.path, roles=["store"]) as running,
+    ):
+        verdict = compare(declared, bootstrap=running.bootstrap, ask=running.client.sql)
+    console = Console()
+    if as_json:
+        console.print_json(data=asdict(verdict))
+    else:
+        for name, cells in verdict.tables.items():
+            console.print(f"{name:<40} {cells:>12,} cells")
+        for difference in verdict.differences:
+            console.print(difference)
+        console.print(f"{verdict.mismatches:,} of {verdict.cells:,} cells differ")
+    if verdict.mismatches:
+        raise typer.Exit(1)
+
+
+@application.command()
+def sql(query: str, state: _State = _STATE / "demo", as_json: _Json = False) -> None:
+    """Ask the store of a running pipeline one SELECT."""
+    from headrace.jobs.client import Client  # noqa: PLC0415
+
+    rows = Client(state / "store" / "address.json").sql(query)
+    console = Console()
+    if as_json:
+        console.print_json(data=rows.to_pylist(), default=str)
+        return
+    table = Table(*rows.column_names)
+    for row in rows.to_pylist():
+        table.add_row(*map(str, row.values()))
+    console.print(table)
+
+
+@application.command(hidden=True)
+def process(
+    role: str,
+    pipeline: _Pipeline,
+    bootstrap: Annotated[str, typer.Option()],
+    state: _State,
+    days: Annotated[int, typer.Option()] = 365,
+) -> None:
+    """Run one process of a pipeline; what the supervisor starts."""
+    from headrace.jobs import roles  # noqa: PLC0415
+    from headrace.pipelines.load import load  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    declared = load(pipeline)
+    if role == "replay":
+        roles.run_flights(declared, bootstrap, days)
+    else:
+        roles.ROLES[role](declared, bootstrap, state)
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    try:
+        application()
+    except HeadraceError as error:
+        print(f"headrace: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Asking a store process over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from headrace.operators.errors import StoreError
+
+__all__ = ["Client"]
+
+_ARROW = "application/vnd.apache.arrow.stream"
+_SECONDS = 120.0
+
+
+class Client:
+    """A store process, by the address that it wrote into the state folder.
+
+    Parameters
+    ----------
+    address_file
+        Holds ``{"address": "host:port"}``; it is read anew at every question, for a store that was started again
+        has another port.
+
+    """
+
+    def __init__(self, address_file: Path) -> None:
+        self._address_file = address_file
+        self._client = httpx.Client(timeout=_SECONDS, trust_env=False)
+
+    def healthy(self) -> bool:
+        """Say whether it answers."""
+        try:
+            return self._client.get(self._url("/healthz"), timeout=2.0).is_success
+        except (httpx.HTTPError, StoreError):
+            return False
+
+    def status(self) -> dict[str, Any]:
+        """Ask how far it is."""
+        answer: dict[str, Any] = self._checked(self._client.get(self._url("/v1/status"))).json()
+        return answer
+
+    def sql(self, query: str) -> pa.Table:
+        """Ask one SELECT."""
+        headers = {"accept": _ARROW}
+        request = self._client.post(self._url("/v1/sql"), json={"query": query}, headers=headers)
+        return ipc.open_stream(self._checked(request).content).read_all()
+
+    def predict(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Ask for predictions and the features they are made from."""
+        request = self._client.post(self._url("/v1/predict"), json={"rows": rows})
+        answer: dict[str, Any] = self._checked(request).json()
+        return answer
+
+    def _url(self, path: str) -> str:
+        try:
+            address = orjson.loads(self._address_file.read_bytes())["address"]
+        except FileNotFoundError as error:
+            asked = f"asked for the store that is named in {self._address_file}"
+            raise StoreError(asked, "there is no such file", "start the pipeline") from error
+        return f"http://{address}{path}"
+
+    def _checked(self, response: httpx.Response) -> httpx.Response:
+        if response.is_success:
+            return response
+        asked = f"asked the store for {response.request.url.path}"
+        raise StoreError(asked, f"{response.status_code}: {response.text[:500]}", "mend the request")

@@ -1,0 +1,207 @@
+"""headrace demo: a year of flights through the whole way, at once, with a report at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from headrace.jobs import flights, local, transport
+from headrace.jobs.local import Local
+from headrace.jobs.roles import rest_ms
+from headrace.jobs.state import StateFolder
+from headrace.jobs.verify import Verdict, verify
+from headrace.jobs.waiting import wait_until
+from headrace.operators.errors import HeadraceError
+from headrace.pipelines.load import load
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["PIPELINE", "QUERY", "Result", "follow", "report", "run"]
+
+PIPELINE = Path(str(files("headrace.pipelines") / "examples" / "flight_delay.yaml"))
+QUERY = """
+SELECT carrier, COUNT(*) AS flights, ROUND(AVG(CASE WHEN label THEN 1 ELSE 0 END), 3) AS late,
+       ROUND(AVG(p), 3) AS predicted
+FROM examples JOIN predictions USING (seq) JOIN decisions USING (seq)
+GROUP BY carrier ORDER BY flights DESC LIMIT 5"""
+_LONGEST_SECONDS = 1800.0
+_LOOK_SECONDS = 0.5
+_EXPECTED_STALL_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the demo ends with: the report, and what it shows besides."""
+
+    report: dict[str, Any]
+    verdict: Verdict
+    answer: list[dict[str, Any]]
+    example: dict[str, Any]
+
+
+class Stalled(HeadraceError):
+    """Nothing has moved for minutes although everything runs."""
+
+    def __init__(self, status: Mapping[str, Any], logs: Path) -> None:
+        super().__init__()
+        self.asked = "waited for the pipeline to finish the replay"
+        self.found = f"nothing moved for {_EXPECTED_STALL_SECONDS:.0f} s: {dict(status)}"
+        self.do = f"look at the logs in {logs}"
+
+
+def run(folder: StateFolder, *, days: int, console: Console, keep_up: bool) -> Result:
+    """Run the demo in a state folder that is ours; `keep_up` waits for Ctrl-C at the end."""
+    began = time.monotonic()
+    pipeline = load(PIPELINE)
+    console.print(f"[bold]{pipeline.name}[/]: broker, views, labels, store, learner start")
+    with local.running(pipeline, folder.path) as running:
+        common = [str(pipeline.path), "--bootstrap", running.bootstrap, "--state", str(folder.path)]
+        running.start("replay", ["replay", *common, "--days", str(days)], finishes=True)
+        events = sum(table.num_rows for table in flights.streams(days).values())
+        with Live(console=console, refresh_per_second=2, transient=False) as live:
+            follow(running, show=lambda status: live.update(_progress(status, events, running)))
+        replayed = time.monotonic() - began
+        console.print("verify: every tile and feature again, from the raw log, by DuckDB")
+        verdict = verify(pipeline, bootstrap=running.bootstrap, ask=running.client.sql)
+        result = Result(
+            report(running, verdict, days=days, seconds=(time.monotonic() - began, replayed)),
+            verdict,
+            running.client.sql(QUERY).to_pylist(),
+            _example(running),
+        )
+        folder.write_json("report.json", result.report)
+        if keep_up:
+            address = running.client._url("")  # noqa: SLF001  # shown, so that it can be opened
+            console.print(f"the pipeline stays up at {address}/docs until Ctrl-C")
+            wait_until(lambda: running.supervisor.check(), float("inf"), "Ctrl-C")
+    return result
+
+
+def follow(running: Local, *, show: Any = None) -> None:
+    """Wait until the replay has ended and all of it has been predicted, labelled and learned."""
+    last: tuple[Any, ...] = ()
+    moved = time.monotonic()
+
+    def done() -> bool:
+        nonlocal last, moved
+        running.supervisor.check()
+        if not running.client.healthy():
+            return False
+        status = running.client.status()
+        if show is not None:
+            show(status)
+        seen = (status["decisions"], status["predictions"], status["examples"], status["through"])
+        if seen != last:
+            last, moved = seen, time.monotonic()
+        if time.monotonic() - moved > _EXPECTED_STALL_SECONDS:
+            raise Stalled(status, running.state / "logs")
+        return _finished(running, status)
+
+    wait_until(done, _LONGEST_SECONDS, "the end of the replay", every_seconds=_LOOK_SECONDS)
+
+
+def _finished(running: Local, status: Mapping[str, Any]) -> bool:
+    """Say whether every process has done all there is to do."""
+    if running.supervisor.status()["replay"].state != "finished" or status["waiting"]:
+        return False
+    pipeline = running.pipeline
+    complete = min(view["complete"] for view in status["views"].values())
+    every, publish = pipeline.every_ms, pipeline.model.publish_every_ms
+    # Of the last two beats the second completes the pane of the first.
+    target = ((_last_beat(running) - rest_ms(pipeline)) // every + 1) * every
+    learned = status["metrics_at"]
+    return bool(
+        complete >= target
+        and status["through"] >= target
+        and status["examples_complete"] >= target
+        and learned >= target // publish * publish
+    )
+
+
+def _last_beat(running: Local) -> int:
+    """Give the time that the replay ended with: the last progress event of the decisions' topic."""
+    topic = running.pipeline.decision.source.topic
+    message = transport.last(running.bootstrap, topic, 0)
+    return int(orjson.loads(message.value)["at"]) if message is not None and message.value else 0
+
+
+def _progress(status: Mapping[str, Any], events: int, running: Local) -> Table:
+    table = Table.grid(padding=(0, 3))
+    ends = transport.ends(
+        running.bootstrap, [source.topic for source in running.pipeline.sources.values()]
+    )
+    through = status["through"]
+    when = time.strftime("%Y-%m-%d", time.gmtime(through / 1000)) if through else "…"
+    metrics = status["metrics"]
+    auc = metrics.get("prequential.auc") or metrics.get("prequential_all.auc")
+    table.add_row(
+        f"{when}",
+        f"events {min(sum(ends.values()), events):,} of {events:,}",
+        f"decisions {status['decisions']:,}",
+        f"predictions {status['predictions']:,}",
+        f"labels {status['examples']:,}",
+        f"waiting {status['waiting']:,}",
+        f"model v{status['model_version']}",
+        f"AUC {auc:.4f}" if auc else "AUC …",
+    )
+    return table
+
+
+def report(
+    running: Local, verdict: Verdict, *, days: int, seconds: tuple[float, float]
+) -> dict[str, Any]:
+    """Write down what was done and how well."""
+    status = running.client.status()
+    metrics = status["metrics"]
+    events = {name: table.num_rows for name, table in flights.streams(days).items()}
+    wall, replayed = seconds
+    return {
+        "events": events,
+        "decisions": status["decisions"],
+        "predictions": status["predictions"],
+        "examples": status["examples"],
+        "late": status["late"],
+        "dead_letters": status["dead_letters"],
+        "prequential": _score(metrics, "prequential"),
+        "served": _score(metrics, "served"),
+        "prequential_all": _score(metrics, "prequential_all"),
+        "served_all": _score(metrics, "served_all"),
+        "equality": {
+            "cells": verdict.cells,
+            "mismatches": verdict.mismatches,
+            "tables": verdict.tables,
+            "differences": [asdict(difference) for difference in verdict.differences],
+        },
+        "model_versions": int(metrics.get("learner.versions", 0)),
+        "wall_seconds": round(wall, 1),
+        "replay_seconds": round(replayed, 1),
+        "events_per_second": round(sum(events.values()) / replayed),
+        "peak_memory_mb": {
+            name: round(peak / 1e6) for name, peak in running.supervisor.memory().items()
+        },
+        "restarts": {
+            name: status.restarts for name, status in running.supervisor.status().items()
+        },
+    }
+
+
+def _score(metrics: Mapping[str, float], name: str) -> dict[str, float | None]:
+    wanted = ("auc", "log_loss", "base_rate_log_loss", "n")
+    return {key: metrics.get(f"{name}.{key}") for key in wanted}
+
+
+def _example(running: Local) -> dict[str, Any]:
+    """Ask for one prediction as a user would: a flight of the last day, its features beside it."""
+    names = ", ".join(f'"{name}"' for name in running.pipeline.decision.source.types)
+    rows = running.client.sql(f"SELECT {names} FROM decisions ORDER BY seq DESC LIMIT 1").to_pylist()
+    answer = running.client.predict(rows)
+    return {"row": rows[0], "p": answer["predictions"][0], "features": answer["features"][0],
+            "model_version": answer["model_version"]}

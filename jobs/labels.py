@@ -1,0 +1,35 @@
+"""The labels job: predictions and outcomes in, panes of examples out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace.jobs import flink
+from headrace.jobs.transport import shard_keys
+from headrace.operators.engines.flink import Kafka, examples_sql, source_sql
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["run", "sql"]
+
+
+def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
+    """Print the job: the statements that define it, and its inserts."""
+    outcome = pipeline.outcome
+    made, insert = examples_sql(
+        outcome.source,
+        outcome.id,
+        outcome.label,
+        within_ms=outcome.within_ms,
+        every_ms=pipeline.every_ms,
+        kafka=kafka,
+        predictions=pipeline.predictions_topic,
+        topic=pipeline.examples_topic,
+        shard_key=shard_keys(1)[0],
+    )
+    return [*source_sql(outcome.source, kafka), *made], [insert]
+
+
+def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
+    """Run the job until it is stopped; `folder` keeps its checkpoints."""
+    statements, inserts = sql(pipeline, Kafka(bootstrap, {}))
+    flink.run(f"{pipeline.name} labels", statements, inserts, checkpoints=folder / "checkpoints")

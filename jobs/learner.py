@@ -1,0 +1,85 @@
+"""The learner process: predictions and examples in, versions and metrics out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from headrace.jobs import assembly, transport
+from headrace.jobs.transport import Reader, Writer
+from headrace.online_learning.learner import Learner
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["LearnerProcess"]
+
+_POLL_MS = 100
+_POLL_MESSAGES = 20_000
+
+
+class LearnerProcess:
+    """Feeds a learner from Kafka and tells its metrics, until it is told to stop.
+
+    Parameters
+    ----------
+    pipeline
+        The declaration.
+    bootstrap
+        The broker.
+    folder
+        Where snapshots and versions are kept.
+
+    """
+
+    def __init__(self, pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
+        self._pipeline = pipeline
+        self.learner = Learner(assembly.learning(pipeline), folder)
+        topics = {"predictions": pipeline.predictions_topic, "examples": pipeline.examples_topic}
+        self._take = {
+            topics["predictions"]: self.learner.predictions,
+            topics["examples"]: self.learner.examples,
+        }
+        start = {(topics[name], 0): offset for name, offset in self.learner.offsets.items()}
+        self._reader = Reader(bootstrap, start, max_records=_POLL_MESSAGES)
+        self._writer = Writer(bootstrap)
+        # What was told before a restart is not told again.
+        last = transport.last(bootstrap, pipeline.metrics_topic, 0)
+        value = last.value if last is not None else None
+        self._told = orjson.loads(value)[-1]["at"] if value else -1
+
+    def step(self) -> bool:
+        """Learn from one poll's messages; say whether there were any."""
+        messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
+        for (topic, _), taken in messages.items():
+            values = [message.value for message in taken if message.value is not None]
+            self._take[topic](values, taken[-1].offset + 1)
+        if not messages:
+            return False
+        if self.learner.advance().versions:
+            self._tell()
+        return True
+
+    def _tell(self) -> None:
+        """Send the scores as they stand: rows of the store's metrics table."""
+        status = self.learner.status()
+        at = status["through_ms"]
+        if at <= self._told:
+            return
+        scores = ("prequential", "served", "prequential_all", "served_all")
+        rows = [
+            {"at": at, "name": f"{score}.{name}", "value": value}
+            for score in scores
+            for name, value in status[score].items()
+            if value is not None
+        ]
+        counts = ("predictions", "examples", "pending", "versions", "unlabelled")
+        rows += [{"at": at, "name": f"learner.{name}", "value": status[name]} for name in counts]
+        self._writer.send(self._pipeline.metrics_topic, orjson.dumps(rows), partition=0)
+        self._writer.flush()
+        self._told = at
+
+    def close(self) -> None:
+        """Let go of everything; what is since the last snapshot will be learned again."""
+        self._reader.close()
+        self._writer.close()
+        self.learner.close()

@@ -1,0 +1,86 @@
+"""A pipeline on this machine: the broker and the four processes, under one supervisor.
+
+::
+
+    supervisor ─┬─ broker (JVM) ◄──────────────── Kafka, for all below
+                ├─ views    Python that waits for its JVM, a local Flink
+                ├─ labels   the same
+                ├─ store    DuckDB, HTTP
+                └─ learner
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.jobs import assembly, broker, transport
+from headrace.jobs.client import Client
+from headrace.jobs.processes import Process, Supervisor
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["ROLES", "Local", "running"]
+
+ROLES = ("views", "labels", "store", "learner")
+
+
+@dataclass(frozen=True)
+class Local:
+    """What runs: where it keeps its state, how to reach it."""
+
+    pipeline: Pipeline
+    state: Path
+    bootstrap: str
+    supervisor: Supervisor
+    client: Client
+
+    def start(self, name: str, arguments: Sequence[str], *, finishes: bool = False) -> None:
+        """Start one of our processes: ``headrace process`` with these arguments."""
+        argv = [sys.executable, "-m", "headrace.jobs.cli", "process", *arguments]
+        ready = self.client.healthy if name == "store" else None
+        self.supervisor.start(
+            Process(
+                name,
+                argv,
+                self.state / "logs" / f"{name}.log",
+                env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")},
+                ready=ready,
+                finishes=finishes,
+            )
+        )
+
+
+@contextmanager
+def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> Iterator[Local]:
+    """Run a broker and `roles` of a pipeline for as long as the context lasts.
+
+    Parameters
+    ----------
+    pipeline
+        The declaration; its file is what the processes read.
+    state
+        Everything that is kept is below it; what is there is gone on with.
+    roles
+        Of `ROLES`; the store is waited for.
+
+    """
+    (state / "logs").mkdir(parents=True, exist_ok=True)
+    (state / "store" / "address.json").unlink(missing_ok=True)
+    kafka = broker.prepare(state / "broker")
+    client = Client(state / "store" / "address.json")
+    with Supervisor() as supervisor:
+        supervisor.start(kafka.process(log=state / "logs" / "broker.log"))
+        supervisor.wait_ready("broker")
+        wanted = [*assembly.source_topics(pipeline), *assembly.topics(pipeline)]
+        transport.create_topics(kafka.address, wanted)
+        local = Local(pipeline, state, kafka.address, supervisor, client)
+        common = [str(pipeline.path), "--bootstrap", kafka.address, "--state", str(state)]
+        for role in roles:
+            local.start(role, [role, *common])
+        if "store" in roles:
+            supervisor.wait_ready("store")
+        yield local

@@ -1,0 +1,111 @@
+"""The processes of a pipeline as the supervisor starts them: one program, one role each.
+
+Every role runs until SIGTERM, which it takes between two steps; SIGKILL at any instant is fine, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from headrace.jobs import flights, labels, views
+from headrace.jobs.replay import replay
+from headrace.jobs.state import write_json
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["ROLES", "Role", "rest_ms"]
+
+Role = Callable[[Pipeline, str, Path], None]
+"""Runs a role: the pipeline, the broker's address, the state folder."""
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+
+
+class _Stopping:
+    """Whether SIGTERM or SIGINT has come."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.asked = True
+
+
+def run_views(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
+    """Run the views job."""
+    _exit_on_term()
+    views.run(pipeline, bootstrap=bootstrap, folder=state / "views")
+
+
+def run_labels(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
+    """Run the labels job."""
+    _exit_on_term()
+    labels.run(pipeline, bootstrap=bootstrap, folder=state / "labels")
+
+
+def _exit_on_term() -> None:
+    """End at once on SIGTERM: Flink's state is in its checkpoints, and its JVM ends with us."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
+    """Run the store process and its server; its address goes to ``store/address.json``."""
+    from headrace.jobs.server import Server  # noqa: PLC0415
+    from headrace.jobs.store import StoreProcess  # noqa: PLC0415
+
+    stopping = _Stopping()
+    folder = state / "store"
+    folder.mkdir(parents=True, exist_ok=True)
+    models = state / "learner" / "versions"
+    process = StoreProcess(pipeline, bootstrap=bootstrap, folder=folder, models=models)
+    server = Server(process)
+    server.start()
+    write_json(folder / "address.json", {"address": f"127.0.0.1:{server.port}"})
+    while not stopping.asked:
+        process.step()
+    server.stop()
+    process.close()
+
+
+def run_learner(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
+    """Run the learner process."""
+    from headrace.jobs.learner import LearnerProcess  # noqa: PLC0415
+
+    stopping = _Stopping()
+    process = LearnerProcess(pipeline, bootstrap=bootstrap, folder=state / "learner")
+    while not stopping.asked:
+        process.step()
+    process.close()
+
+
+ROLES: dict[str, Role] = {
+    "views": run_views,
+    "labels": run_labels,
+    "store": run_store,
+    "learner": run_learner,
+}
+
+
+def run_flights(pipeline: Pipeline, bootstrap: str, days: int) -> int:
+    """Replay the flights as the pipeline's raw topics; give the number of events."""
+    logging.getLogger(__name__).info("replaying %d days", days)
+    return replay(
+        flights.messages(days),
+        bootstrap=bootstrap,
+        partitions={source.topic: source.partitions for source in pipeline.sources.values()},
+        beat_ms=_HOUR_MS,
+        rest_ms=rest_ms(pipeline),
+    )
+
+
+def rest_ms(pipeline: Pipeline) -> int:
+    """Give how long the replay goes on after its last event, for its label to be learned."""
+    return pipeline.outcome.within_ms + _DAY_MS

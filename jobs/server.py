@@ -1,0 +1,138 @@
+"""The store process's HTTP interface: status, SQL, features, predictions. Loopback only for now.
+
+Arrow goes out as an IPC stream where the request accepts it, JSON otherwise.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Annotated, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.ipc as ipc
+import uvicorn
+from fastapi import Body, FastAPI, Header, Response
+
+from headrace.jobs.store import StoreProcess
+from headrace.operators.errors import HeadraceError, StoreError
+
+__all__ = ["ARROW", "Server"]
+
+ARROW = "application/vnd.apache.arrow.stream"
+_JSON = "application/json"
+_MOST_ROWS = 1_000
+
+
+class Server:
+    """Serves a store process from a thread beside it.
+
+    Parameters
+    ----------
+    process
+        What is served.
+    port
+        The port on 127.0.0.1; 0 takes a free one, which `port` then says.
+
+    """
+
+    def __init__(self, process: StoreProcess, port: int = 0) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(_application(process), log_level="warning", access_log=False)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the requests under way, then end."""
+        self._server.should_exit = True
+        self._thread.join(5)
+
+
+def _application(process: StoreProcess) -> FastAPI:
+    application = FastAPI(title="headrace", docs_url="/docs")
+
+    @application.exception_handler(HeadraceError)
+    def refuse(_: object, error: HeadraceError) -> Response:
+        return _json({"error": str(error)}, status=400)
+
+    @application.get("/healthz")
+    def healthz() -> Response:
+        return _json({"status": "ok"})
+
+    @application.get("/v1/status")
+    def status() -> Response:
+        return _json(process.status())
+
+    @application.post("/v1/sql")
+    def sql(
+        query: Annotated[str, Body(embed=True)], accept: Annotated[str, Header()] = _JSON
+    ) -> Response:
+        return _table(process.store.catalogue.select(query, limit=10_000_000), accept)
+
+    @application.post("/v1/features")
+    def features(rows: Annotated[list[dict[str, Any]], Body(embed=True)]) -> Response:
+        read = process.store.with_features(_request(process, rows))
+        names = process.store.declared.feature_schema.names
+        return _json({"features": read.select(names).to_pylist(), **_freshness(process)})
+
+    @application.post("/v1/predict")
+    def predict(rows: Annotated[list[dict[str, Any]], Body(embed=True)]) -> Response:
+        scorer = process.scorer
+        read = process.store.with_features(_request(process, rows))
+        names = process.store.declared.feature_schema.names
+        answer = {
+            "predictions": scorer.score(read).tolist(),
+            "model_version": scorer.version,
+            "features": read.select(names).to_pylist(),
+        }
+        return _json({**answer, **_freshness(process)})
+
+    return application
+
+
+def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
+    """Make decision rows of a request; a row without `at` is asked for now."""
+    if len(rows) > _MOST_ROWS:
+        asked, found = f"asked for {len(rows)} rows", f"{_MOST_ROWS} are answered at once"
+        raise StoreError(asked, found, "ask in parts")
+    types = process.store.declared.source.types
+    now = time.time_ns() // 1_000_000
+    schema = pa.schema([(name, kind.arrow) for name, kind in types.items()])
+    unknown = {name for row in rows for name in row} - set(types)
+    if unknown:
+        asked = f"asked with {', '.join(sorted(unknown))}"
+        raise StoreError(asked, f"a decision has {', '.join(types)}", "drop or rename it")
+    try:
+        return pa.Table.from_pylist([{"at": now, **row} for row in rows], schema=schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise StoreError("asked with a value of another type", str(error), "mend it") from error
+
+
+def _freshness(process: StoreProcess) -> dict[str, Any]:
+    store = process.store
+    complete = {name: store.complete(name) for name in store.declared.views}
+    return {"complete_to": complete, "model_through": process.scorer.through_ms}
+
+
+def _table(table: pa.Table, accept: str) -> Response:
+    if ARROW not in accept:
+        return _json(table.to_pylist())
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return Response(sink.getvalue().to_pybytes(), media_type=ARROW)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return Response(orjson.dumps(value, default=str, option=options), status, media_type=_JSON)

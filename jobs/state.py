@@ -1,0 +1,232 @@
+"""The state folder: where a run keeps all it has, used by one run at a time.
+
+::
+
+    .headrace/<name>/     lock (held while a run lasts; names it), and what the run makes
+        │ held      ──► EnvironmentProblem: who holds it, how to stop it
+        │ not empty ──► EnvironmentProblem: start over, or go on?
+        ▼
+    StateFolder ── write_json: a reader sees the old file or the new one, whole, also after a crash
+
+The lock is the kernel's and ends with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headrace.operators.errors import CorruptError, EnvironmentProblem
+
+__all__ = ["StateFolder", "check_space", "holder", "locked", "read_json", "write_json"]
+
+LOCK = "lock"
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """A state folder that this process holds; make one with `locked`."""
+
+    path: Path
+    resumed: bool
+
+    def write_json(self, name: str, value: object) -> Path:
+        """Write a file of the folder, whole or not at all."""
+        return write_json(self.path / name, value)
+
+    def read_json(self, name: str) -> Any:
+        """Read a file of the folder."""
+        return read_json(self.path / name)
+
+
+@contextmanager
+def locked(
+    path: Path, what: str, *, fresh: bool = False, resume: bool = False
+) -> Iterator[StateFolder]:
+    """Hold the folder for the length of the context; it is made if it is not there.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    what
+        What runs, as in "a <what> is running here": the command's name.
+    fresh
+        Remove what an earlier run left.
+    resume
+        Go on with what an earlier run left.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When another process holds it, when an earlier run left something and neither `fresh` nor
+        `resume` is given, or when it holds files that are not ours to remove.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with locked(Path(folder) / "demo", "demo") as state:
+    ...         _ = state.write_json("report.json", {"events": 7})
+    ...     with locked(Path(folder) / "demo", "demo", resume=True) as state:
+    ...         state.resumed, state.read_json("report.json")
+    (True, {'events': 7})
+    """
+    path = path.absolute()
+    with _writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        ours = (path / LOCK).exists()
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _held(path, what) from None
+        left = sorted(entry for entry in path.iterdir() if entry.name != LOCK)
+        if left and not ours:
+            (path / LOCK).unlink()
+            asked, do = f"asked for the state folder {path}", "choose another folder"
+            raise EnvironmentProblem(asked, f"it holds other files: {_listed(left)}", do)
+        if left and not (fresh or resume):
+            asked = f"asked to start a {what} in {path}"
+            found = f"the state of an earlier run is here: {_listed(left)}"
+            raise EnvironmentProblem(
+                asked, found, "use --fresh to start over, or --resume to go on"
+            )
+        with _writing(path):
+            for entry in left if fresh else ():
+                _remove(entry)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "what": what}).encode(), 0)
+        yield StateFolder(path, resumed=bool(left) and not fresh)
+    finally:
+        os.close(descriptor)
+
+
+def holder(path: Path) -> tuple[int, str] | None:
+    """The process id and the name of what holds the folder; none when nothing does.
+
+    >>> holder(Path("/nowhere"))
+    """
+    try:
+        descriptor = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 4096, 0)
+        with contextlib.suppress(ValueError, KeyError):
+            facts = json.loads(text)
+            return int(facts["pid"]), str(facts["what"])
+        return 0, "run"
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Write a file so that it is the old one or the new one, whole, whatever happens.
+
+    Written beside it, brought to the disk, renamed, and the folder brought to the disk.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When the disk is full or the folder cannot be written.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with _writing(path.parent):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """Read a file written by `write_json`.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is not there.
+    CorruptError
+        When it is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        do = "remove the file, or start over with --fresh"
+        raise CorruptError(path, "asked for JSON", str(error), do) from error
+
+
+def check_space(path: Path, needed_bytes: int) -> None:
+    """Raise when the disk of `path`, which need not exist yet, has less room than is needed.
+
+    >>> check_space(Path("."), 1)
+    """
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free
+    if free < needed_bytes:
+        asked = f"asked for {needed_bytes / 1e9:.1f} GB of room below {path}"
+        do = "free some space or choose a folder on another disk"
+        raise EnvironmentProblem(asked, f"the disk has {free / 1e9:.1f} GB left", do)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        asked = f"asked to write into {path}"
+        do = "choose a folder that you may write"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            do = "free some space or choose a folder on another disk"
+        raise EnvironmentProblem(asked, str(error.strerror or error), do) from error
+
+
+def _held(path: Path, what: str) -> EnvironmentProblem:
+    pid, running = holder(path) or (0, "run")
+    asked = f"asked to start a {what} in {path}"
+    if not pid:
+        found, do = f"another {running} begins here just now", "wait for it, or try again"
+        return EnvironmentProblem(asked, found, do)
+    found = f"a {running} is running here as process {pid}"
+    do = f"stop it with Ctrl-C or 'kill {pid}', or choose another folder"
+    return EnvironmentProblem(asked, found, do)
+
+
+def _listed(entries: list[Path]) -> str:
+    names = ", ".join(entry.name for entry in entries[:_LISTED])
+    return names + (f" and {len(entries) - _LISTED} more" if len(entries) > _LISTED else "")
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()

@@ -1,0 +1,215 @@
+"""The store process: the one owner of the DuckDB file.
+
+::
+
+    topics ─poll─► tiles, decisions, labels ─► features ─► p ─┬─ one transaction with the offsets
+                                                              └─ then: published, from the table
+
+Predictions are published after they are committed, in the order of their numbers. After a kill the
+last message of the predictions topic says which were published; the rest is published from the
+table, so each is in the topic once, with the features and the version it was made with.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+
+from headrace.feature_store.catalogue import Place
+from headrace.feature_store.store import Store
+from headrace.jobs import assembly, transport
+from headrace.jobs.transport import Message, Reader, Writer
+from headrace.online_learning.registry import Registry
+from headrace.online_learning.scorer import Scorer
+from headrace.operators.errors import CorruptError
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["StoreProcess"]
+
+_log = logging.getLogger(__name__)
+_POLL_MS = 50
+_POLL_MESSAGES = 20_000
+_SCORE_ROWS = 4096
+"""The most decisions scored at once: a decision should not wait long for those beside it."""
+
+
+class StoreProcess:
+    """Reads, commits, scores and publishes, until it is told to stop.
+
+    Parameters
+    ----------
+    pipeline
+        The declaration.
+    bootstrap
+        The broker.
+    folder
+        For the DuckDB file.
+    models
+        The registry's folder.
+
+    """
+
+    def __init__(self, pipeline: Pipeline, *, bootstrap: str, folder: Path, models: Path) -> None:
+        self.pipeline = pipeline
+        self.store = Store(folder / "store.duckdb", assembly.declared(pipeline))
+        self._encoding = assembly.encoding(pipeline)
+        self._registry = Registry(models)
+        self.scorer = Scorer(self._encoding, None)
+        self._takers = self._assign()
+        places = list(self._takers)
+        self._offsets = self.store.offsets(places)
+        self._reader = Reader(bootstrap, self._offsets, max_records=_POLL_MESSAGES)
+        self._writer = Writer(bootstrap)
+        self._published = -1
+        self._through = 0
+        self._recover(bootstrap)
+
+    def _assign(self) -> dict[Place, Callable[[Sequence[Message]], None]]:
+        """Say who takes the messages of each partition."""
+        pipeline, store = self.pipeline, self.store
+        takers: dict[Place, Callable[[Sequence[Message]], None]] = {}
+        for name, view in pipeline.views.items():
+            for shard in range(view.shards):
+                takers[pipeline.view_topic(view), shard] = _tiles_taker(store, name, shard)
+        takers[pipeline.decisions_topic, 0] = lambda m: store.add_decisions(_values(m))
+        takers[pipeline.examples_topic, 0] = lambda m: store.add_examples(_values(m))
+        takers[pipeline.dead_topic, 0] = lambda m: store.add(
+            "dead_letters", _refused(m, "reason"), "dead_letters"
+        )
+        takers[pipeline.late_topic, 0] = lambda m: store.add(
+            "late_rows", _refused(m, "at", "watermark"), "late"
+        )
+        takers[pipeline.metrics_topic, 0] = lambda m: store.add_metrics(_metrics(m))
+        return takers
+
+    def _recover(self, bootstrap: str) -> None:
+        """Publish what was committed and not published when the process before this one ended."""
+        last = transport.last(bootstrap, self.pipeline.predictions_topic, 0)
+        if last is not None and last.value is not None:
+            seen = orjson.loads(last.value)
+            self._published = seen["seq"]
+            self._through = seen.get("through", 0)
+        for rows in self.store.predictions_after(self._published):
+            self._publish(rows)
+        self._swap()
+
+    def step(self) -> bool:
+        """Take one poll's messages through to the log; say whether there was anything to do."""
+        messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
+        self._swap()
+        if not messages and not self.store.status()["waiting"]:
+            return False
+        moved = {
+            place: (self._offsets[place], taken[-1].offset + 1)
+            for place, taken in messages.items()
+        }
+        scored: list[pa.Table] = []
+        with self.store.catalogue.transaction():
+            for place, taken in messages.items():
+                self._takers[place](taken)
+            ready = self.store.take_ready(self._latest())
+            for start in range(0, ready.num_rows, _SCORE_ROWS):
+                scored.append(self._score(ready.slice(start, _SCORE_ROWS)))
+                self.store.add_predictions(scored[-1])
+            self.store.catalogue.advance(moved)
+        self._offsets |= {place: following for place, (_, following) in moved.items()}
+        for rows in scored:
+            self._publish(rows)
+        self._tell_progress()
+        return bool(moved or scored)
+
+    def _latest(self) -> int | None:
+        """Say how far decisions may run ahead of the model, if there is a bound."""
+        bound = self.pipeline.model.max_delay_ms
+        if bound is None:
+            return None
+        learned = self.scorer.through_ms
+        return (self.store.first_decision if learned is None else learned) + bound
+
+    def _score(self, rows: pa.Table) -> pa.Table:
+        rows = rows.append_column("p", pa.array(self.scorer.score(rows), pa.float64()))
+        version = pa.array([self.scorer.version] * rows.num_rows, pa.int64())
+        return rows.append_column("version", version)
+
+    def _swap(self) -> None:
+        """Serve the newest version; keep the one there is where the newest does not load."""
+        try:
+            version = self._registry.latest()
+            if version is not None and version.number != self.scorer.version:
+                self.scorer = Scorer(self._encoding, version)
+        except CorruptError as error:
+            _log.warning("version %d stays: %s", self.scorer.version, error)
+
+    def _publish(self, rows: pa.Table) -> None:
+        """Send predictions in order: ``{"seq", "id", "at", "x", "p", "version"}``."""
+        topic = self.pipeline.predictions_topic
+        head = rows.select(["seq", "id", "at", "p", "version"]).to_pylist()
+        inputs = rows.select(list(self._encoding.inputs)).to_pylist()
+        for one, x in zip(head, inputs, strict=True):
+            one["x"] = x
+            key = one["id"].encode()
+            at = one["at"]
+            self._writer.send(topic, orjson.dumps(one), key=key, partition=0, timestamp_ms=at)
+        self._published = head[-1]["seq"]
+
+    def _tell_progress(self) -> None:
+        """Send ``{"seq", "through"}``: every decision before `through` has been published."""
+        through = self.store.decided
+        if through > self._through:
+            self._through = through
+            value = orjson.dumps({"seq": self._published, "through": through})
+            topic = self.pipeline.predictions_topic
+            self._writer.send(topic, value, partition=0, timestamp_ms=through)
+        self._writer.flush()
+
+    def status(self) -> dict[str, object]:
+        """Say how far the process is."""
+        return {
+            **self.store.status(),
+            "published": self._published + 1,
+            "through": self._through,
+            "model_version": self.scorer.version,
+            "model_through": self.scorer.through_ms,
+        }
+
+    def close(self) -> None:
+        """Stop reading and writing, close the file."""
+        self._reader.close()
+        self._writer.close()
+        self.store.catalogue.close()
+
+
+def _tiles_taker(store: Store, name: str, shard: int) -> Callable[[Sequence[Message]], None]:
+    return lambda messages: store.add_tiles(name, shard, _values(messages))
+
+
+def _values(messages: Sequence[Message]) -> list[bytes]:
+    return [message.value for message in messages if message.value is not None]
+
+
+def _refused(messages: Sequence[Message], *more: str) -> pa.Table:
+    """Make rows of dead letters or late rows: the bytes, and what their headers say."""
+    facts = [dict(message.headers) for message in messages]
+    text = {name: [f[name].decode() for f in facts] for name in ("source", "topic")}
+    number = {name: [int(f[name]) for f in facts] for name in ("partition", "offset")}
+    extra: Mapping[str, list[object]] = {
+        name: [_plain(f[name]) for f in facts] for name in more
+    }
+    payload = pa.array([message.value for message in messages], pa.binary())
+    return pa.table({**text, **number, **extra, "payload": payload})
+
+
+def _plain(value: bytes) -> object:
+    text = value.decode()
+    return int(text) if text.isdigit() else text
+
+
+def _metrics(messages: Sequence[Message]) -> pa.Table:
+    rows = itertools.chain.from_iterable(orjson.loads(value) for value in _values(messages))
+    schema = pa.schema([("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())])
+    return pa.Table.from_pylist(list(rows), schema=schema)

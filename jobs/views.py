@@ -1,0 +1,55 @@
+"""The views job: raw topics in; panes of tiles, panes of decisions, dead letters, late rows out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace.jobs import flink
+from headrace.jobs.transport import shard_keys
+from headrace.operators.engines.flink import (
+    Kafka,
+    decisions_sql,
+    progress_sql,
+    refused_sql,
+    source_sql,
+    view_sql,
+)
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["run", "sql"]
+
+
+def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
+    """Print the job: the statements that define it, and its inserts."""
+    statements: list[str] = []
+    inserts: list[str] = []
+    for source in pipeline.sources.values():
+        views = [view for view in pipeline.views.values() if view.source == source]
+        statements += source_sql(source, kafka)
+        statements.append(progress_sql(source, pipeline.every_ms, views))
+        tables, refused = refused_sql(
+            source, kafka, dead=pipeline.dead_topic, late=pipeline.late_topic
+        )
+        statements += tables
+        inserts += refused
+        for view in views:
+            made, insert = view_sql(
+                view, kafka, topic=pipeline.view_topic(view), shard_keys=shard_keys(view.shards)
+            )
+            statements += made
+            inserts.append(insert)
+    made, insert = decisions_sql(
+        pipeline.decision.source,
+        pipeline.decision.id,
+        pipeline.every_ms,
+        kafka,
+        topic=pipeline.decisions_topic,
+        shard_key=shard_keys(1)[0],
+    )
+    return [*statements, *made], [*inserts, insert]
+
+
+def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
+    """Run the job until it is stopped; `folder` keeps its checkpoints."""
+    statements, inserts = sql(pipeline, Kafka(bootstrap, {}))
+    flink.run(f"{pipeline.name} views", statements, inserts, checkpoints=folder / "checkpoints")

@@ -1,0 +1,1 @@
+"""Learners that go on learning: batches to tensors, models, snapshots, honest scores."""

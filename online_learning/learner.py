@@ -1,0 +1,396 @@
+"""A learner as a state machine: messages go in, versions come out, and time is the log's.
+
+    predictions ──► waiting ─┐ complete: at < min(predictions' through, examples' end)
+    examples    ──► waiting ─┴─► merge by event time ─► predict · score · learn ─► publish · save
+
+The order is that of event time. At one instant all predictions come first, then the labels by
+(partition, offset); so a decision at t is predicted with every label before t learned and no other.
+What is processed at a time, and how messages were cut into batches, changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from headrace.online_learning.encoding import Encoder
+from headrace.online_learning.ftrl import PREDICT, advance, blank, weights
+from headrace.online_learning.lock import Lock
+from headrace.online_learning.messages import Parser
+from headrace.online_learning.metrics import Metrics
+from headrace.online_learning.registry import Registry
+from headrace.online_learning.settings import Learning, LearningError
+from headrace.online_learning.snapshot import Snapshot, Snapshots
+from headrace.online_learning.waiting import Columns, Waiting
+
+__all__ = ["Advance", "Learner", "registry"]
+
+_SCORES = ("prequential", "served", "prequential_all", "served_all")
+_COUNTS = (
+    "predictions",  # decisions predicted
+    "examples",  # labels learned
+    "duplicate_labels",  # of a decision that had one; the first counts
+    "early_labels",  # before their decision: learning them would tell the future
+    "late_labels",  # longer after their decision than `within_ms`
+    "unlabelled",  # decisions forgotten without a label
+)
+_NEVER = -(2**62)
+
+
+def registry(folder: Path) -> Registry:
+    """Open the versions that the learner in `folder` publishes."""
+    return Registry(folder / "versions")
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What a step brought: decisions predicted, labels learned, versions published.
+
+    `through_ms` is the event time before which all is done; None before the first event.
+    """
+
+    predictions: int
+    examples: int
+    versions: tuple[int, ...]
+    through_ms: int | None
+
+
+class Learner:
+    """One model that learns in `folder`, going on from the snapshot there.
+
+    Feed both topics from `offsets` on, in order and without gaps, and call `advance` after each
+    batch. A crash at any instant loses nothing: a new learner goes on from the last snapshot, and
+    the messages read again lead to the same weights, scores and versions, bit for bit.
+
+    Parameters
+    ----------
+    settings
+        What to learn and how.
+    folder
+        Holds the snapshots, the versions and the lock. One learner at a time.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When another learner has the folder.
+    CorruptError
+        When there are snapshots and none can be used, or they are of other settings.
+    """
+
+    def __init__(self, settings: Learning, folder: Path) -> None:
+        self.settings = settings
+        self._lock = Lock(folder)
+        self._registry = registry(folder)
+        digest, keep = settings.digest, settings.keep
+        self._snapshots = Snapshots(folder / "snapshots", digest=digest, keep=keep)
+        self._parser = Parser(settings.encoding.inputs, Encoder(settings.encoding))
+        self._zn = blank(settings.encoding.slots)
+        self._touched = np.zeros(settings.encoding.slots, np.bool_)  # a scan of z and n takes 5 ms
+        self._scores = {name: Metrics() for name in _SCORES}
+        self._counts = dict.fromkeys(_COUNTS, 0)
+        self._through: int | None = None
+        self._next_cut: int | None = None
+        self._version = 0
+        self._offsets = {"predictions": 0, "examples": 0}
+        self._pane_end = _NEVER  # of the last pane that is done
+        # The decisions whose label may come: `seq` from `_first` on.
+        self._first = 0
+        self._decided = np.empty(0, np.int64)
+        self._given = np.empty(0, np.float64)
+        self._labelled = np.empty(0, np.bool_)
+        self._restore()
+
+        slots = np.empty((0, settings.encoding.width), np.int32)
+        whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
+        self._predictions = Waiting({"at": whole, "place": whole, "slots": slots})
+        self._examples = Waiting(
+            {
+                **{"at": whole, "seq": whole, "decided": whole, "label": real, "served": real},
+                "slots": slots,
+            }
+        )
+        self._next_seq = self._first + len(self._decided)
+        self._last_at = _NEVER
+        self._complete = _NEVER  # no prediction before it is still to come
+        self._end = self._pane_end
+        self._panes: deque[tuple[int, int]] = deque()  # end and offset of panes not yet done
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """Give the offset at which to read each topic after a restart, as the last step left it."""
+        return dict(self._offsets)
+
+    def predictions(self, batch: Sequence[bytes], next_offset: int) -> None:
+        """Take messages of the predictions topic, the last of which is before `next_offset`.
+
+        Messages that were seen are skipped. Null inputs are values of their own.
+
+        Raises
+        ------
+        LearningError
+            When a message cannot be read, or one was lost, or is earlier than what came before.
+        """
+        if not batch:
+            return
+        asked = f"asked to learn from predictions up to offset {next_offset}"
+        read = self._parser.predictions(batch)
+        said = read.at >= 0
+        # The seq that must come next, and the time promised to be complete, before each message.
+        upto = np.where(said, read.seq + 1, self._next_seq)
+        following = np.maximum.accumulate(np.concatenate([[self._next_seq], upto]))
+        through = np.concatenate([[self._complete], np.where(said, _NEVER, read.through)])
+        promised = np.maximum.accumulate(through)
+        expected, promise = following[:-1], promised[:-1]
+        gap = read.seq >= expected + said  # progress names a seq that was there already
+        if gap.any():
+            found = f"prediction {expected[gap.argmax()]} is missing"
+            raise LearningError(asked, found, "restore the topic, or learn anew from its start")
+        if (read.through[~said] < promise[~said]).any():
+            raise LearningError(asked, "a progress message goes back in time", "mend the store")
+        fresh = said & (read.seq == expected)
+        at = read.at[fresh]
+        earliest = np.maximum(promise[fresh], self._through_or_never)
+        if (np.diff(at, prepend=self._last_at) < 0).any() or (at < earliest).any():
+            found = "a prediction is earlier than one before it, or than what was complete"
+            raise LearningError(asked, found, "mend the store")
+        place = next_offset - len(batch) + np.flatnonzero(fresh)
+        slots = read.slots[fresh[said]]
+        self._predictions.append({"at": at, "place": place.astype(np.int64), "slots": slots})
+        self._next_seq, self._complete = int(following[-1]), int(promised[-1])
+        self._last_at = int(at[-1]) if len(at) else self._last_at
+
+    def examples(self, batch: Sequence[bytes], next_offset: int) -> None:
+        """Take messages of the examples topic, the last of which is before `next_offset`.
+
+        A pane that ends no later than one before it was sent again, and is skipped.
+
+        Raises
+        ------
+        LearningError
+            When a message cannot be read, or an example is not of its pane's time.
+        """
+        if not batch:
+            return
+        read = self._parser.examples(batch)
+        ends = np.maximum.accumulate(np.concatenate([[self._end], read.end]))
+        fresh = read.end > ends[:-1]
+        end = read.end[read.pane]
+        outside = (read.at >= end) | (read.at < end - self.settings.every_ms)
+        if (outside | (fresh[read.pane] & (read.at < ends[:-1][read.pane]))).any():
+            asked = f"asked to learn from examples up to offset {next_offset}"
+            found = "an example is not of its pane's time"
+            raise LearningError(asked, found, "give the learner the step of the panes")
+        # A pane that was partly done before a restart comes again whole.
+        kept = fresh[read.pane] & (read.at >= self._through_or_never)
+        order = np.lexsort((read.offset, read.partition, read.at))
+        order = order[kept[order]]
+        columns = ("at", "seq", "decided", "label", "served", "slots")
+        self._examples.append({name: getattr(read, name)[order] for name in columns})
+        places = next_offset - len(batch) + np.flatnonzero(fresh)
+        self._panes.extend(zip(read.end[fresh].tolist(), places.tolist(), strict=True))
+        self._end = int(ends[-1])
+
+    def advance(self) -> Advance:
+        """Process everything that is complete; publish and save at each multiple passed.
+
+        Raises
+        ------
+        LearningError
+            When an example tells another time of its decision than the decision did, or a weight
+            is no longer finite.
+        """
+        predictions, examples = self._counts["predictions"], self._counts["examples"]
+        horizon = min(self._complete, self._end)
+        published: list[int] = []
+        if horizon > self._through_or_never:
+            every = self.settings.publish_every_ms
+            if self._next_cut is None:
+                waiting = (self._predictions.first, self._examples.first)
+                first = min((at for at in waiting if at is not None), default=horizon)
+                if first < horizon:
+                    self._next_cut = (first // every + 1) * every
+            while self._next_cut is not None and self._next_cut <= horizon:
+                self._step(self._next_cut)
+                self._next_cut += every
+                published.append(self._publish())
+            if horizon > self._through_or_never:
+                self._step(horizon)
+        return Advance(
+            self._counts["predictions"] - predictions,
+            self._counts["examples"] - examples,
+            tuple(published),
+            self._through,
+        )
+
+    def snapshot_now(self) -> None:
+        """Save the state as it is, as for a clean stop; no version is published."""
+        self._snapshots.save(self._snapshot())
+
+    def close(self) -> None:
+        """Let go of the folder; what is not saved will be learned again."""
+        self._lock.release()
+
+    def status(self) -> dict[str, Any]:
+        """Say how far the learner is, what it counted, and both scores.
+
+        `prequential` is the trainer's score: each decision predicted with the labels before it.
+        `served` is that of the probabilities that were given. Both are over decisions from
+        `score_from_ms` on, and with `_all` over every one; a decision counts when its label comes.
+        """
+        return {
+            "through_ms": self._through,
+            **self._counts,
+            "pending": int((~self._labelled).sum()),
+            "waiting": {"predictions": len(self._predictions), "examples": len(self._examples)},
+            "versions": self._version,
+            "offsets": self.offsets,
+            **{name: metrics.result() for name, metrics in self._scores.items()},
+        }
+
+    def digest(self) -> str:
+        """Hash all that was learned, scored and counted: equal states have equal digests."""
+        snapshot = self._snapshot()
+        whole = hashlib.sha256(orjson.dumps(snapshot.facts, option=orjson.OPT_SORT_KEYS))
+        for name, array in sorted(snapshot.arrays.items()):
+            whole.update(f"{name} {array.dtype} {array.shape}".encode())
+            whole.update(np.ascontiguousarray(array).tobytes())
+        return whole.hexdigest()
+
+    @property
+    def _through_or_never(self) -> int:
+        return _NEVER if self._through is None else self._through
+
+    def _step(self, until: int) -> None:
+        """Process everything before `until`."""
+        decisions, labels = self._predictions.take(until), self._examples.take(until)
+        self._decided = np.concatenate([self._decided, decisions["at"]])
+        self._labelled = np.concatenate([self._labelled, np.zeros(len(decisions["at"]), np.bool_)])
+        labels = self._admit(labels)
+        self._learn(decisions, labels)
+        self._score(labels)
+        self._counts["predictions"] += len(decisions["at"])
+        self._counts["examples"] += len(labels["at"])
+        if len(decisions["at"]):
+            self._offsets["predictions"] = int(decisions["place"][-1]) + 1
+        while self._panes and self._panes[0][0] <= until:
+            self._pane_end, place = self._panes.popleft()
+            self._offsets["examples"] = place + 1
+        self._through = until
+        self._forget()
+
+    def _admit(self, labels: Columns) -> Columns:
+        """Keep the labels to be learned: in time, and the first of their decision."""
+        after = labels["at"] - labels["decided"]
+        late, early = after > self.settings.within_ms, after < 0
+        ours = np.flatnonzero(~late & ~early)
+        place = labels["seq"][ours] - self._first
+        known = (place >= 0) & (place < len(self._decided))
+        if not known.all() or (self._decided[place] != labels["decided"][ours]).any():
+            asked = "asked to learn the label of a decision"
+            found = "its example tells another time of it than its prediction did"
+            raise LearningError(asked, found, "look at what joins predictions and outcomes")
+        first = np.zeros(len(ours), np.bool_)
+        first[np.unique(place, return_index=True)[1]] = True
+        first &= ~self._labelled[place]
+        self._labelled[place] = True
+        self._counts["late_labels"] += int(late.sum())
+        self._counts["early_labels"] += int(early.sum())
+        self._counts["duplicate_labels"] += int((~first).sum())
+        return {name: column[ours[first]] for name, column in labels.items()}
+
+    def _learn(self, decisions: Columns, labels: Columns) -> None:
+        """Predict and learn in order of event time, all predictions of an instant first."""
+        count = len(decisions["at"])
+        at = np.concatenate([decisions["at"], labels["at"]])
+        # Stable, and the decisions stand first: at one instant they come before the labels.
+        order = np.argsort(at, kind="stable")
+        slots = np.concatenate([decisions["slots"], labels["slots"]])
+        steps = np.concatenate([np.full(count, PREDICT), labels["label"]])[order]
+        probabilities = np.empty(len(at))
+        probabilities[order] = advance(self._zn, slots, order, steps, self.settings.ftrl)
+        self._touched[labels["slots"]] = True
+        self._given = np.concatenate([self._given, probabilities[:count]])
+
+    def _score(self, labels: Columns) -> None:
+        """Score what was predicted at decision time, here and by the store."""
+        trainer = self._given[labels["seq"] - self._first]
+        start = self.settings.score_from_ms
+        scored = labels["decided"] >= (_NEVER if start is None else start)
+        for name, probabilities in (("prequential", trainer), ("served", labels["served"])):
+            self._scores[name].add(probabilities[scored], labels["label"][scored])
+            self._scores[f"{name}_all"].add(probabilities, labels["label"])
+
+    def _forget(self) -> None:
+        """Drop the decisions of which no label can come any more."""
+        oldest = self._through_or_never - self.settings.within_ms
+        gone = int(np.searchsorted(self._decided, oldest, side="left"))
+        self._counts["unlabelled"] += int((~self._labelled[:gone]).sum())
+        self._first += gone
+        self._decided, self._given = self._decided[gone:], self._given[gone:]
+        self._labelled = self._labelled[gone:]
+
+    def _publish(self) -> int:
+        """Publish a version, then save: a crash between them publishes the same one again."""
+        self._version += 1
+        ids = np.flatnonzero(self._touched)
+        self._registry.publish(
+            self._version,
+            ids,
+            weights(self._zn[ids], self.settings.ftrl),
+            slots=len(self._zn),
+            encoding=self.settings.encoding.digest,
+            through_ms=self._through_or_never,
+            offsets=self.offsets,
+            metrics={name: self._scores[name].result() for name in ("prequential", "served")},
+        )
+        self._registry.prune(self.settings.keep)
+        self._snapshots.save(self._snapshot())
+        return self._version
+
+    def _snapshot(self) -> Snapshot:
+        ids = np.flatnonzero(self._touched)
+        arrays: dict[str, NDArray[Any]] = {
+            "ids": ids,
+            "zn": self._zn[ids],
+            "decided": self._decided,
+            "given": self._given,
+            "labelled": self._labelled.astype(np.uint8),
+        }
+        for name, metrics in self._scores.items():
+            for part, array in metrics.state().items():
+                arrays[f"{name}.{part}"] = array
+        facts = {
+            "counts": self._counts,
+            "through": self._through,
+            "next_cut": self._next_cut,
+            "version": self._version,
+            "offsets": self._offsets,
+            "pane_end": self._pane_end,
+            "first": self._first,
+        }
+        return Snapshot(arrays, facts)
+
+    def _restore(self) -> None:
+        snapshot = self._snapshots.restore()
+        if snapshot is None:
+            return
+        arrays, facts = snapshot.arrays, snapshot.facts
+        self._zn[arrays["ids"]] = arrays["zn"]
+        self._touched[arrays["ids"]] = True
+        self._decided, self._given = arrays["decided"], arrays["given"]
+        self._labelled = arrays["labelled"].astype(np.bool_)
+        for name in _SCORES:
+            state = {part: arrays[f"{name}.{part}"] for part in ("bins", "sums")}
+            self._scores[name] = Metrics.from_state(state)
+        self._counts = {name: facts["counts"][name] for name in _COUNTS}
+        self._through, self._next_cut = facts["through"], facts["next_cut"]
+        self._version, self._offsets = facts["version"], dict(facts["offsets"])
+        self._pane_end, self._first = facts["pane_end"], facts["first"]

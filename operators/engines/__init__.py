@@ -1,0 +1,1 @@
+"""The engines that run operators, one module each; nothing else knows an engine."""

@@ -1,0 +1,398 @@
+"""The Flink engine: prints sources, views, decisions and labels as Flink SQL that runs in the JVM.
+
+::
+
+    topic ─► <source>__log ─► <source>__text ─► <source>__checked ─┬─► dead letters
+             bytes, place     text per column,   values, reason    ├─► late rows
+             watermark        running high                         └─► <source> ─► views, decisions
+
+One pane, one message: a first window makes the tiles, a second one gathers all tiles of a shard.
+Both are group windows (GROUP BY TUMBLE), not window table functions: the latter re-initialise a
+buffer of 1 MiB in each of four operators at every pane, which at ten events a pane took 3 times
+the CPU of the whole job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace.operators.expression import Expression
+from headrace.operators.source import Source, checks_sql
+from headrace.operators.types import Type
+from headrace.operators.view import PLACE_DIGITS, View
+
+__all__ = ["Kafka", "decisions_sql", "examples_sql", "interval", "source_sql", "view_sql"]
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """Where the topics are; `properties` go to every client as they are."""
+
+    bootstrap: str
+    properties: Mapping[str, str]
+
+    def reading(self, topic: str, idle_ms: int) -> str:
+        """Print the WITH clause of a table that reads a topic's bytes from its beginning."""
+        options = {
+            "connector": "kafka",
+            "topic": topic,
+            "format": "raw",
+            "scan.startup.mode": "earliest-offset",
+            "properties.isolation.level": "read_committed",
+            # Not on-periodic: which rows are late must not depend on the clock.
+            "scan.watermark.emit.strategy": "on-event",
+        }
+        if idle_ms:
+            options["scan.watermark.idle-timeout"] = f"{idle_ms} ms"
+        return self._clause(options)
+
+    def writing(self, topic: str, key: str | None = None) -> str:
+        """Print the WITH clause of a table that writes bytes, with the column `key` as the key."""
+        options = {
+            "connector": "kafka",
+            "topic": topic,
+            "sink.delivery-guarantee": "at-least-once",
+            "properties.acks": "all",
+            "properties.linger.ms": "20",
+            "properties.batch.size": "262144",
+        }
+        if key is None:
+            options |= {"format": "raw"}
+        else:
+            options |= {"key.format": "raw", "key.fields": key, "value.format": "raw"}
+            options |= {"value.fields-include": "EXCEPT_KEY"}
+        return self._clause(options)
+
+    def _clause(self, options: Mapping[str, str]) -> str:
+        common = {"properties.bootstrap.servers": self.bootstrap}
+        common |= {f"properties.{name}": value for name, value in self.properties.items()}
+        pairs = (f"{text(name)} = {text(value)}" for name, value in {**options, **common}.items())
+        return f"WITH ({', '.join(pairs)})"
+
+
+def text(value: str) -> str:
+    """Print a string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def interval(milliseconds: int) -> str:
+    """Print an interval of whole milliseconds.
+
+    >>> interval(300_001)
+    "INTERVAL '0 00:05:00.001' DAY(3) TO SECOND(3)"
+    """
+    days, rest = divmod(milliseconds, _DAY_MS)
+    hours, rest = divmod(rest, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    seconds, rest = divmod(rest, 1_000)
+    clock = f"{days} {hours:02}:{minutes:02}:{seconds:02}.{rest:03}"
+    return f"INTERVAL '{clock}' DAY(3) TO SECOND(3)"
+
+
+def _names(columns: Iterable[str], prefix: str = "") -> str:
+    return ", ".join(f"{prefix}`{column}`" for column in columns)
+
+
+def _json_text(name: str) -> str:
+    # CAST, not DECODE: DECODE's checked exception does not compile in a watermark generator.
+    return f"JSON_VALUE(CAST(payload AS STRING), '$.{name}')"
+
+
+def source_sql(source: Source, kafka: Kafka) -> list[str]:
+    """Print the statements that define `source` as a view of checked, punctual, derived events."""
+    return [_log(source, kafka), _texts(source), _checked(source), _events(source)]
+
+
+def _log(source: Source, kafka: Kafka) -> str:
+    # At most 14 digits: no sign, no fraction, before the year 5138.
+    digits = f"REGEXP_EXTRACT({_json_text('at')}, '^[0-9]{{1,14}}$', 0)"
+    at = f"TRY_CAST({digits} AS BIGINT)"
+    ahead = f"TO_TIMESTAMP_LTZ({at}, 3) <= `timestamp` + {interval(source.ahead_ms)}"
+    valid = f"CASE WHEN {ahead} THEN {at} END"
+    # Flink holds a row for late at or below the watermark: one millisecond less keeps ties.
+    lag = interval(source.lateness_ms + 1)
+    return f"""CREATE TEMPORARY TABLE `{source.name}__log` (
+  payload BYTES,
+  `partition` INT METADATA VIRTUAL,
+  `offset` BIGINT METADATA VIRTUAL,
+  `timestamp` TIMESTAMP_LTZ(3) METADATA VIRTUAL,
+  `at` AS {valid},
+  rowtime AS TO_TIMESTAMP_LTZ(COALESCE({valid}, 0), 3),
+  arrived AS PROCTIME(),
+  WATERMARK FOR rowtime AS rowtime - {lag}
+) {kafka.reading(source.topic, source.idle_ms)}"""
+
+
+def _texts(source: Source) -> str:
+    """Take each column's text once; the running maximum that follows keeps the planner from
+    pulling the checks, which read a text several times, down to the parser."""
+    columns = [f"{_json_text(column.name)} AS `{column.name}`" for column in source.columns]
+    form = (
+        "CASE WHEN CAST(CAST(payload AS STRING) AS BYTES) <> payload THEN 'not UTF-8' "
+        "WHEN CAST(payload AS STRING) IS NOT JSON OBJECT THEN 'not a JSON object' "
+        "WHEN `at` IS NULL THEN 'at: missing, no whole number of milliseconds, or far ahead' END"
+    )
+    inner = ", ".join(["payload", "`partition`", "`offset`", "`at`", "rowtime", "arrived",
+                       f"{form} AS form", *columns])
+    kept = _names(column.name for column in source.columns)
+    return f"""CREATE TEMPORARY VIEW `{source.name}__text` AS
+SELECT payload, `partition`, `offset`, `at`, rowtime, form, {kept},
+  MAX(`at`) OVER (PARTITION BY `partition` ORDER BY arrived
+                  ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS high
+FROM (SELECT {inner} FROM `{source.name}__log`)"""
+
+
+def _checked(source: Source) -> str:
+    values, reasons = checks_sql(source, lambda name: f"`{name}`")
+    reason = f"CASE WHEN form IS NOT NULL THEN form {reasons} END"
+    return f"""CREATE TEMPORARY VIEW `{source.name}__checked` AS
+SELECT payload, `partition`, `offset`, `at`, rowtime, high, {reason} AS reason, {', '.join(values)}
+FROM `{source.name}__text`"""
+
+
+def _events(source: Source) -> str:
+    derived = "".join(
+        f", {expression.sql('flink')} AS `{name}`" for name, expression in source.derived.items()
+    )
+    written = _names(column.name for column in source.columns)
+    return f"""CREATE TEMPORARY VIEW `{source.name}` AS
+SELECT `partition`, `offset`, `at`, rowtime, {written}{derived}
+FROM `{source.name}__checked`
+WHERE reason IS NULL AND `at` >= high - {source.lateness_ms}"""
+
+
+def refused_sql(source: Source, kafka: Kafka, *, dead: str, late: str) -> tuple[list[str], list[str]]:
+    """Print the two sinks of what is no event, and the inserts: the bytes as they came, with
+    source, topic, partition, offset and the reason (or the watermark) as headers."""
+    tables, inserts = [], []
+    facts = {
+        "source": text(source.name),
+        "topic": text(source.topic),
+        "partition": "CAST(`partition` AS STRING)",
+        "offset": "CAST(`offset` AS STRING)",
+    }
+    is_late = f"reason IS NULL AND `at` < high - {source.lateness_ms}"
+    watermark = f"CAST(high - {source.lateness_ms} AS STRING)"
+    for name, topic, extra, where in (
+        ("dead", dead, {"reason": "reason"}, "reason IS NOT NULL"),
+        ("late", late, {"at": "CAST(`at` AS STRING)", "watermark": watermark}, is_late),
+    ):
+        table = f"`{source.name}__{name}`"
+        tables.append(
+            f"CREATE TEMPORARY TABLE {table} (payload BYTES, "
+            f"headers MAP<STRING NOT NULL, BYTES> METADATA) {kafka.writing(topic)}"
+        )
+        pairs = ", ".join(
+            f"{text(key)}, CAST({value} AS BYTES)" for key, value in {**facts, **extra}.items()
+        )
+        inserts.append(
+            f"INSERT INTO {table} SELECT payload, MAP[{pairs}] "
+            f"FROM `{source.name}__checked` WHERE {where}"
+        )
+    return tables, inserts
+
+
+def progress_sql(source: Source, every_ms: int, views: Sequence[View]) -> str:
+    """Print the count per pane that tells every shard that a pane is complete.
+
+    A progress event, a row of nothing but its time, is no row; it only makes panes complete.
+    """
+    known = " OR ".join(f"`{column.name}` IS NOT NULL" for column in source.columns)
+    unkeyed = "".join(
+        f", COUNT(CASE WHEN ({known}) AND ({_missing_key(view)}) THEN 1 END) AS `unkeyed_{view.name}`"
+        for view in views
+    )
+    return f"""CREATE TEMPORARY VIEW `{source.name}__progress` AS
+SELECT TUMBLE_ROWTIME(rowtime, {interval(every_ms)}) AS pane_time, {_pane_end(every_ms)} AS pane,
+  COUNT(CASE WHEN {known} THEN 1 END) AS n{unkeyed}
+FROM `{source.name}` GROUP BY TUMBLE(rowtime, {interval(every_ms)})"""
+
+
+def _missing_key(view: View) -> str:
+    return " OR ".join(f"`{part}` IS NULL" for part in view.key)
+
+
+def _pane_end(every_ms: int) -> str:
+    return f"(MIN(`at`) / {every_ms} + 1) * {every_ms}"
+
+
+def _shard(parts: Sequence[str], shards: int) -> str:
+    if shards == 1:
+        return "0"
+    hashed = f"MD5(CONCAT_WS('|', {', '.join(f'CAST({part} AS STRING)' for part in parts)}))"
+    digits = [
+        f"(POSITION(SUBSTRING({hashed}, {place}, 1) IN '0123456789abcdef') - 1)"
+        for place in (1, 2, 3)
+    ]
+    return f"MOD({digits[0]} * 256 + {digits[1]} * 16 + {digits[2]}, {shards})"
+
+
+def view_sql(
+    view: View, kafka: Kafka, *, topic: str, shard_keys: Sequence[str]
+) -> tuple[list[str], str]:
+    """Print a view's statements and its insert: one message per shard and pane, all its tiles.
+
+    A message is ``{"end": e, "rows": n, "unkeyed": m, "tiles": [{"k0": …, "p0": …}, …]}``: key parts
+    and partials by their place in the view, and under ``newest`` the newest row, which sorts as
+    text: at, partition and offset with leading zeros, then its values as ``{"v0": …}``.
+    """
+    tiles, rows = f"`{view.name}__tiles`", f"`{view.source.name}`"
+    keys = _names(view.key)
+    partials = "".join(f", {partial.sql} AS p{i}" for i, partial in enumerate(view.partials))
+    newest = f", {_newest(view)} AS newest" if view.keeps_newest else ""
+    step = interval(view.every_ms)
+    make = f"""CREATE TEMPORARY VIEW {tiles} AS
+SELECT {keys}, TUMBLE_ROWTIME(rowtime, {step}) AS pane_time, {_pane_end(view.every_ms)} AS pane
+  {partials}{newest}
+FROM {rows} WHERE {" AND ".join(f"`{part}` IS NOT NULL" for part in view.key)}
+GROUP BY {keys}, TUMBLE(rowtime, {step})"""
+    fields = [f"'k{i}' VALUE `{part}`" for i, part in enumerate(view.key)]
+    fields += [f"'p{i}' VALUE p{i}" for i in range(len(view.partials))]
+    fields += ["'newest' VALUE newest"] if view.keeps_newest else []
+    row = f"JSON_OBJECT({', '.join(fields)} NULL ON NULL)"
+    shard = _shard([f"`{part}`" for part in view.key], view.shards)
+    gathered = (
+        f"SELECT {shard} AS shard, pane_time, pane, {row} AS item, CAST(0 AS BIGINT) AS n, "
+        f"CAST(0 AS BIGINT) AS unkeyed FROM {tiles}"
+    )
+    statements, insert = _panes(
+        view.name, kafka, topic, shard_keys, [gathered], view.source.name, view.every_ms,
+        unkeyed=f"`unkeyed_{view.name}`", items="tiles",
+    )
+    return [make, *statements], insert
+
+
+def _newest(view: View) -> str:
+    parts = ("`at`", "`partition`", "`offset`")
+    place = ", ".join(
+        f"LPAD(CAST({part} AS STRING), {digits}, '0')"
+        for part, digits in zip(parts, PLACE_DIGITS, strict=True)
+    )
+    values = ", ".join(f"'v{i}' VALUE `{n.column}`" for i, n in enumerate(view.newest))
+    row = f"JSON_OBJECT({values} NULL ON NULL)" if values else "'{}'"
+    return f"MAX(CONCAT({place}, {row}))"
+
+
+def _panes(  # noqa: PLR0913
+    name: str,
+    kafka: Kafka,
+    topic: str,
+    shard_keys: Sequence[str],
+    gathered: Sequence[str],
+    progress: str,
+    every_ms: int,
+    *,
+    unkeyed: str,
+    items: str,
+) -> tuple[list[str], str]:
+    """Gather items and progress per shard and pane into one message each."""
+    beats = [
+        f"SELECT {shard} AS shard, pane_time, pane, CAST(NULL AS STRING) AS item, "
+        + (f"n, {unkeyed} AS unkeyed" if shard == 0 else "CAST(0 AS BIGINT), CAST(0 AS BIGINT)")
+        + f" FROM `{progress}__progress`"
+        for shard in range(len(shard_keys))
+    ]
+    union = f"CREATE TEMPORARY VIEW `{name}__items` AS " + " UNION ALL ".join([*gathered, *beats])
+    sink = (
+        f"CREATE TEMPORARY TABLE `{name}__panes` (shard STRING, message STRING) "
+        f"{kafka.writing(topic, key='shard')}"
+    )
+    keys = " ".join(f"WHEN {i} THEN {text(key)}" for i, key in enumerate(shard_keys))
+    message = (
+        "CONCAT('{\"end\":', CAST(MAX(pane) AS STRING), ',\"rows\":', CAST(SUM(n) AS STRING), "
+        "',\"unkeyed\":', CAST(SUM(unkeyed) AS STRING), "
+        f"',\"{items}\":[', COALESCE(LISTAGG(item, ','), ''), ']}}')"
+    )
+    insert = (
+        f"INSERT INTO `{name}__panes` SELECT CASE shard {keys} END, {message} "
+        f"FROM `{name}__items` GROUP BY shard, TUMBLE(pane_time, {interval(every_ms)})"
+    )
+    return [union, sink], insert
+
+
+def decisions_sql(
+    source: Source, identity: str, every_ms: int, kafka: Kafka, *, topic: str, shard_key: str
+) -> tuple[list[str], str]:
+    """Print the panes of decisions: the same message as a view's, with ``decisions`` in it.
+
+    A row is ``{"at", "partition", "offset", <every column of the source>}``.
+    """
+    names = [name for name in source.types if name != "at"]
+    fields = ", ".join(f"'{name}' VALUE `{name}`" for name in ("at", "partition", "offset", *names))
+    # Not gathered straight from the rows: the pane's end comes from a window of one row's own.
+    rows = (
+        f"SELECT 0 AS shard, rowtime AS pane_time, (`at` / {every_ms} + 1) * {every_ms} AS pane, "
+        f"JSON_OBJECT({fields} NULL ON NULL) AS item, CAST(0 AS BIGINT) AS n, "
+        f"CAST(0 AS BIGINT) AS unkeyed FROM `{source.name}` WHERE `{identity}` IS NOT NULL"
+    )
+    return _panes(
+        "decision", kafka, topic, [shard_key], [rows], source.name, every_ms,
+        unkeyed="CAST(0 AS BIGINT)", items="decisions",
+    )
+
+
+def examples_sql(  # noqa: PLR0913
+    outcome: Source,
+    identity: str,
+    label: Expression,
+    *,
+    within_ms: int,
+    every_ms: int,
+    kafka: Kafka,
+    predictions: str,
+    topic: str,
+    shard_key: str,
+) -> tuple[list[str], str]:
+    """Print the join of predictions with their outcomes, in panes of the outcome's time.
+
+    It is an interval join said as a window: the newest prediction of the same id within
+    `within_ms` before the outcome. Flink's own interval join holds its watermark back by the whole
+    interval, so that panes of examples would come two days late.
+    """
+    log = f"""CREATE TEMPORARY TABLE `predictions__log` (
+  id STRING, prediction STRING,
+  rowtime TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
+  WATERMARK FOR rowtime AS rowtime - {interval(1)}
+) {kafka.reading(predictions, 0).replace("'format' = 'raw'", _KEYED)}"""
+    no_prediction = "CAST(NULL AS STRING) AS prediction"
+    both = f"""CREATE TEMPORARY VIEW `labelled__both` AS
+SELECT id, rowtime, prediction, TRY_CAST(COALESCE(
+    JSON_VALUE(prediction, '$.at'), JSON_VALUE(prediction, '$.through')) AS BIGINT) AS `at`,
+  CAST(NULL AS INT) AS `partition`,
+  CAST(NULL AS BIGINT) AS `offset`, CAST(NULL AS BOOLEAN) AS label
+FROM `predictions__log`
+UNION ALL
+SELECT `{identity}`, rowtime, {no_prediction}, `at`, `partition`, `offset`, {label.sql("flink")}
+FROM `{outcome.name}`"""
+    joined = f"""CREATE TEMPORARY VIEW `labelled` AS
+SELECT *, LAST_VALUE(prediction) OVER (PARTITION BY id ORDER BY rowtime
+  RANGE BETWEEN {interval(within_ms)} PRECEDING AND CURRENT ROW) AS decided
+FROM `labelled__both` WHERE id IS NOT NULL"""
+    progress = f"""CREATE TEMPORARY VIEW `examples__progress` AS
+SELECT TUMBLE_ROWTIME(rowtime, {interval(every_ms)}) AS pane_time,
+  {_pane_end(every_ms)} AS pane, COUNT(label) AS n
+FROM `labelled__both` GROUP BY TUMBLE(rowtime, {interval(every_ms)})"""
+    item = (
+        "CONCAT('{\"at\":', CAST(`at` AS STRING), ',\"partition\":', CAST(`partition` AS STRING), "
+        "',\"offset\":', CAST(`offset` AS STRING), ',\"label\":', "
+        "CASE WHEN label THEN 'true' ELSE 'false' END, ',\"prediction\":', decided, '}')"
+    )
+    rows = (
+        f"SELECT 0 AS shard, rowtime AS pane_time, (`at` / {every_ms} + 1) * {every_ms} AS pane, "
+        f"{item} AS item, CAST(0 AS BIGINT) AS n, CAST(0 AS BIGINT) AS unkeyed FROM `labelled` "
+        "WHERE label IS NOT NULL AND decided IS NOT NULL"
+    )
+    statements, insert = _panes(
+        "examples", kafka, topic, [shard_key], [rows], "examples", every_ms,
+        unkeyed="CAST(0 AS BIGINT)", items="examples",
+    )
+    return [log, both, joined, progress, *statements], insert
+
+
+_KEYED = (
+    "'key.format' = 'raw', 'key.fields' = 'id', 'value.format' = 'raw', "
+    "'value.fields-include' = 'EXCEPT_KEY'"
+)

@@ -1,0 +1,122 @@
+"""What a source is: a topic of events with a schema, an event time and a rule for lateness.
+
+Every engine puts a source's rows through the same three steps::
+
+    bytes ─► parse ─► check ─► derive ─► events        at ≥ high − lateness
+               │        │                 late rows    at < high − lateness
+               └────────┴──► dead letters
+
+`high` is the running maximum of `at` over the partition's rows up to this one, by offset: lateness
+is a function of the log alone, never of the clock or of a merged watermark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from headrace.operators.expression import Expression
+from headrace.operators.types import Type
+
+__all__ = ["AT", "PLACE", "Column", "Source", "check_sql", "checks_sql"]
+
+AT = "at"
+PLACE = ("partition", "offset")
+"""An event's place in the log; (at, partition, offset) is the one total order."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that the producer writes; a row without a required one is a dead letter."""
+
+    name: str
+    type: Type
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Kafka topic of JSON objects, read as events.
+
+    Parameters
+    ----------
+    name
+        The name that views, the decision and the outcome use.
+    topic
+        The Kafka topic.
+    columns
+        What the producer writes, besides `at` (int64 milliseconds, UTC).
+    derived
+        Columns computed row by row from `columns`, in order, each by name.
+    lateness_ms
+        How far below the highest `at` of its partition an event may be.
+    ahead_ms
+        How far `at` may be ahead of the broker's own time stamp; beyond it the row is a dead
+        letter and moves no watermark.
+    idle_ms
+        After this much wall time without rows a partition no longer holds the watermark back;
+        0 means never, which is right for a replay.
+    partitions
+        How many partitions the topic has, when headrace creates it.
+
+    """
+
+    name: str
+    topic: str
+    columns: tuple[Column, ...]
+    derived: Mapping[str, Expression] = field(default_factory=dict)
+    lateness_ms: int = 0
+    ahead_ms: int = 86_400_000
+    idle_ms: int = 0
+    partitions: int = 1
+
+    @property
+    def types(self) -> dict[str, Type]:
+        """Give the type of every column of an event: `at`, written ones, derived ones."""
+        written = {column.name: column.type for column in self.columns}
+        derived = {name: expression.type for name, expression in self.derived.items()}
+        return {AT: Type.INT64, **written, **derived}
+
+
+def checks_sql(source: Source, quote: Callable[[str], str]) -> tuple[list[str], str]:
+    """Print every column's value from the column of the same name that holds its JSON text, and
+    the branches of a CASE that give the reason where the row is refused.
+
+    A row of nothing but its time is a progress event: no column of it is missing.
+    """
+    texts = [quote(column.name) for column in source.columns]
+    present = f"COALESCE({', '.join(texts)}) IS NOT NULL" if len(texts) > 1 else "TRUE"
+    pairs = [check_sql(c, text, present) for c, text in zip(source.columns, texts, strict=True)]
+    values = [
+        f"{value} AS {text}" for (value, _), text in zip(pairs, texts, strict=True)
+    ]
+    return values, " ".join(reason for _, reason in pairs if reason)
+
+
+def check_sql(column: Column, text: str, present: str) -> tuple[str, str]:
+    """Print a column's value from its JSON text, and the reason it is refused, in every engine.
+
+    A number must be written the way it is read back, so nothing is rounded or cut: ``1.5`` is no
+    int64, and neither is ``007``. NaN and the infinities are refused; −0.0 becomes 0.0.
+    `text` is an SQL expression that is NULL where the column is missing; `present` says that the
+    row has any column.
+    """
+    name, missing = column.name, ""
+    if column.required:
+        missing = f"WHEN {text} IS NULL AND {present} THEN 'column {name}: missing'"
+    if column.type is Type.STRING:
+        return text, missing
+    if column.type is Type.BOOL:
+        value, bad = f"({text} = 'true')", f"{text} NOT IN ('true', 'false')"
+    elif column.type is Type.INT64:
+        value = f"TRY_CAST({text} AS BIGINT)"
+        bad = f"{value} IS NULL OR CAST({value} AS {_TEXT}) <> {text}"
+    else:
+        cast = f"TRY_CAST({text} AS DOUBLE)"
+        value = f"({cast} + CAST(0 AS DOUBLE))"
+        bad = f"{cast} IS NULL OR NOT (ABS({cast}) <= 1.7976931348623157E308)"
+    refused = f"WHEN {text} IS NOT NULL AND ({bad}) THEN 'column {name}: not {column.type.value}'"
+    return value, f"{missing} {refused}".strip()
+
+
+_TEXT = "VARCHAR(2147483647)"

@@ -1,0 +1,93 @@
+"""What a view is: a stream grouped by a key, kept in tiles, and the features read from them.
+
+The one rule of time: the value of a feature at t is computed from the events with
+b − W ≤ at < b, where b = ⌊t / every⌋ · every. A tile that ends at e holds the events with
+e − every ≤ at < e, so a window is the tiles with b − W < e ≤ b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from headrace.operators.aggregates import Aggregate, Newest, Partial
+from headrace.operators.source import Source
+from headrace.operators.types import Type
+
+__all__ = ["END", "NEWEST_AT", "NEWEST_PLACE", "PLACE_DIGITS", "Feature", "View", "bound"]
+
+END = "end"
+"""The tile column with the exclusive end of its step, int64 ms."""
+NEWEST_AT = "newest_at"
+NEWEST_PLACE = ("newest_partition", "newest_offset")
+PLACE_DIGITS = (15, 5, 19)
+"""Digits of at, partition and offset in the text by which the stream orders rows in a tile."""
+
+
+def bound(at: int, every_ms: int) -> int:
+    """Give b, the step at or below `at` that a feature's window ends before.
+
+    >>> bound(299_999, 300_000), bound(300_000, 300_000)
+    (0, 300000)
+    """
+    return at // every_ms * every_ms
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One aggregate of one view over one window; `window_ms` None means all that came before."""
+
+    name: str
+    aggregate: Aggregate
+    window_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A source's events by key, in steps of `every_ms`, hashed to `shards`."""
+
+    name: str
+    source: Source
+    key: tuple[str, ...]
+    every_ms: int
+    features: tuple[Feature, ...]
+    shards: int = 1
+
+    @property
+    def partials(self) -> tuple[Partial, ...]:
+        """List the mergeable columns of a tile, each once."""
+        found = (p for p in self._needed() if isinstance(p, Partial))
+        return tuple({partial.name: partial for partial in found}.values())
+
+    @property
+    def newest(self) -> tuple[Newest, ...]:
+        """List the columns kept of the newest row, each once."""
+        found = (p for p in self._needed() if isinstance(p, Newest))
+        return tuple({partial.name: partial for partial in found}.values())
+
+    @property
+    def keeps_newest(self) -> bool:
+        """Say whether tiles carry their newest row's time and place."""
+        return any(not feature.aggregate.windowed for feature in self.features)
+
+    def _needed(self) -> Iterable[Partial | Newest]:
+        for feature in self.features:
+            yield from feature.aggregate.partials
+
+    @property
+    def key_types(self) -> tuple[Type, ...]:
+        """Give the types of the key's parts."""
+        return tuple(self.source.types[name] for name in self.key)
+
+    @property
+    def tile_schema(self) -> pa.Schema:
+        """Give a tile's columns: key parts, end, partials, the newest row."""
+        fields = [(name, kind.arrow) for name, kind in zip(self.key, self.key_types, strict=True)]
+        fields.append((END, pa.int64()))
+        fields += [(partial.name, partial.type.arrow) for partial in self.partials]
+        if self.keeps_newest:
+            fields += [(name, pa.int64()) for name in (NEWEST_AT, *NEWEST_PLACE)]
+            fields += [(newest.name, newest.type.arrow) for newest in self.newest]
+        return pa.schema(fields)

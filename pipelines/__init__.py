@@ -1,0 +1,1 @@
+"""The language of pipelines: frozen declarations that join sources, views and models."""

@@ -1,0 +1,255 @@
+"""What a pipeline file means: sources, views, decision, outcome and model, all checked.
+
+`headrace.pipelines.load` makes these values; everything that runs takes them as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from headrace.operators.expression import Call, Column, Expression
+from headrace.operators.source import AT, Source
+from headrace.operators.types import Type
+from headrace.operators.view import Feature, View
+
+__all__ = ["Decision", "Model", "Outcome", "Pipeline", "Token"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The moments at which a prediction is wanted: each event of `source` is one.
+
+    Parameters
+    ----------
+    source
+        Where decisions come from; its columns may be used as tokens.
+    id
+        The column that names a decision; the outcome carries the same value.
+    keys
+        Per view the columns of `source` that stand for the view's key, in the key's order. Where
+        one of them is null the view's features are null.
+
+    """
+
+    source: Source
+    id: str
+    keys: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The event that says later how a decision ended.
+
+    Parameters
+    ----------
+    source
+        Where outcomes come from.
+    id
+        The column that holds the decision's id.
+    label
+        A bool over the columns of `source`; a null label makes no example.
+    within_ms
+        How long after its decision an outcome may come and still make an example.
+
+    """
+
+    source: Source
+    id: str
+    label: Expression
+    within_ms: int
+
+
+@dataclass(frozen=True)
+class Token:
+    """One weight per value of an input, or per combination of values where there are several.
+
+    >>> str(Token(("origin", "dest")))
+    'origin×dest'
+    """
+
+    parts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "×".join(self.parts)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What learns: its settings, its tokens, and when its versions are published.
+
+    Parameters
+    ----------
+    kind
+        The learner: row-wise FTRL-proximal logistic regression.
+    alpha, beta, l1, l2
+        Its rate and its penalties.
+    slots
+        Weights, a power of two; a token's value is hashed to one of them.
+    bias
+        Whether one more token is in every row.
+    buckets
+        Per numeric input its ascending edges; the bucket is the number of edges ≤ the value. Null
+        is a bucket of its own.
+    tokens
+        What a row is made of.
+    publish_every_ms
+        A version is published at each multiple of it in event time.
+    keep
+        How many versions are kept.
+    score_from_ms
+        The event time from which decisions count in the reported scores; None is all.
+    max_delay_ms
+        How far, in event time, the version that scores a decision may be behind it; a decision
+        waits for a newer one. None never waits.
+
+    """
+
+    kind: Literal["ftrl"]
+    alpha: float
+    beta: float
+    l1: float
+    l2: float
+    slots: int
+    bias: bool
+    buckets: Mapping[str, tuple[float, ...]]
+    tokens: tuple[Token, ...]
+    publish_every_ms: int
+    keep: int
+    score_from_ms: int | None
+    max_delay_ms: int | None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A declaration as a whole, from one file.
+
+    Parameters
+    ----------
+    name
+        What its topics begin with.
+    path
+        The file that it was read from; no part of its meaning.
+    every_ms
+        The step of its views, in ms.
+    sources, views
+        By name, in the file's order.
+    decision, outcome, model
+        What is asked, how it ended, what learns from it.
+
+    """
+
+    name: str
+    path: Path
+    every_ms: int
+    sources: Mapping[str, Source]
+    views: Mapping[str, View]
+    decision: Decision
+    outcome: Outcome
+    model: Model
+
+    @property
+    def features(self) -> dict[str, tuple[View, Feature]]:
+        """Give every feature with its view, in the file's order."""
+        return {
+            feature.name: (view, feature)
+            for view in self.views.values()
+            for feature in view.features
+        }
+
+    @property
+    def inputs(self) -> dict[str, Type]:
+        """Give what tokens may use: the decision's columns but `at`, then the features."""
+        types = {name: kind for name, kind in self.decision.source.types.items() if name != AT}
+        features = {name: feature.aggregate.type for name, (_, feature) in self.features.items()}
+        return types | features
+
+    @property
+    def digest(self) -> str:
+        """Give the sha256 of what is declared: comments and the order of keys are no part of it."""
+        text = json.dumps(_canonical(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def view_topic(self, view: View) -> str:
+        """Name the topic of a view's tiles."""
+        return f"{self.name}.view.{view.name}"
+
+    @property
+    def decisions_topic(self) -> str:
+        """Name the topic of checked decisions."""
+        return f"{self.name}.decisions"
+
+    @property
+    def predictions_topic(self) -> str:
+        """Name the topic of predictions."""
+        return f"{self.name}.predictions"
+
+    @property
+    def examples_topic(self) -> str:
+        """Name the topic of predictions with their labels."""
+        return f"{self.name}.examples"
+
+    @property
+    def dead_topic(self) -> str:
+        """Name the topic of rows that could not be read."""
+        return f"{self.name}.dead"
+
+    @property
+    def late_topic(self) -> str:
+        """Name the topic of rows that came late."""
+        return f"{self.name}.late"
+
+    @property
+    def metrics_topic(self) -> str:
+        """Name the topic of metrics."""
+        return f"{self.name}.metrics"
+
+
+def _canonical(pipeline: Pipeline) -> dict[str, object]:
+    """Say the declaration in plain values."""
+    decision, outcome, model = pipeline.decision, pipeline.outcome, pipeline.model
+    return {
+        "name": pipeline.name,
+        "every_ms": pipeline.every_ms,
+        "sources": {name: _source(source) for name, source in pipeline.sources.items()},
+        "views": {name: _view(view) for name, view in pipeline.views.items()},
+        "decision": [decision.source.name, decision.id, dict(decision.keys)],
+        "outcome": [
+            outcome.source.name,
+            outcome.id,
+            _tree(outcome.label),
+            outcome.within_ms,
+        ],
+        "model": {
+            **vars(model),
+            "buckets": dict(model.buckets),
+            "tokens": [token.parts for token in model.tokens],
+        },
+    }
+
+
+def _source(source: Source) -> dict[str, object]:
+    return {
+        **vars(source),
+        "columns": {c.name: [c.type.value, c.required] for c in source.columns},
+        "derived": {name: _tree(tree) for name, tree in source.derived.items()},
+    }
+
+
+def _view(view: View) -> dict[str, object]:
+    features = {
+        feature.name: [feature.aggregate.name, feature.aggregate.column, feature.window_ms]
+        for feature in view.features
+    }
+    return {**vars(view), "source": view.source.name, "features": features}
+
+
+def _tree(tree: Expression) -> list[object]:
+    """Say an expression apart from any engine's text for it."""
+    if isinstance(tree, Call):
+        return [tree.function.name, *map(_tree, tree.arguments)]
+    return ["column", tree.name] if isinstance(tree, Column) else [tree.type.value, tree.value]

@@ -1,0 +1,144 @@
+"""The form of a pipeline file: which keys there are, what they hold, what they mean.
+
+These models check one value at a time; `headrace.pipelines.build` checks what values say of each
+other. Durations are written as a whole number and a unit (`ms`, `s`, `m`, `h`, `d`) and become
+int64 milliseconds. `docs/pipeline.md` shows each key with an example.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from headrace.pipelines import values
+
+__all__ = [
+    "DecisionForm",
+    "ModelForm",
+    "OutcomeForm",
+    "PipelineForm",
+    "SourceForm",
+    "ViewForm",
+]
+
+Name = Annotated[str, BeforeValidator(values.name)]
+PartName = Annotated[str, BeforeValidator(values.part_name)]
+NewName = Annotated[str, BeforeValidator(values.new_name)]
+Names = Annotated[tuple[str, ...], BeforeValidator(values.names)]
+Duration = Annotated[int, BeforeValidator(values.duration)]
+LongDuration = Annotated[int, BeforeValidator(values.positive_duration)]
+Shares = Annotated[int, Field(ge=1, le=1024)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class SourceForm(_Form):
+    """A topic of JSON objects, each with `at` (int64 ms, UTC) besides the columns declared.
+
+    `columns`: name to type, `bool`, `int64`, `float64` or `string`; `required` after the type
+    makes a row without a value a dead letter. `derive`: name to an SQL expression over `at` and
+    the columns. `topic`: the source's name unless given. `lateness` (0s): how far below the
+    highest `at` of its partition a row may be. `ahead` (1d): how far `at` may be ahead of the
+    broker's time. `idle` (0s, never): after so long without rows a partition holds nobody up.
+    `partitions` (1): how many the topic gets when headrace creates it.
+    """
+
+    columns: Annotated[
+        dict[NewName, Annotated[tuple[str, bool], BeforeValidator(values.column_type)]],
+        Field(min_length=1),
+    ]
+    derive: dict[NewName, str] = {}
+    topic: Annotated[str, BeforeValidator(values.topic)] | None = None
+    lateness: Duration = 0
+    ahead: Duration = values.DAY_MS
+    idle: Duration = 0
+    partitions: Shares = 1
+
+
+class ViewForm(_Form):
+    """A source's events by key, and the features read from them.
+
+    `source`: its name. `key`: a column or a list of them. `shards` (1): how many partitions the
+    tiles are hashed to. `features`: name to `aggregate(column)`, with `over DURATION` for a window
+    (a multiple of `every`; all that came before without it), or `within DURATION` for how old the
+    newest row may be.
+    """
+
+    source: Name
+    key: Names
+    features: Annotated[dict[NewName, str], Field(min_length=1)]
+    shards: Shares = 1
+
+
+class DecisionForm(_Form):
+    """Which events ask for a prediction.
+
+    `source`: its name. `id`: the column that names a decision. `keys`: view to the column, or
+    columns, of `source` that stand for the view's key; the columns of the same name unless given.
+    """
+
+    source: Name
+    id: Name
+    keys: dict[Name, Names] = {}
+
+
+class OutcomeForm(_Form):
+    """Which events say how a decision ended.
+
+    `source`: its name. `id`: the column with the decision's id. `label`: an SQL expression of type
+    bool over the source's columns. `within`: how long after its decision an outcome counts.
+    """
+
+    source: Name
+    id: Name
+    label: str
+    within: LongDuration
+
+
+class ModelForm(_Form):
+    """What learns, and from what.
+
+    `kind`: `ftrl`. `alpha` (0.05), `beta` (1.0), `l1` (0.0), `l2` (1.0): its rate and penalties.
+    `slots` (1048576): its weights, a power of two. `bias` (true). `buckets`: input to ascending
+    edges, numbers or durations, as a list or `{from: …, to: …, step: …}` with both ends. `tokens`:
+    inputs, and lists of inputs for crosses. `publish_every` (1d): of event time. `keep` (5):
+    versions. `score_from`: decisions from this time on count in the scores. `max_delay`: how far
+    in event time a version may be behind the decision that it scores.
+    """
+
+    kind: Literal["ftrl"]
+    alpha: Positive = 0.05
+    beta: NotNegative = 1.0
+    l1: NotNegative = 0.0
+    l2: NotNegative = 1.0
+    slots: Annotated[int, BeforeValidator(values.slots)] = 1 << 20
+    bias: bool = True
+    buckets: dict[Name, Annotated[tuple[float, ...], BeforeValidator(values.edges)]] = {}
+    tokens: Annotated[list[Names], Field(min_length=1)]
+    publish_every: LongDuration = values.DAY_MS
+    keep: Annotated[int, Field(ge=1, le=1000)] = 5
+    score_from: Annotated[int, BeforeValidator(values.instant)] | None = None
+    max_delay: LongDuration | None = None
+
+
+class PipelineForm(_Form):
+    """A whole file.
+
+    `pipeline`: its name, with which its topics begin. `every` (1s): the step of its views; it
+    divides a day. `sources`, `views`: by name. `decision`, `outcome`, `model`.
+    """
+
+    pipeline: Name
+    every: LongDuration = 1000
+    sources: Annotated[dict[PartName, SourceForm], Field(min_length=1)]
+    views: Annotated[dict[PartName, ViewForm], Field(min_length=1)]
+    decision: DecisionForm
+    outcome: OutcomeForm
+    model: ModelForm

@@ -1,0 +1,205 @@
+"""The values of a pipeline file, one by one: names, durations, times, types, edges.
+
+Each function takes what YAML gave and returns what it means, or raises pydantic's own error with
+what was asked, what was found and what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import NoReturn
+
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "DAY_MS",
+    "NAME",
+    "RESERVED",
+    "column_type",
+    "duration",
+    "edges",
+    "instant",
+    "name",
+    "names",
+    "new_name",
+    "part_name",
+    "positive_duration",
+    "slots",
+    "topic",
+]
+
+DAY_MS = 86_400_000
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_LOG = ("at", "partition", "offset", "end", "rows", "id", "seq", "p", "version")
+# Columns that the Flink engine adds while it reads a source and while it makes tiles.
+_READING = ("payload", "rowtime", "form", "high", "reason", "arrived", "timestamp")
+_TILES = ("pane", "pane_time", "newest", *(f"p{i}" for i in range(1000)))
+RESERVED = frozenset((*_LOG, *_READING, *_TILES))
+# Tables that the jobs make beside those of sources and views, whose parts they join by `__`.
+_TABLES = frozenset(("decisions", "examples", "labelled", "predictions"))
+_TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,248}")
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_EDGES = 1000
+
+
+def _refuse(asked: str, found: str, do: str, *steps: str | int) -> NoReturn:
+    """Raise an error whose three parts, and whose place below the value, `load` takes over."""
+    facts: dict[str, object] = {"asked": asked, "found": found, "do": do, "steps": steps}
+    raise PydanticCustomError("refused", "{asked}; {found}; {do}", facts)  # noqa: EM101
+
+
+def duration(text: object) -> int:
+    """Read a duration, in ms.
+
+    >>> duration("90s"), duration("24h"), duration("0s")
+    (90000, 86400000, 0)
+    """
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        found = "a duration is a whole number and a unit: ms, s, m, h or d"
+        _refuse(f"asked for the duration {text!r}", found, "write it like 500ms, 5m or 24h")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def positive_duration(text: object) -> int:
+    """Read a duration above 0, in ms."""
+    found = duration(text)
+    if found == 0:
+        _refuse(f"asked for the duration {text!r}", "it must be above 0", "write it longer")
+    return found
+
+
+def name(text: object, *steps: int) -> str:
+    """Check a name."""
+    if not isinstance(text, str) or not NAME.fullmatch(text):
+        found = "a name is a letter from a to z, then at most 62 of a-z, 0-9 and _"
+        _refuse(f"asked for the name {text!r}", found, "choose another name", *steps)
+    return text
+
+
+def new_name(text: object) -> str:
+    """Check a name that is declared here."""
+    checked = name(text)
+    if checked in RESERVED:
+        found = "headrace uses it itself"
+        _refuse(f"asked for the name {text!r}", found, "choose another name")
+    return checked
+
+
+def part_name(text: object) -> str:
+    """Check what a source or a view is to be called."""
+    checked = new_name(text)
+    if checked in _TABLES or "__" in checked:
+        found = "headrace makes tables of such names itself"
+        _refuse(f"asked for the name {text!r}", found, "choose another name")
+    return checked
+
+
+def topic(text: object) -> str:
+    """Check a topic's name."""
+    if not isinstance(text, str) or not _TOPIC.fullmatch(text):
+        found = "a topic is at most 249 letters, digits, '.', '_' and '-'"
+        _refuse(f"asked for the topic {text!r}", found, "choose another topic")
+    return text
+
+
+def names(value: object) -> tuple[str, ...]:
+    """Read one name, or a list of different ones."""
+    if not isinstance(value, list):
+        return (name(value),)
+    do = "write it like origin or [origin, dest]"
+    if not value:
+        _refuse("asked for []", "it takes one name or several", do)
+    checked = tuple(name(each, i) for i, each in enumerate(value))
+    for i, each in enumerate(checked):
+        if each in checked[:i]:
+            _refuse(f"asked for {each!r} twice", "each name counts once", "keep one of the two", i)
+    return checked
+
+
+def column_type(value: object) -> tuple[str, bool]:
+    """Read a type, and whether a value is required."""
+    words = value.split() if isinstance(value, str) else []
+    kinds = ("bool", "int64", "float64", "string")
+    if not words or words[0] not in kinds or words[1:] not in ([], ["required"]):
+        found = "a column is bool, int64, float64 or string, and 'required' may follow"
+        do = "write it like `int64` or `int64 required`"
+        _refuse(f"asked for the column type {value!r}", found, do)
+    return words[0], len(words) > 1
+
+
+def instant(text: object) -> int:
+    """Read a time with its zone, in ms since the epoch."""
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        found = "a time is a date, a time of day and a zone"
+        do = "write it like 2013-02-01T05:00:00Z"
+        _refuse(f"asked for the time {text!r}", found, do)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def slots(value: object) -> int:
+    """Check a power of two."""
+    if type(value) is not int or not 2 <= value <= 1 << 30 or value & (value - 1):
+        found = "the number of slots is a power of two from 2 to 1073741824"
+        _refuse(f"asked for {value!r} slots", found, "write it like 1048576")
+    return value
+
+
+def _edge(value: object, step: str | int) -> Decimal:
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        return Decimal(duration(value))
+    number = Decimal(repr(value)) if type(value) in (int, float) else Decimal("nan")
+    if not number.is_finite():
+        found = "an edge is a number or a duration"
+        _refuse(f"asked for the edge {value!r}", found, "write it like 15, 0.25 or 30m", step)
+    return number
+
+
+def edges(value: object) -> tuple[float, ...]:
+    """Read edges, written out or as {from, to, step} with both ends."""
+    floats = tuple(map(float, _range(value) if isinstance(value, dict) else _listed(value)))
+    for i, (low, high) in enumerate(pairwise(floats)):
+        if not low < high:
+            steps = () if isinstance(value, dict) else (i + 1,)
+            asked = f"asked for the edge {_plain(high)} after {_plain(low)}"
+            _refuse(asked, "edges must ascend", "sort them and keep each once", *steps)
+    return floats
+
+
+def _listed(value: object) -> list[Decimal]:
+    if not isinstance(value, list) or not 1 <= len(value) <= _MOST_EDGES:
+        asked = "asked for buckets"
+        found = f"they are a list of 1 to {_MOST_EDGES} edges, or {{from: …, to: …, step: …}}"
+        _refuse(asked, found, "write them like [0, 15, 60]")
+    return [_edge(edge, i) for i, edge in enumerate(value)]
+
+
+def _range(value: dict[object, object]) -> list[Decimal]:
+    do = "write it like {from: 15, to: 95, step: 5}"
+    if set(value) != {"from", "to", "step"}:
+        given = ", ".join(map(str, value)) or "nothing"
+        found = "a range has the keys from, to and step"
+        _refuse(f"asked for buckets by {given}", found, do)
+    first, last, step = (_edge(value[name], name) for name in ("from", "to", "step"))
+    asked = f"asked for edges from {value['from']} to {value['to']} by {value['step']}"
+    if step <= 0 or last < first:
+        _refuse(asked, "edges must ascend", do)
+    if (last - first) / step >= _MOST_EDGES:
+        _refuse(asked, f"it makes more than {_MOST_EDGES} edges", "take a longer step")
+    if (last - first) % step:
+        found = f"{value['to']} is not {value['from']} and whole steps"
+        _refuse(asked, found, "change `to` or `step`", "to")
+    return [first + step * i for i in range(int((last - first) / step) + 1)]
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number.is_integer() else repr(number)

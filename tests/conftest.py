@@ -1,0 +1,31 @@
+"""What several test files share: one real broker for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.jobs.broker import Broker, running
+from headrace.jobs.java import jars, java_home
+from headrace.operators.errors import HeadraceError
+
+
+@pytest.fixture(scope="session")
+def java_and_jars() -> None:
+    """Java and the broker's jars; a skip that says which is missing where they are not."""
+    try:
+        java_home()
+        jars("broker")
+    except HeadraceError as problem:
+        pytest.skip(str(problem))
+
+
+@pytest.fixture(scope="session")
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Broker]:
+    """The broker of the run; a test makes topics of its own, and leaves the broker running."""
+    request.getfixturevalue("java_and_jars")
+    with running(tmp_path_factory.mktemp("broker")) as one:
+        yield one

@@ -1,0 +1,388 @@
+"""Pipeline files: what they mean, and what is said of a mistake, with its line and column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from headrace.jobs.flights import streams
+from headrace.operators.errors import PipelineError
+from headrace.operators.types import Type
+from headrace.pipelines import document
+from headrace.pipelines.load import load
+from headrace.pipelines.pipeline import Pipeline
+from headrace.pipelines.schema import (
+    DecisionForm,
+    ModelForm,
+    OutcomeForm,
+    PipelineForm,
+    SourceForm,
+    ViewForm,
+)
+
+HERE = Path(__file__).parent / "pipelines"
+ROOT = Path(__file__).parent.parent
+FLIGHTS = ROOT / "pipelines" / "examples" / "flight_delay.yaml"
+SHOP = (HERE / "shop.yaml").read_text("utf-8")
+HOUR = 3_600_000
+
+
+class Refusal(NamedTuple):
+    """A mistake made in shop.yaml, and the error: line, column and sentence."""
+
+    name: str
+    right: str
+    wrong: str
+    error: str
+
+
+def refusals() -> Iterator[Refusal]:
+    for block in re.split(r"^# ", (HERE / "refused.txt").read_text("utf-8"), flags=re.M)[1:]:
+        name, *lines = block.strip().split("\n")
+        right, wrong, error = (
+            "".join(f"{line[1:]}\n" for line in lines if line[0] == mark) for mark in "-+="
+        )
+        yield Refusal(name, right, wrong, error.rstrip("\n"))
+
+
+REFUSALS = list(refusals())
+
+
+def read(folder: Path, text: str) -> Pipeline:
+    path = folder / "p.yaml"
+    path.write_text(text, "utf-8")
+    return load(path)
+
+
+def changed(right: str, wrong: str) -> str:
+    assert SHOP.count(right) == 1, f"{right!r} stands {SHOP.count(right)} times in shop.yaml"
+    return SHOP.replace(right, wrong)
+
+
+def refused(folder: Path, text: str) -> str:
+    with pytest.raises(PipelineError) as caught:
+        read(folder, text)
+    assert caught.value.path == folder / "p.yaml"
+    return str(caught.value).removeprefix(f"{folder / 'p.yaml'}:")
+
+
+@pytest.fixture(scope="module")
+def flights() -> Pipeline:
+    return load(FLIGHTS)
+
+
+def test_there_are_refusals_and_each_has_its_name() -> None:
+    names = [refusal.name for refusal in REFUSALS]
+    assert len(names) >= 60
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
+def test_a_mistake_is_refused_at_its_place(refusal: Refusal, tmp_path: Path) -> None:
+    text = f"\n{SHOP}"
+    right, wrong = f"\n{refusal.right}", f"\n{refusal.wrong}"
+    assert text.count(right) == 1
+    assert refused(tmp_path, text.replace(right, wrong)[1:]) == refusal.error
+
+
+def test_shop_means_what_it_says(tmp_path: Path) -> None:
+    shop = read(tmp_path, SHOP)
+    assert shop.every_ms == 300_000
+    assert list(shop.features) == ["views_1h", "mean_price", "last_item", "pair_views"]
+    windows = [feature.window_ms for _, feature in shop.features.values()]
+    assert windows == [HOUR, 24 * HOUR, None, None]
+    assert shop.decision.keys == {"user_views": ("user",), "pair": ("user", "thing")}
+    assert shop.inputs == {
+        "visit_id": Type.STRING,
+        "user": Type.STRING,
+        "thing": Type.STRING,
+        "hour": Type.INT64,
+        "views_1h": Type.INT64,
+        "mean_price": Type.FLOAT64,
+        "last_item": Type.STRING,
+        "pair_views": Type.INT64,
+    }
+    assert shop.outcome.within_ms == 48 * HOUR
+    assert shop.outcome.label.of({"total": 15}) is True
+    assert shop.model.buckets == {
+        "mean_price": (1.0, 10.0, 100.0),
+        "views_1h": (1.0, 3.0, 5.0, 7.0, 9.0),
+    }
+    assert [str(token) for token in shop.model.tokens] == ["user", "hour×mean_price", "views_1h"]
+    required = [c.name for source in shop.sources.values() for c in source.columns if c.required]
+    assert required == ["order_id", "visit_id"]
+    assert [source.topic for source in shop.sources.values()] == ["view", "order", "visit"]
+
+
+def test_the_reference_shows_a_pipeline_that_loads(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "pipeline.md").read_text("utf-8")
+    examples = re.findall(r"^```yaml\n(.*?)^```", page, flags=re.M | re.S)
+    assert len(examples) == 1
+    assert read(tmp_path, examples[0]).model.max_delay_ms == 72 * HOUR
+
+
+def test_the_reference_names_every_key() -> None:
+    page = (ROOT / "docs" / "pipeline.md").read_text("utf-8")
+    forms = (PipelineForm, SourceForm, ViewForm, DecisionForm, OutcomeForm, ModelForm)
+    keys = [key for form in forms for key in form.model_fields]
+    assert len(keys) == 38
+    assert [key for key in keys if f"| `{key}` |" not in page] == []
+
+
+def test_topics_begin_with_the_name(tmp_path: Path) -> None:
+    shop = read(tmp_path, SHOP)
+    assert shop.view_topic(shop.views["pair"]) == "shop.view.pair"
+    kinds = ("decisions", "predictions", "examples", "dead", "late", "metrics")
+    assert [getattr(shop, f"{kind}_topic") for kind in kinds] == [f"shop.{kind}" for kind in kinds]
+
+
+def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+    model = read(tmp_path, SHOP).model
+    assert (model.alpha, model.beta, model.l1, model.l2) == (0.05, 1.0, 0.0, 1.0)
+    assert (model.slots, model.bias, model.keep) == (1 << 20, True, 5)
+    assert (model.publish_every_ms, model.score_from_ms, model.max_delay_ms) == (
+        24 * HOUR,
+        None,
+        None,
+    )
+    source = read(tmp_path, SHOP).sources["view"]
+    assert (source.lateness_ms, source.ahead_ms, source.idle_ms) == (0, 24 * HOUR, 0)
+    assert source.partitions == 1
+
+
+def test_within_bounds_the_age_of_the_newest_row(tmp_path: Path) -> None:
+    shop = read(tmp_path, changed("latest(item)", "latest(item) within 30d"))
+    assert shop.features["last_item"][1].window_ms == 30 * 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("edges", "means"),
+    [
+        ("[0.25, 1, 9.9]", (0.25, 1.0, 9.9)),
+        ("[30m, 1h]", (1_800_000.0, 3_600_000.0)),
+        ("{from: -1, to: 1, step: 1}", (-1.0, 0.0, 1.0)),
+        # In floats 0.1 + 2 * 0.1 is 0.30000000000000004.
+        ("{from: 0.1, to: 0.4, step: 0.1}", (0.1, 0.2, 0.3, 0.4)),
+        ("{from: 1h, to: 3h, step: 1h}", (3_600_000.0, 7_200_000.0, 10_800_000.0)),
+    ],
+)
+def test_edges(edges: str, means: tuple[float, ...], tmp_path: Path) -> None:
+    shop = read(tmp_path, changed("[1, 10, 100]", edges))
+    assert shop.model.buckets["mean_price"] == means
+
+
+def test_digest_is_of_the_meaning(tmp_path: Path) -> None:
+    digest = read(tmp_path, SHOP).digest
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+    same = {
+        "comment": changed("every: 5m\n", "every: 5m   # a step\n\n"),
+        "order of keys": changed(
+            "  source: visit\n  id: visit_id\n", "  id: visit_id\n  source: visit\n"
+        ),
+        "order of features": changed(
+            "      views_1h: count() over 1h\n      mean_price: mean(price) over 24h\n",
+            "      mean_price: mean(price) over 24h\n      views_1h: count() over 1h\n",
+        ),
+        "unit": changed("over 24h", "over 1d"),
+        "default": changed("kind: ftrl", "kind: ftrl\n  keep: 5"),
+        "spaces": changed("total >= 15", "(total>=15)"),
+    }
+    other = {
+        "step": changed("every: 5m", "every: 1m"),
+        "name": changed("pipeline: shop", "pipeline: shop2"),
+        "window": changed("over 24h", "over 23h"),
+        "aggregate": changed("mean(price)", "max(price)"),
+        "label": changed("total >= 15", "total >= 16"),
+        "derived": changed("price < 10", "price < 10.5"),
+        "required": changed("total: int64", "total: int64 required"),
+        "edges": changed("[1, 10, 100]", "[1, 10]"),
+        "order of a cross": changed("[hour, mean_price]", "[mean_price, hour]"),
+        "order of tokens": changed(
+            "    - user\n    - [hour, mean_price]\n", "    - [hour, mean_price]\n    - user\n"
+        ),
+        "model": changed("kind: ftrl", "kind: ftrl\n  alpha: 0.06"),
+        "lateness": changed("    derive:\n", "    lateness: 1s\n    derive:\n"),
+    }
+    assert {name: read(tmp_path, text).digest for name, text in same.items()} == dict.fromkeys(
+        same, digest
+    )
+    digests = {read(tmp_path, text).digest for text in other.values()}
+    assert len(digests | {digest}) == len(other) + 1
+
+
+def test_digest_does_not_depend_on_the_file(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    assert read(tmp_path, SHOP).digest == read(tmp_path / "other", SHOP).digest
+
+
+def test_flights_has_the_reference_features(flights: Pipeline) -> None:
+    assert flights.every_ms == 300_000
+    assert len(flights.model.tokens) == 30
+    assert flights.model.bias
+    assert flights.model.score_from_ms == 1_359_694_800_000
+    assert {source.name: source.partitions for source in flights.sources.values()} == {
+        "schedule": 2,
+        "departure": 2,
+        "arrival": 2,
+        "weather": 1,
+    }
+    used = {part for token in flights.model.tokens for part in token.parts}
+    assert "tailnum" not in used
+    assert set(flights.model.buckets) <= used
+    assert flights.model.buckets["tail_arr_age_ms"][:3] == (HOUR / 2, HOUR, 2 * HOUR)
+    sizes = {name: len(edges) for name, edges in flights.model.buckets.items()}
+    assert sizes["temp"] == 17
+    assert sizes["wind_speed"] == 13
+    assert sizes["pressure"] == 13
+    assert sizes["humid"] == 10
+
+
+def test_flights_has_the_columns_that_the_replayer_writes(flights: Pipeline) -> None:
+    tables = streams(1)
+    assert set(tables) == set(flights.sources)
+    for name, table in tables.items():
+        source = flights.sources[name]
+        declared = {column: source.types[column].arrow for column in source.types}
+        written = {field.name: field.type for field in table.schema}
+        assert written == {c: t for c, t in declared.items() if c not in source.derived}
+
+
+def test_flights_stays_small_enough_to_read() -> None:
+    assert len(FLIGHTS.read_text("utf-8").splitlines()) < 200
+
+
+BOMBS = {
+    "aliases": "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+    "merge keys": "a: &a {x: 1}\nb:\n  <<: *a\n",
+    "lists in lists": "[" * 5000,
+    "mappings in mappings": "{a: " * 5000,
+    "keys in keys": "? " * 5000,
+    "dashes": "- " * 5000,
+    "many values": "- a\n" * 30_000,
+    "too many bytes": "#" * (document.MAX_BYTES + 1),
+    "an object": "!!python/object/apply:os.system ['true']",
+    "a long number": f"every: {'9' * 100_000}",
+    "a huge character": 'every: "\\UFFFFFFFF"',
+    "half a character": 'every: "\\ud800"',
+    "an escape in a tag": "!%ff a",
+    "a deep expression": changed("price < 10", "(" * 300 + "price" + ")" * 300),
+    "a nested expression": changed("price < 10", "price" + "+price" * 150),
+    "a long expression": changed("price < 10", "price + " * 1000 + "price"),
+    "many edges": changed("step: 2", "step: 0.00001"),
+    "a small step of durations": changed(
+        "{from: 1, to: 9, step: 2}", "{from: 1ms, to: 9d, step: 1ms}"
+    ),
+    "an endless name": changed("pipeline: shop", f"pipeline: {'a' * 64}"),
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_a_bomb_is_refused_in_one_short_line(text: str, tmp_path: Path) -> None:
+    error = refused(tmp_path, text)
+    assert "\n" not in error
+    assert len(error) < 300
+
+
+def test_a_control_character_is_refused_at_its_place(tmp_path: Path) -> None:
+    error = refused(tmp_path, changed("every: 5m", "every: 5m\x07"))
+    assert error == "2:10: asked for YAML; the character U+0007 is not allowed; remove it"
+
+
+def test_bytes_that_are_no_utf_8_are_refused_at_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_bytes(b"pipeline: shop\nevery: \xff\n")
+    with pytest.raises(PipelineError, match=r":2:8: .*byte 0xff is no UTF-8"):
+        load(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r":1:1: .*No such file"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(PipelineError, match=r":1:1: .*Is a directory"):
+        load(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    assert read(tmp_path, f"\ufeff{SHOP}").digest == read(tmp_path, SHOP).digest
+
+
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["5m", "user", "count() over 1h", "string", "total >= 15", "price < 10"]),
+)
+KEYS = st.sampled_from(re.findall(r"\w+(?=:)", SHOP)) | st.text(max_size=4)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=12,
+)
+SCRAPS = st.sampled_from(
+    ["&a ", "*a", "!!int ", "<<: ", "? ", "- ", "{", "}", "[", "]", "'", '"', "|", ">", "%", "\t",
+     "\n", "---\n", "null", "1e999", "\\UFFFFFFFF", "\x85", "\u2028", "~", "@", "#", ": ", "-1"]
+)  # fmt: skip
+ANY = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def pipeline_or_refusal(folder: Path, text: str) -> None:
+    """Read `text`: what is raised is a `PipelineError`, and its place is in the text."""
+    refusal = None
+    try:
+        read(folder, text)
+    except PipelineError as error:
+        refusal = error
+    if refusal is not None:
+        assert 1 <= refusal.line <= len(text.splitlines()) + 1
+        assert 1 <= refusal.column <= len(text.encode()) + 1
+
+
+@ANY
+@given(text=st.text())
+@example(text="")
+def test_any_text_is_a_pipeline_or_a_refusal(text: str, tmp_path: Path) -> None:
+    pipeline_or_refusal(tmp_path, text)
+
+
+@ANY
+@given(value=VALUES, at=st.integers(0, SHOP.count("\n")))
+def test_any_value_is_a_pipeline_or_a_refusal(value: object, at: int, tmp_path: Path) -> None:
+    """Put a value, written in the flow form, after the key of a line."""
+    lines = SHOP.splitlines()
+    line = lines[at % len(lines)]
+    lines[at % len(lines)] = f"{line.partition(':')[0]}: {flow(value)}"
+    pipeline_or_refusal(tmp_path, "\n".join(lines))
+    pipeline_or_refusal(tmp_path, flow(value))
+
+
+@ANY
+@given(scraps=st.lists(st.tuples(st.integers(0, len(SHOP)), SCRAPS), min_size=1, max_size=3))
+def test_any_scrap_in_a_file_is_a_pipeline_or_a_refusal(
+    scraps: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    text = SHOP
+    for place, scrap in scraps:
+        text = text[:place] + scrap + text[place:]
+    pipeline_or_refusal(tmp_path, text)
+
+
+def flow(value: object) -> str:
+    """Write a value as YAML in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    words = {"None": "null", "True": "true", "False": "false"}
+    return words.get(repr(value), repr(value))
