@@ -30,11 +30,12 @@ class Function:
     engine_text: dict[str, str] = field(default_factory=dict)
 
     def sql(self, engine: str, arguments: Sequence[str]) -> str:
-        """Print the call for `engine`: ``{0}``, ``{1}``, … or ``{all}`` stand for arguments."""
+        """Print the call for `engine`: ``{0}``, ``{1}``, …, ``{all}``, ``{any_null}``."""
         if self.name == "case":
             return _case(arguments)
         text = self.engine_text.get(engine, self.text)
-        return text.format(*arguments, all=", ".join(arguments))
+        any_null = " OR ".join(f"{argument} IS NULL" for argument in arguments)
+        return text.format(*arguments, all=", ".join(arguments), any_null=any_null)
 
 
 def _case(arguments: Sequence[str]) -> str:
@@ -117,8 +118,7 @@ def _first_known(*arguments: Value) -> Value:
 
 # DuckDB's LEAST and GREATEST pass over NULL, Flink's answer NULL; the latter is the rule here.
 def _strict(name: str) -> dict[str, str]:
-    nothing = "len(list_filter([{all}], x -> x IS NULL)) > 0"
-    return {"duckdb": f"(CASE WHEN {nothing} THEN NULL ELSE {name}({{all}}) END)"}
+    return {"duckdb": f"(CASE WHEN {{any_null}} THEN NULL ELSE {name}({{all}}) END)"}
 
 
 def _infix(name: str, sign: str, typed: Typing, of: Callable[..., Value]) -> Function:

@@ -76,8 +76,9 @@ def test_the_schedule_alone_gives_the_reference_score(tmp_path: Path) -> None:
     assert (status["predictions"], status["examples"]) == (336_776, 327_346)
     score = status["prequential"]
     assert (score["n"], score["positives"]) == (300_948, 73_899)
-    # data.md 1.4 says .6910 and .5144 of one weight per value; here a few values share a slot.
-    assert score["auc"] == pytest.approx(0.6910, abs=0.0015)
-    assert score["log_loss"] == pytest.approx(0.5144, abs=0.0010)
+    # An experiment that shares no code with headrace, one weight per distinct value of a token
+    # and no hashing, gave .68765 and .51597; here some twenty of 6,470 values share a slot.
+    assert score["auc"] == pytest.approx(0.68765, abs=0.0003)
+    assert score["log_loss"] == pytest.approx(0.51597, abs=0.0003)
     assert status["served"]["auc"] == 0.5
     assert status["versions"] >= 52

@@ -268,7 +268,7 @@ def pane(end: int, *examples: dict[str, Any]) -> bytes:
         ([b'{"seq": -1, "through": 9000}', prediction(0, 8_999)], "than what was complete"),
         ([b'{"seq": -1, "through": 9}', b'{"seq": -1, "through": 8}'], "goes back in time"),
         ([b"{"], "predictions topic"),
-        ([prediction(0, 5_000), b""], "2 messages hold 1 JSON objects"),
+        ([prediction(0, 5_000), b""], "2 messages hold 1 JSON objects|Empty JSON"),
         ([b'{"seq": 0}'], "both 'at' and 'through', or neither"),
         ([prediction(0, 5_000, through=7)], "both 'at' and 'through'"),
         ([prediction(0, 5_000, p=None)], "no 'p'"),
