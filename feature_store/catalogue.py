@@ -114,12 +114,12 @@ class Catalogue:
         """
         with self._writing:
             self._connection.execute("BEGIN")
+            written = False
             try:
                 yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                written = True
+            finally:
+                self._connection.execute("COMMIT" if written else "ROLLBACK")
 
     def append(self, table: str, rows: pa.Table) -> None:
         """Append rows by the names of their columns."""
@@ -223,7 +223,7 @@ def _quoted(table: str) -> str:
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
-    settings = {
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -236,7 +236,9 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(path), config=settings)
     except duckdb.IOException as error:
         asked = f"asked to open the store's file '{path}'"
-        raise StoreError(asked, str(error).splitlines()[0], "stop the process that has it") from error
+        raise StoreError(
+            asked, str(error).splitlines()[0], "stop the process that has it"
+        ) from error
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection

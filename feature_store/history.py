@@ -82,14 +82,14 @@ class History:
 
     def refused(self, name: str) -> pa.Table:
         """Give the places and reasons of what is no event of a source; ``late`` for late rows."""
-        return self.query(f"SELECT partition, \"offset\", reason FROM {quote(f'refused_{name}')}")
+        return self.query(f'SELECT partition, "offset", reason FROM {quote(f"refused_{name}")}')
 
     def decisions(self) -> None:
         """Number the decisions in their total order, as the store does."""
         source = self._declared.source.name
         identity = quote(self._declared.id)
         self._connection.execute(
-            'CREATE TABLE decisions AS SELECT row_number() OVER '
+            "CREATE TABLE decisions AS SELECT row_number() OVER "
             '(ORDER BY "at", partition, "offset") - 1 AS seq, '
             f"CAST({identity} AS VARCHAR) AS id, * FROM {quote(f'events_{source}')} "
             f"WHERE {identity} IS NOT NULL"
@@ -99,9 +99,7 @@ class History:
         """Give one view's features at every decision, in the order of their numbers."""
         view = self._declared.views[name]
         keys = self._declared.keys[name]
-        query = features_sql(
-            view, quote(f"tiles_{name}"), "decisions", keys=keys, identity="seq"
-        )
+        query = features_sql(view, quote(f"tiles_{name}"), "decisions", keys=keys, identity="seq")
         names = ", ".join(quote(feature.name) for feature in view.features)
         return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
 

@@ -20,24 +20,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.operators.aggregates import Merge, Newest, Partial
+from headrace.operators.compiled import compiled
 from headrace.operators.errors import StoreError
 from headrace.operators.types import Type
-from headrace.operators.view import END, NEWEST_AT, View, bound
+from headrace.operators.view import END, NEWEST_AT, View
 
 __all__ = ["Index"]
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Values = npt.NDArray[Any]
 _NONE = -1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@compiled
 def _append(
     head: Ints, end: Ints, prev: Ints, jump: Ints, depth: Ints, slots: Ints, ends: Ints, start: int
 ) -> int:
@@ -55,8 +58,10 @@ def _append(
         else:
             depth[tile] = depth[before] + 1
             far = jump[before]
-            if far >= 0 and jump[far] >= 0 and depth[before] - depth[far] == (
-                depth[far] - depth[jump[far]]
+            if (
+                far >= 0
+                and jump[far] >= 0
+                and depth[before] - depth[far] == (depth[far] - depth[jump[far]])
             ):
                 jump[tile] = jump[far]
             else:
@@ -65,7 +70,7 @@ def _append(
     return -1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@compiled
 def _find(start: Ints, end: Ints, prev: Ints, jump: Ints, limits: Ints) -> Ints:
     """Go back from each tile of `start` to the newest one that ends at or before its limit."""
     found = np.empty(len(start), dtype=np.int64)
@@ -78,10 +83,11 @@ def _find(start: Ints, end: Ints, prev: Ints, jump: Ints, limits: Ints) -> Ints:
     return found
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@compiled
 def _extreme(
-    high: Ints, low: Ints, prev: Ints, values: Ints, valid: Ints, largest: bool
-) -> tuple[Ints, Ints]:
+    high: Ints, low: Ints, prev: Ints, values: Values, valid: Bools, largest: bool
+) -> tuple[Values, Bools]:
+    """Find the greatest value (the smallest, unless `largest`) after `low` up to `high`."""
     result = np.zeros(len(high), dtype=values.dtype)
     any_value = np.zeros(len(high), dtype=np.bool_)
     for row in range(len(high)):
@@ -96,8 +102,8 @@ def _extreme(
     return result, any_value
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
-def _run(prev: Ints, sums: Ints, start: int, stop: int) -> int:
+@compiled
+def _run(prev: Ints, sums: Values, start: int, stop: int) -> int:
     """Turn the sums of tiles `start`… into running sums; give the first that overflows."""
     for tile in range(start, stop):
         if prev[tile] >= 0:
@@ -120,10 +126,10 @@ class _Keys:
         return len(self._slots)
 
     def slots(self, columns: Sequence[pa.Array], *, add: bool) -> Ints:
-        """Give each row its key's slot; −1 for one that has a null part or, unless `add`, is new."""
+        """Give each row its key's slot; −1 where a part is null or, unless `add`, new."""
         codes = np.stack([self._code(i, column, add=add) for i, column in enumerate(columns)])
         distinct, inverse = np.unique(codes, axis=1, return_inverse=True)
-        slots = np.empty(distinct.shape[1], dtype=np.int64)
+        slots: Ints = np.empty(distinct.shape[1], dtype=np.int64)
         for place, key in enumerate(map(tuple, distinct.T.tolist())):
             if min(key) < 0:
                 slots[place] = _NONE
@@ -131,7 +137,8 @@ class _Keys:
                 slots[place] = self._slots.setdefault(key, len(self._slots))
             else:
                 slots[place] = self._slots.get(key, _NONE)
-        return slots[inverse.reshape(-1)]
+        found: Ints = slots[inverse.reshape(-1)]
+        return found
 
     def _code(self, part: int, column: pa.Array, *, add: bool) -> Ints:
         encoded = column.dictionary_encode()
@@ -139,16 +146,19 @@ class _Keys:
         of_value = np.empty(len(encoded.dictionary) + 1, dtype=np.int64)
         of_value[-1] = _NONE
         for place, value in enumerate(encoded.dictionary.to_pylist()):
-            of_value[place] = known.setdefault(value, len(known)) if add else known.get(value, _NONE)
-        return of_value[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()]
+            of_value[place] = (
+                known.setdefault(value, len(known)) if add else known.get(value, _NONE)
+            )
+        codes: Ints = of_value[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()]
+        return codes
 
 
 @dataclass
 class _Column:
     """A growing column of tiles, with validity."""
 
-    values: npt.NDArray[np.generic]
-    valid: npt.NDArray[np.bool_]
+    values: Values
+    valid: Bools
 
     def grow(self, size: int) -> None:
         self.values = np.concatenate([self.values, np.zeros(size, self.values.dtype)])
@@ -180,12 +190,14 @@ class Index:
         self._keys = _Keys(len(view.key))
         self._head = np.empty(0, dtype=np.int64)
         self._links = {name: np.empty(0, np.int64) for name in (END, "prev", "jump", "depth")}
-        self._columns = {
-            part.name: _Column(np.empty(0, _dtype(part.type)), np.empty(0, np.bool_))
-            for part in (*view.partials, *view.newest)
-        }
+        kinds = {partial.name: partial.type for partial in view.partials}
+        kinds |= {newest.name: newest.type for newest in view.newest}
         if view.keeps_newest:
-            self._columns[NEWEST_AT] = _Column(np.empty(0, np.int64), np.empty(0, np.bool_))
+            kinds[NEWEST_AT] = Type.INT64
+        self._columns = {
+            name: _Column(np.empty(0, _dtype(kind)), np.empty(0, np.bool_))
+            for name, kind in kinds.items()
+        }
 
     def append(self, tiles: pa.Table) -> None:
         """Take in tiles, each key's in order of their ends.
@@ -250,7 +262,7 @@ class Index:
             Each feature's name and its n values.
 
         """
-        limits = bound(at, self.view.every_ms)
+        limits: Ints = at // self.view.every_ms * self.view.every_ms
         slots = self._keys.slots(keys, add=False)
         start = np.where(slots >= 0, self._head[slots] if len(self._head) else _NONE, _NONE)
         high = self._find(start, limits)
@@ -275,18 +287,18 @@ class Index:
 
     def _find(self, start: Ints, limits: Ints) -> Ints:
         link = self._links
-        return _find(start, link[END], link["prev"], link["jump"], limits)  # type: ignore[no-any-return]  # numba
+        return _find(start, link[END], link["prev"], link["jump"], limits)
 
-    def _alive(self, high: Ints, limits: Ints, window: int | None) -> npt.NDArray[np.bool_]:
+    def _alive(self, high: Ints, limits: Ints, window: int | None) -> Bools:
         """Say where the newest row exists and is inside the window."""
-        alive = high >= 0
+        alive: Bools = high >= 0
         if window is not None and self.view.keeps_newest:
             alive[alive] = self._columns[NEWEST_AT].values[high[alive]] >= limits[alive] - window
         return alive
 
     def _merged(
-        self, partial: Partial | Newest, high: Ints, low: Ints, alive: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]:
+        self, partial: Partial | Newest, high: Ints, low: Ints, alive: Bools
+    ) -> tuple[Values, Bools]:
         column = self._columns[partial.name]
         if not len(column.values):
             return np.zeros(len(high), column.values.dtype), np.zeros(len(high), np.bool_)
@@ -297,8 +309,7 @@ class Index:
             lower = np.where(low >= 0, column.values[low], 0)
             return upper - lower, np.ones(len(high), np.bool_)
         largest = partial.merge is Merge.MAX
-        extreme = _extreme(high, low, self._links["prev"], column.values, column.valid, largest)
-        return extreme  # type: ignore[no-any-return]  # numba has no types
+        return _extreme(high, low, self._links["prev"], column.values, column.valid, largest)
 
     def statistics(self) -> Mapping[str, int]:
         """Count keys and tiles."""

@@ -1,7 +1,7 @@
 """Reading panes: the messages of a view topic become Arrow tables of tiles.
 
-A pane is ``{"end": e, "rows": n, "unkeyed": m, "tiles": […]}``, complete by construction. Panes of a
-shard come in order; one that is sent again, after a recovery, ends at or before the last one seen.
+A pane is ``{"end": e, "rows": n, "unkeyed": m, "tiles": […]}``, complete by construction. Panes of
+a shard come in order; one that is sent again, after a recovery, ends no later than the last seen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json
 
-from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, PLACE_DIGITS, View
+from headrace.operators.view import END, PLACE_DIGITS, View
 
 __all__ = ["Panes", "read_items", "read_tiles"]
 
@@ -64,9 +64,7 @@ def read_items(
     return Panes(items, int(ends.max()), total["rows"], total["unkeyed"])
 
 
-def _parse(
-    messages: Sequence[bytes], schema: pa.Schema, *, unexpected: str = "error"
-) -> pa.Table:
+def _parse(messages: Sequence[bytes], schema: pa.Schema, *, unexpected: str = "error") -> pa.Table:
     data = b"\n".join(messages)
     options = json.ReadOptions(use_threads=False, block_size=len(data) + 1)
     form = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)

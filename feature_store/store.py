@@ -121,7 +121,9 @@ class Store:
         self._metrics: dict[str, float] = {}
         self._metrics_at = 0
         self._remember(
-            self.catalogue.read('SELECT * FROM metrics WHERE "at" = (SELECT MAX("at") FROM metrics)')
+            self.catalogue.read(
+                'SELECT * FROM metrics WHERE "at" = (SELECT MAX("at") FROM metrics)'
+            )
         )
         first = self.catalogue.read(f'SELECT MIN("at") AS "at" FROM {_DECISIONS}')["at"][0]
         self._first_decision: int | None = first.as_py()

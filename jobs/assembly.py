@@ -54,7 +54,7 @@ def learning(pipeline: Pipeline) -> Learning:
 
 
 def source_topics(pipeline: Pipeline) -> list[Topic]:
-    """List the raw topics; the broker stamps their messages, for `ahead` compares with its clock."""
+    """List the raw topics, whose messages the broker stamps: `ahead` compares with its clock."""
     stamped = {**_FOREVER, "message.timestamp.type": "LogAppendTime"}
     return [Topic(s.topic, s.partitions, stamped) for s in pipeline.sources.values()]
 

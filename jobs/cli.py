@@ -1,4 +1,4 @@
-"""The command line: `headrace …`. Errors are one sentence and exit status 1; `--json` for programs."""
+"""The command line: `headrace …`. An error is one sentence and exit status 1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from headrace.operators.errors import HeadraceError
 
 __all__ = ["main"]
 
-application = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+application = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 _STATE = Path(".headrace")
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
@@ -38,8 +40,8 @@ def demo(
     state: _State = _STATE / "demo",
 ) -> None:
     """Replay a year of flights through broker, Flink, store and learner; leave a report."""
-    from headrace.jobs import demo as demonstration  # noqa: PLC0415
-    from headrace.jobs.state import check_space, locked  # noqa: PLC0415
+    from headrace.jobs import demo as demonstration
+    from headrace.jobs.state import check_space, locked
 
     console = Console()
     check_space(state, 4_000_000_000)
@@ -51,7 +53,7 @@ def demo(
 
 
 def _show(console: Console, result: object, state: Path) -> None:
-    from headrace.jobs.demo import QUERY, Result  # noqa: PLC0415
+    from headrace.jobs.demo import QUERY, Result
 
     if not isinstance(result, Result):
         raise TypeError
@@ -83,7 +85,7 @@ def _show(console: Console, result: object, state: Path) -> None:
 @application.command()
 def validate(pipeline: _Pipeline) -> None:
     """Check a pipeline file and say what it declares."""
-    from headrace.pipelines.load import load  # noqa: PLC0415
+    from headrace.pipelines.load import load
 
     declared = load(pipeline)
     Console().print(
@@ -93,14 +95,12 @@ def validate(pipeline: _Pipeline) -> None:
 
 
 @application.command()
-def verify(
-    pipeline: _Pipeline, state: _State = _STATE / "demo", as_json: _Json = False
-) -> None:
+def verify(pipeline: _Pipeline, state: _State = _STATE / "demo", as_json: _Json = False) -> None:
     """Recompute tiles and features from the raw log; print every cell that differs."""
-    from headrace.jobs import local  # noqa: PLC0415
-    from headrace.jobs.state import locked  # noqa: PLC0415
-    from headrace.jobs.verify import verify as compare  # noqa: PLC0415
-    from headrace.pipelines.load import load  # noqa: PLC0415
+    from headrace.jobs import local
+    from headrace.jobs.state import locked
+    from headrace.jobs.verify import verify as compare
+    from headrace.pipelines.load import load
 
     declared = load(pipeline)
     with (
@@ -124,7 +124,7 @@ def verify(
 @application.command()
 def sql(query: str, state: _State = _STATE / "demo", as_json: _Json = False) -> None:
     """Ask the store of a running pipeline one SELECT."""
-    from headrace.jobs.client import Client  # noqa: PLC0415
+    from headrace.jobs.client import Client
 
     rows = Client(state / "store" / "address.json").sql(query)
     console = Console()
@@ -146,8 +146,8 @@ def process(
     days: Annotated[int, typer.Option()] = 365,
 ) -> None:
     """Run one process of a pipeline; what the supervisor starts."""
-    from headrace.jobs import roles  # noqa: PLC0415
-    from headrace.pipelines.load import load  # noqa: PLC0415
+    from headrace.jobs import roles
+    from headrace.pipelines.load import load
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     declared = load(pipeline)

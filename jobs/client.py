@@ -24,8 +24,8 @@ class Client:
     Parameters
     ----------
     address_file
-        Holds ``{"address": "host:port"}``; it is read anew at every question, for a store that was started again
-        has another port.
+        Holds ``{"address": "host:port"}``; read anew at every question, for a store that was
+        started again has another port.
 
     """
 
@@ -69,4 +69,6 @@ class Client:
         if response.is_success:
             return response
         asked = f"asked the store for {response.request.url.path}"
-        raise StoreError(asked, f"{response.status_code}: {response.text[:500]}", "mend the request")
+        raise StoreError(
+            asked, f"{response.status_code}: {response.text[:500]}", "mend the request"
+        )

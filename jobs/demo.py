@@ -22,7 +22,6 @@ from headrace.jobs.verify import Verdict, verify
 from headrace.jobs.waiting import wait_until
 from headrace.operators.errors import HeadraceError
 from headrace.pipelines.load import load
-from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["PIPELINE", "QUERY", "Result", "follow", "report", "run"]
 
@@ -79,7 +78,7 @@ def run(folder: StateFolder, *, days: int, console: Console, keep_up: bool) -> R
         )
         folder.write_json("report.json", result.report)
         if keep_up:
-            address = running.client._url("")  # noqa: SLF001  # shown, so that it can be opened
+            address = running.client._url("")  # shown, so that it can be opened
             console.print(f"the pipeline stays up at {address}/docs until Ctrl-C")
             wait_until(lambda: running.supervisor.check(), float("inf"), "Ctrl-C")
     return result
@@ -187,9 +186,7 @@ def report(
         "peak_memory_mb": {
             name: round(peak / 1e6) for name, peak in running.supervisor.memory().items()
         },
-        "restarts": {
-            name: status.restarts for name, status in running.supervisor.status().items()
-        },
+        "restarts": {name: status.restarts for name, status in running.supervisor.status().items()},
     }
 
 
@@ -201,7 +198,13 @@ def _score(metrics: Mapping[str, float], name: str) -> dict[str, float | None]:
 def _example(running: Local) -> dict[str, Any]:
     """Ask for one prediction as a user would: a flight of the last day, its features beside it."""
     names = ", ".join(f'"{name}"' for name in running.pipeline.decision.source.types)
-    rows = running.client.sql(f"SELECT {names} FROM decisions ORDER BY seq DESC LIMIT 1").to_pylist()
+    rows = running.client.sql(
+        f"SELECT {names} FROM decisions ORDER BY seq DESC LIMIT 1"
+    ).to_pylist()
     answer = running.client.predict(rows)
-    return {"row": rows[0], "p": answer["predictions"][0], "features": answer["features"][0],
-            "model_version": answer["model_version"]}
+    return {
+        "row": rows[0],
+        "p": answer["predictions"][0],
+        "features": answer["features"][0],
+        "model_version": answer["model_version"],
+    }

@@ -1,8 +1,9 @@
 """A local Flink in this process's JVM, and how a job of ours runs on it: recover, submit, wait.
 
 Every job of headrace is SQL that the JVM runs; Python submits it and waits. State is checkpointed
-to a folder; a job that starts again takes up the newest checkpoint that is complete. Sinks write at
-least once: what is written again after a recovery is the same panes, which readers know by their end.
+to a folder; a job that starts again takes up the newest checkpoint that is complete. Sinks write
+at least once: what is written again after a recovery is the same panes, which readers know by
+their end.
 """
 
 from __future__ import annotations
@@ -105,6 +106,6 @@ def _environment() -> TableEnvironment:
     """Start the JVM; Java must be known before pyflink is imported, so it is imported here."""
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("JVM_ARGS", f"-Xmx{HEAP} -XX:+UseSerialGC -XX:TieredStopAtLevel=4")
-    from pyflink.table import EnvironmentSettings, TableEnvironment  # noqa: PLC0415
+    from pyflink.table import EnvironmentSettings, TableEnvironment
 
     return TableEnvironment.create(EnvironmentSettings.in_streaming_mode())

@@ -1,6 +1,6 @@
 """The processes of a pipeline as the supervisor starts them: one program, one role each.
 
-Every role runs until SIGTERM, which it takes between two steps; SIGKILL at any instant is fine, too.
+Every role runs until SIGTERM, which it takes between two steps; SIGKILL at any instant is fine.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def _exit_on_term() -> None:
 
 def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the store process and its server; its address goes to ``store/address.json``."""
-    from headrace.jobs.server import Server  # noqa: PLC0415
-    from headrace.jobs.store import StoreProcess  # noqa: PLC0415
+    from headrace.jobs.server import Server
+    from headrace.jobs.store import StoreProcess
 
     stopping = _Stopping()
     folder = state / "store"
@@ -77,7 +77,7 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
 
 def run_learner(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the learner process."""
-    from headrace.jobs.learner import LearnerProcess  # noqa: PLC0415
+    from headrace.jobs.learner import LearnerProcess
 
     stopping = _Stopping()
     process = LearnerProcess(pipeline, bootstrap=bootstrap, folder=state / "learner")

@@ -115,7 +115,8 @@ def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
     try:
         return pa.Table.from_pylist([{"at": now, **row} for row in rows], schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise StoreError("asked with a value of another type", str(error), "mend it") from error
+        asked = "asked with a value of another type"
+        raise StoreError(asked, str(error), "mend it") from error
 
 
 def _freshness(process: StoreProcess) -> dict[str, Any]:

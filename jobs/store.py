@@ -105,8 +105,7 @@ class StoreProcess:
         if not messages and not self.store.status()["waiting"]:
             return False
         moved = {
-            place: (self._offsets[place], taken[-1].offset + 1)
-            for place, taken in messages.items()
+            place: (self._offsets[place], taken[-1].offset + 1) for place, taken in messages.items()
         }
         scored: list[pa.Table] = []
         with self.store.catalogue.transaction():
@@ -197,9 +196,7 @@ def _refused(messages: Sequence[Message], *more: str) -> pa.Table:
     facts = [dict(message.headers) for message in messages]
     text = {name: [f[name].decode() for f in facts] for name in ("source", "topic")}
     number = {name: [int(f[name]) for f in facts] for name in ("partition", "offset")}
-    extra: Mapping[str, list[object]] = {
-        name: [_plain(f[name]) for f in facts] for name in more
-    }
+    extra: Mapping[str, list[object]] = {name: [_plain(f[name]) for f in facts] for name in more}
     payload = pa.array([message.value for message in messages], pa.binary())
     return pa.table({**text, **number, **extra, "payload": payload})
 

@@ -100,7 +100,11 @@ def verify(pipeline: Pipeline, *, bootstrap: str, ask: Ask) -> Verdict:
             _tiles(verdict, history, view, stream)
         names = ", ".join(map(quote, declared.decision_schema.names))
         _compare(
-            verdict, history, "decisions", ["seq"], declared.decision_schema.names,
+            verdict,
+            history,
+            "decisions",
+            ["seq"],
+            declared.decision_schema.names,
             stream=ask(f"SELECT {names} FROM decisions"),
             truth=history.query(f"SELECT {names} FROM decisions"),
         )
@@ -108,16 +112,21 @@ def verify(pipeline: Pipeline, *, bootstrap: str, ask: Ask) -> Verdict:
         for view in pipeline.views.values():
             columns = [feature.name for feature in view.features]
             _compare(
-                verdict, history, f"features of {view.name}", ["seq"], columns,
-                stream=predictions.select(["seq", *columns]), truth=history.features(view.name),
+                verdict,
+                history,
+                f"features of {view.name}",
+                ["seq"],
+                columns,
+                stream=predictions.select(["seq", *columns]),
+                truth=history.features(view.name),
             )
     return verdict
 
 
 def _refused(verdict: Verdict, history: History, name: str, ask: Ask) -> None:
     stream = ask(
-        "SELECT DISTINCT partition, \"offset\", reason FROM ("
-        f"SELECT source, partition, \"offset\", reason FROM dead_letters UNION ALL "
+        'SELECT DISTINCT partition, "offset", reason FROM ('
+        f'SELECT source, partition, "offset", reason FROM dead_letters UNION ALL '
         f"SELECT source, partition, \"offset\", 'late' FROM late_rows) WHERE source = '{name}'"
     )
     key = ["partition", "offset"]
@@ -132,7 +141,7 @@ def _tiles(verdict: Verdict, history: History, view: View, stream: pa.Table) -> 
     _compare(verdict, history, f"tiles of {view.name}", key, columns, stream=stream, truth=truth)
 
 
-def _compare(  # noqa: PLR0913
+def _compare(
     verdict: Verdict,
     history: History,
     where: str,

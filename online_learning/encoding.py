@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from headrace.online_learning.compiled import compiled
 from headrace.online_learning.settings import Encoding, LearningError
+from headrace.operators.compiled import compiled
 from headrace.operators.types import Type
 
 __all__ = ["Encoder"]

@@ -19,8 +19,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning.compiled import compiled
 from headrace.online_learning.settings import Ftrl, LearningError
+from headrace.operators.compiled import compiled
 
 __all__ = ["PREDICT", "advance", "blank", "score", "weights"]
 

@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning.compiled import compiled
 from headrace.online_learning.settings import LearningError
+from headrace.operators.compiled import compiled
 
 __all__ = ["CLIP", "Metrics"]
 

@@ -157,5 +157,5 @@ class Snapshots:
     def _prune(self) -> None:
         for aside in self.folder.glob(".*.tmp"):  # of a writer that died
             aside.unlink()
-        for *_, path in list(self._files())[self.keep :]:
+        for *_, path in self._files()[self.keep :]:
             path.unlink()

@@ -79,17 +79,16 @@ class Source:
 
 
 def checks_sql(source: Source, quote: Callable[[str], str]) -> tuple[list[str], str]:
-    """Print every column's value from the column of the same name that holds its JSON text, and
-    the branches of a CASE that give the reason where the row is refused.
+    """Print every column's value, and the branches of a CASE that say why a row is refused.
+
+    The columns of the same names hold their JSON texts.
 
     A row of nothing but its time is a progress event: no column of it is missing.
     """
     texts = [quote(column.name) for column in source.columns]
     present = f"COALESCE({', '.join(texts)}) IS NOT NULL" if len(texts) > 1 else "TRUE"
     pairs = [check_sql(c, text, present) for c, text in zip(source.columns, texts, strict=True)]
-    values = [
-        f"{value} AS {text}" for (value, _), text in zip(pairs, texts, strict=True)
-    ]
+    values = [f"{value} AS {text}" for (value, _), text in zip(pairs, texts, strict=True)]
     return values, " ".join(reason for _, reason in pairs if reason)
 
 

@@ -1,8 +1,8 @@
 """What an aggregate is: partials that every engine can compute per tile, and a result from them.
 
-A tile holds, for one key and one step, the partials of all of its view's aggregates. Partials merge
-(add, min, max, or the newest row), so a window is a merge of its tiles; the result is computed once,
-at the end, in one stated order of operations.
+A tile holds, for one key and one step, the partials of all of its view's aggregates. Partials
+merge (add, min, max, or the newest row), so a window is a merge of its tiles; the result is
+computed once, at the end, in one stated order of operations.
 """
 
 from __future__ import annotations

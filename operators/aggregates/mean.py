@@ -48,7 +48,7 @@ class Mean(Aggregate):
         """Divide last."""
         del age_ms
         total, count = (partials[partial.name][0] for partial in self.partials)
-        valid = count > np.int64(0)
+        valid = np.greater(count, 0)
         value = total.astype(np.float64)
         if self.kind is Type.FLOAT64:
             value = value / np.float64(SCALE)

@@ -6,15 +6,13 @@ function here prints a query over it that gives what the stream gives, row for r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from headrace.operators.aggregates import Merge
+from headrace.operators.aggregates import Merge, Newest
 from headrace.operators.source import Source, checks_sql
 from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View
 
 __all__ = ["events_sql", "features_sql", "quote", "refused_sql", "tiles_sql"]
-
-_TEXT = "VARCHAR(2147483647)"
 
 
 def quote(name: str) -> str:
@@ -27,7 +25,7 @@ def quote(name: str) -> str:
 
 
 def _checked_sql(source: Source, log: str) -> str:
-    """Print the log with a value for every column, `high`, and the reason where a row is refused."""
+    """Print the log with every column's value, `high`, and the reason where a row is refused."""
     texts = ", ".join(
         # A nested value is no scalar: Flink's JSON_VALUE gives NULL for it.
         f"CASE WHEN json_type(doc, '$.{name}') NOT IN ('OBJECT', 'ARRAY') "
@@ -54,7 +52,7 @@ SELECT partition, "offset", payload, "at", high,
   CASE WHEN body IS NULL THEN 'not UTF-8'
        WHEN doc IS NULL THEN 'not a JSON object'
        WHEN "at" IS NULL THEN 'at: missing, no whole number of milliseconds, or far ahead'
-       {reasons} END AS reason, {', '.join(values)}
+       {reasons} END AS reason, {", ".join(values)}
 FROM high"""
 
 
@@ -89,7 +87,9 @@ def tiles_sql(view: View, events: str) -> str:
         # One comparison of one struct: the place orders rows of equal time, as in the stream.
         place = 'MAX({"at": "at", "p": partition, "o": "offset"})'
         columns += [f"{place}.at AS {NEWEST_AT}"]
-        columns += [f"{place}.{part} AS {name}" for part, name in zip("po", NEWEST_PLACE, strict=True)]
+        columns += [
+            f"{place}.{part} AS {name}" for part, name in zip("po", NEWEST_PLACE, strict=True)
+        ]
         order = '{"at": "at", "p": partition, "o": "offset"}'
         columns += [
             # A struct around the value: a bare arg_max passes over rows whose value is NULL.
@@ -109,62 +109,67 @@ def features_sql(
     """Print the query for a view's features at every decision: one row each, by `identity`.
 
     `decisions` is a relation with `identity`, ``at`` and the columns `keys`, in the order of the
-    view's key. Sums run over each key's tiles once; a window is the difference of two ASOF reads.
+    view's key. Sums run over each key's tiles once; a window is the difference of two ASOF reads,
+    one at b and one at b − W.
     """
-    every = view.every_ms
-    on = " AND ".join(
-        f"d.{quote(mine)} = c.{quote(theirs)}" for mine, theirs in zip(keys, view.key, strict=True)
-    )
     partition = ", ".join(map(quote, view.key))
-    running = "".join(
-        f", SUM({quote(p.name)}) OVER w AS {quote(p.name)}"
+    columns = [
+        f"SUM({quote(p.name)}) OVER w AS {quote(p.name)}"
         for p in view.partials
         if p.merge is Merge.ADD
-    )
-    newest = ""
+    ]
     if view.keeps_newest:
-        names = [NEWEST_AT, *(item.name for item in view.newest)]
-        newest = "".join(f", {quote(name)}" for name in names)
-    cumulative = (
-        f"SELECT {partition}, {quote(END)}{running}{newest} FROM {tiles} "
+        columns += [quote(name) for name in (NEWEST_AT, *(n.name for n in view.newest))]
+    running = (
+        f"SELECT {', '.join([partition, quote(END), *columns])} FROM {tiles} "
         f"WINDOW w AS (PARTITION BY {partition} ORDER BY {quote(END)})"
     )
-    joins, columns = [], []
-    windows = sorted({f.window_ms for f in view.features}, key=lambda w: -1 if w is None else w)
-    for index, window in enumerate([0, *(w for w in windows if w is not None)]):
-        edge = f'd."at" // {every} * {every} - {window}'
-        joins.append(f"ASOF LEFT JOIN c AS c{index} ON {on.replace('c.', f'c{index}.')} "
-                     f"AND {edge} >= c{index}.{quote(END)}")
-    alias = {window: index for index, window in enumerate([0, *(w for w in windows if w is not None)])}
-    for feature in view.features:
-        columns.append(f"{_feature_sql(view, feature, alias, tiles, on)} AS {quote(feature.name)}")
+    windows = sorted({f.window_ms for f in view.features if f.window_ms is not None})
+    joins = " ".join(
+        f"ASOF LEFT JOIN running AS {_read(window)} ON {_same_key(view, keys, _read(window))} "
+        f"AND {_bound(view)} - {window} >= {_read(window)}.{quote(END)}"
+        for window in (0, *windows)
+    )
+    features = ", ".join(
+        f"{_feature_sql(view, feature, tiles, keys)} AS {quote(feature.name)}"
+        for feature in view.features
+    )
     return (
-        f"WITH c AS ({cumulative}) SELECT d.{quote(identity)}, {', '.join(columns)} "
-        f"FROM {decisions} AS d {' '.join(joins)}"
+        f"WITH running AS ({running}) SELECT d.{quote(identity)}, {features} "
+        f"FROM {decisions} AS d {joins}"
     )
 
 
-def _feature_sql(
-    view: View, feature: Feature, alias: Mapping[int, int], tiles: str, on: str
-) -> str:
-    window = feature.window_ms
+def _read(window_ms: int) -> str:
+    """Name the newest tile at or before b − window."""
+    return f"before_{window_ms}"
+
+
+def _bound(view: View) -> str:
+    return f'd."at" // {view.every_ms} * {view.every_ms}'
+
+
+def _same_key(view: View, keys: Sequence[str], alias: str) -> str:
+    pairs = zip(keys, view.key, strict=True)
+    return " AND ".join(f"d.{quote(mine)} = {alias}.{quote(theirs)}" for mine, theirs in pairs)
+
+
+def _feature_sql(view: View, feature: Feature, tiles: str, keys: Sequence[str]) -> str:
+    window, now = feature.window_ms, _read(0)
+    alive = "TRUE" if window is None else f"{now}.{NEWEST_AT} >= {_bound(view)} - {window}"
     merged: dict[str, str] = {}
-    bound = f'd."at" // {view.every_ms} * {view.every_ms}'
     for partial in feature.aggregate.partials:
         name = quote(partial.name)
-        if not hasattr(partial, "merge"):
-            alive = "TRUE" if window is None else f"c0.{NEWEST_AT} >= {bound} - {window}"
-            merged[partial.name] = f"CASE WHEN {alive} THEN c0.{name} END"
+        if isinstance(partial, Newest):
+            merged[partial.name] = f"CASE WHEN {alive} THEN {now}.{name} END"
         elif partial.merge is Merge.ADD:
-            low = "0" if window is None else f"COALESCE(c{alias[window]}.{name}, 0)"
-            merged[partial.name] = f"CAST(COALESCE(c0.{name}, 0) - {low} AS BIGINT)"
+            low = "0" if window is None else f"COALESCE({_read(window)}.{name}, 0)"
+            merged[partial.name] = f"CAST(COALESCE({now}.{name}, 0) - {low} AS BIGINT)"
         else:
-            since = "" if window is None else f" AND c.{quote(END)} > {bound} - {window}"
+            since = "" if window is None else f" AND c.{quote(END)} > {_bound(view)} - {window}"
             merged[partial.name] = (
                 f"(SELECT {partial.merge.value}(c.{name}) FROM {tiles} AS c "
-                f"WHERE {on} AND c.{quote(END)} <= {bound}{since})"
+                f"WHERE {_same_key(view, keys, 'c')} AND c.{quote(END)} <= {_bound(view)}{since})"
             )
-    age = f'd."at" - c0.{NEWEST_AT}'
-    if window is not None and not feature.aggregate.windowed:
-        age = f"CASE WHEN c0.{NEWEST_AT} >= {bound} - {window} THEN {age} END"
+    age = f'CASE WHEN {alive} THEN d."at" - {now}.{NEWEST_AT} END'
     return feature.aggregate.result_sql(merged, age)

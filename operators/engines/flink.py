@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from headrace.operators.expression import Expression
 from headrace.operators.source import Source, checks_sql
-from headrace.operators.types import Type
 from headrace.operators.view import PLACE_DIGITS, View
 
 __all__ = ["Kafka", "decisions_sql", "examples_sql", "interval", "source_sql", "view_sql"]
@@ -127,16 +126,29 @@ def _log(source: Source, kafka: Kafka) -> str:
 
 
 def _texts(source: Source) -> str:
-    """Take each column's text once; the running maximum that follows keeps the planner from
-    pulling the checks, which read a text several times, down to the parser."""
+    """Take each column's text once, and the running maximum of the time.
+
+    The maximum keeps the planner from pulling the checks, which read a text several times, down to
+    the parser: each use would parse the document again.
+    """
     columns = [f"{_json_text(column.name)} AS `{column.name}`" for column in source.columns]
     form = (
         "CASE WHEN CAST(CAST(payload AS STRING) AS BYTES) <> payload THEN 'not UTF-8' "
         "WHEN CAST(payload AS STRING) IS NOT JSON OBJECT THEN 'not a JSON object' "
         "WHEN `at` IS NULL THEN 'at: missing, no whole number of milliseconds, or far ahead' END"
     )
-    inner = ", ".join(["payload", "`partition`", "`offset`", "`at`", "rowtime", "arrived",
-                       f"{form} AS form", *columns])
+    inner = ", ".join(
+        [
+            "payload",
+            "`partition`",
+            "`offset`",
+            "`at`",
+            "rowtime",
+            "arrived",
+            f"{form} AS form",
+            *columns,
+        ]
+    )
     kept = _names(column.name for column in source.columns)
     return f"""CREATE TEMPORARY VIEW `{source.name}__text` AS
 SELECT payload, `partition`, `offset`, `at`, rowtime, form, {kept},
@@ -149,7 +161,7 @@ def _checked(source: Source) -> str:
     values, reasons = checks_sql(source, lambda name: f"`{name}`")
     reason = f"CASE WHEN form IS NOT NULL THEN form {reasons} END"
     return f"""CREATE TEMPORARY VIEW `{source.name}__checked` AS
-SELECT payload, `partition`, `offset`, `at`, rowtime, high, {reason} AS reason, {', '.join(values)}
+SELECT payload, `partition`, `offset`, `at`, rowtime, high, {reason} AS reason, {", ".join(values)}
 FROM `{source.name}__text`"""
 
 
@@ -164,9 +176,14 @@ FROM `{source.name}__checked`
 WHERE reason IS NULL AND `at` >= high - {source.lateness_ms}"""
 
 
-def refused_sql(source: Source, kafka: Kafka, *, dead: str, late: str) -> tuple[list[str], list[str]]:
-    """Print the two sinks of what is no event, and the inserts: the bytes as they came, with
-    source, topic, partition, offset and the reason (or the watermark) as headers."""
+def refused_sql(
+    source: Source, kafka: Kafka, *, dead: str, late: str
+) -> tuple[list[str], list[str]]:
+    """Print the two sinks of what is no event, and the inserts.
+
+    A message is the bytes as they came, with source, topic, partition, offset and the reason (or
+    the time and the watermark) as headers.
+    """
     tables, inserts = [], []
     facts = {
         "source": text(source.name),
@@ -202,7 +219,8 @@ def progress_sql(source: Source, every_ms: int, views: Sequence[View]) -> str:
     """
     known = " OR ".join(f"`{column.name}` IS NOT NULL" for column in source.columns)
     unkeyed = "".join(
-        f", COUNT(CASE WHEN ({known}) AND ({_missing_key(view)}) THEN 1 END) AS `unkeyed_{view.name}`"
+        f", COUNT(CASE WHEN ({known}) AND ({_missing_key(view)}) THEN 1 END) "
+        f"AS `unkeyed_{view.name}`"
         for view in views
     )
     return f"""CREATE TEMPORARY VIEW `{source.name}__progress` AS
@@ -235,9 +253,9 @@ def view_sql(
 ) -> tuple[list[str], str]:
     """Print a view's statements and its insert: one message per shard and pane, all its tiles.
 
-    A message is ``{"end": e, "rows": n, "unkeyed": m, "tiles": [{"k0": …, "p0": …}, …]}``: key parts
-    and partials by their place in the view, and under ``newest`` the newest row, which sorts as
-    text: at, partition and offset with leading zeros, then its values as ``{"v0": …}``.
+    A message is ``{"end": e, "rows": n, "unkeyed": m, "tiles": [{"k0": …, "p0": …}, …]}``: key
+    parts and partials by their place in the view, and under ``newest`` the newest row, which sorts
+    as text: at, partition and offset with leading zeros, then its values as ``{"v0": …}``.
     """
     tiles, rows = f"`{view.name}__tiles`", f"`{view.source.name}`"
     keys = _names(view.key)
@@ -259,8 +277,15 @@ GROUP BY {keys}, TUMBLE(rowtime, {step})"""
         f"CAST(0 AS BIGINT) AS unkeyed FROM {tiles}"
     )
     statements, insert = _panes(
-        view.name, kafka, topic, shard_keys, [gathered], view.source.name, view.every_ms,
-        unkeyed=f"`unkeyed_{view.name}`", items="tiles",
+        view.name,
+        kafka,
+        topic,
+        shard_keys,
+        [gathered],
+        view.source.name,
+        view.every_ms,
+        unkeyed=f"`unkeyed_{view.name}`",
+        items="tiles",
     )
     return [make, *statements], insert
 
@@ -276,7 +301,7 @@ def _newest(view: View) -> str:
     return f"MAX(CONCAT({place}, {row}))"
 
 
-def _panes(  # noqa: PLR0913
+def _panes(
     name: str,
     kafka: Kafka,
     topic: str,
@@ -329,12 +354,19 @@ def decisions_sql(
         f"CAST(0 AS BIGINT) AS unkeyed FROM `{source.name}` WHERE `{identity}` IS NOT NULL"
     )
     return _panes(
-        "decision", kafka, topic, [shard_key], [rows], source.name, every_ms,
-        unkeyed="CAST(0 AS BIGINT)", items="decisions",
+        "decision",
+        kafka,
+        topic,
+        [shard_key],
+        [rows],
+        source.name,
+        every_ms,
+        unkeyed="CAST(0 AS BIGINT)",
+        items="decisions",
     )
 
 
-def examples_sql(  # noqa: PLR0913
+def examples_sql(
     outcome: Source,
     identity: str,
     label: Expression,
@@ -386,8 +418,15 @@ FROM `labelled__both` GROUP BY TUMBLE(rowtime, {interval(every_ms)})"""
         "WHERE label IS NOT NULL AND decided IS NOT NULL"
     )
     statements, insert = _panes(
-        "examples", kafka, topic, [shard_key], [rows], "examples", every_ms,
-        unkeyed="CAST(0 AS BIGINT)", items="examples",
+        "examples",
+        kafka,
+        topic,
+        [shard_key],
+        [rows],
+        "examples",
+        every_ms,
+        unkeyed="CAST(0 AS BIGINT)",
+        items="examples",
     )
     return [log, both, joined, progress, *statements], insert
 

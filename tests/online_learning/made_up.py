@@ -33,7 +33,7 @@ ENCODING = Encoding(
 SETTINGS = Learning(
     encoding=ENCODING,
     ftrl=Ftrl(alpha=0.1, beta=1.0, l1=0.05, l2=0.5),
-    publish_every_ms=7_000,
+    publish_every_ms=7_250,  # within a pane, so that panes are partly done
     keep=3,
     score_from_ms=STARTS + 10_000,
     within_ms=WITHIN,
@@ -55,7 +55,7 @@ def log(seed: int = 7, decisions: int = 400, seconds: int = 50) -> Log:
     """Make a log; its times are few, so that many events share one."""
     rng = random.Random(seed)  # noqa: S311 - a seeded log, no secret
     times = sorted(STARTS + 250 * rng.randrange(seconds * 4) for _ in range(decisions))
-    decided = [
+    decided: list[dict[str, Any]] = [
         {
             "seq": seq,
             "id": f"d{seq}",
@@ -71,7 +71,7 @@ def log(seed: int = 7, decisions: int = 400, seconds: int = 50) -> Log:
         }
         for seq, at in enumerate(times)
     ]
-    labelled = []
+    labelled: list[dict[str, Any]] = []
     for prediction in decided:
         for _ in range(rng.choice([0, 1, 1, 1, 1, 2])):
             after = rng.choice([-250, 0, 250, 1_000, 5_000, 9_750, WITHIN, WITHIN + 250])

@@ -33,7 +33,7 @@ def slots(token: str, **columns: list[object]) -> list[int]:
     return encoded
 
 
-GOLDEN_ROWS = {"city": ["Oslo", "", None], "hour": [7, -1, None]}
+GOLDEN_ROWS: dict[str, list[object]] = {"city": ["Oslo", "", None], "hour": [7, -1, None]}
 GOLDEN = [
     [1192451433, 255223697, 1039226963, 1176294703, 1339518284, 477602562],
     [1879662168, 105178110, 1947439703, 797878564, 1513696916, 477602562],
@@ -92,7 +92,7 @@ def test_buckets_of_integers_are_those_of_floats() -> None:
 
 
 def test_tokens_have_ids_of_their_own_and_crosses_tell_parts_apart() -> None:
-    both = {"city": ["a", "b"], "hour": [1, 1]}
+    both: dict[str, list[object]] = {"city": ["a", "b"], "hour": [1, 1]}
     assert set(slots("city", **both)).isdisjoint(slots("city*hour", **both))
     assert slots("city*hour", **both) != slots("hour*city", **both)
     assert len(set(slots("city*hour", **both))) == 2

@@ -199,7 +199,8 @@ def test_versions_stand_at_multiples_and_serve_the_trainers_probability(tmp_path
         learner._publish()  # as if now were a multiple
         state = learner._zn.copy()
     newest = registry(tmp_path).latest()
-    assert np.array_equal(newest.weights() if newest else None, weights(state, SETTINGS.ftrl))
+    assert newest is not None
+    assert np.array_equal(newest.weights(), weights(state, SETTINGS.ftrl))
     rows = pa.table({"city": ["Oslo"], "hour": [1], "delay": [4.5], "wet": [True]})
     trainer = advance(
         state, Encoder(ENCODING).encode(rows), np.array([0]), np.array([PREDICT]), SETTINGS.ftrl
