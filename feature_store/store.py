@@ -181,6 +181,11 @@ class Store:
         return min(self._complete.get((name, shard), 0) for shard in shards)
 
     @property
+    def waiting(self) -> int:
+        """Count the decisions that have no prediction yet."""
+        return int(self._waiting.num_rows)
+
+    @property
     def decided(self) -> int:
         """Give the time before which every decision has its prediction."""
         if self._waiting.num_rows:
@@ -275,7 +280,7 @@ class Store:
             }
         return {
             **self.counts,
-            "waiting": self._waiting.num_rows,
+            "waiting": self.waiting,
             "decided": self.decided,
             "examples_complete": self._complete.get(("examples", 0), 0),
             "metrics": dict(self._metrics),

@@ -152,7 +152,7 @@ def process(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     declared = load(pipeline)
     if role == "replay":
-        roles.run_flights(declared, bootstrap, days)
+        roles.run_flights(declared, bootstrap, state, days)
     else:
         roles.ROLES[role](declared, bootstrap, state)
 

@@ -57,6 +57,14 @@ class Client:
         answer: dict[str, Any] = self._checked(request).json()
         return answer
 
+    def address(self) -> str:
+        """Give the URL that it answers at."""
+        return self._url("")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _url(self, path: str) -> str:
         try:
             address = orjson.loads(self._address_file.read_bytes())["address"]

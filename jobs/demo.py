@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -17,7 +16,7 @@ from rich.table import Table
 from headrace.jobs import flights, local, transport
 from headrace.jobs.local import Local
 from headrace.jobs.roles import rest_ms
-from headrace.jobs.state import StateFolder
+from headrace.jobs.state import StateFolder, read_json
 from headrace.jobs.verify import Verdict, verify
 from headrace.jobs.waiting import wait_until
 from headrace.operators.errors import HeadraceError
@@ -33,7 +32,7 @@ FROM examples JOIN predictions USING (seq) JOIN decisions USING (seq)
 GROUP BY carrier ORDER BY flights DESC LIMIT 5"""
 _LONGEST_SECONDS = 1800.0
 _LOOK_SECONDS = 0.5
-_EXPECTED_STALL_SECONDS = 180.0
+_STALL_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Stalled(HeadraceError):
     def __init__(self, status: Mapping[str, Any], logs: Path) -> None:
         super().__init__()
         self.asked = "waited for the pipeline to finish the replay"
-        self.found = f"nothing moved for {_EXPECTED_STALL_SECONDS:.0f} s: {dict(status)}"
+        self.found = f"nothing moved for {_STALL_SECONDS:.0f} s: {dict(status)}"
         self.do = f"look at the logs in {logs}"
 
 
@@ -63,7 +62,7 @@ def run(folder: StateFolder, *, days: int, console: Console, keep_up: bool) -> R
     console.print(f"[bold]{pipeline.name}[/]: broker, views, labels, store, learner start")
     with local.running(pipeline, folder.path) as running:
         common = [str(pipeline.path), "--bootstrap", running.bootstrap, "--state", str(folder.path)]
-        running.start("replay", ["replay", *common, "--days", str(days)], finishes=True)
+        running.start("replay", ["replay", *common, "--days", str(days)])
         events = sum(table.num_rows for table in flights.streams(days).values())
         with Live(console=console, refresh_per_second=2, transient=False) as live:
             follow(running, show=lambda status: live.update(_progress(status, events, running)))
@@ -84,7 +83,7 @@ def run(folder: StateFolder, *, days: int, console: Console, keep_up: bool) -> R
     return result
 
 
-def follow(running: Local, *, show: Any = None) -> None:
+def follow(running: Local, *, show: Callable[[Mapping[str, Any]], None] | None = None) -> None:
     """Wait until the replay has ended and all of it has been predicted, labelled and learned."""
     last: tuple[Any, ...] = ()
     moved = time.monotonic()
@@ -100,7 +99,7 @@ def follow(running: Local, *, show: Any = None) -> None:
         seen = (status["decisions"], status["predictions"], status["examples"], status["through"])
         if seen != last:
             last, moved = seen, time.monotonic()
-        if time.monotonic() - moved > _EXPECTED_STALL_SECONDS:
+        if time.monotonic() - moved > _STALL_SECONDS:
             raise Stalled(status, running.state / "logs")
         return _finished(running, status)
 
@@ -109,13 +108,15 @@ def follow(running: Local, *, show: Any = None) -> None:
 
 def _finished(running: Local, status: Mapping[str, Any]) -> bool:
     """Say whether every process has done all there is to do."""
-    if running.supervisor.status()["replay"].state != "finished" or status["waiting"]:
+    replayed = running.state / "replay.json"
+    if not replayed.exists() or status["waiting"]:
         return False
     pipeline = running.pipeline
     complete = min(view["complete"] for view in status["views"].values())
     every, publish = pipeline.every_ms, pipeline.model.publish_every_ms
     # Of the last two beats the second completes the pane of the first.
-    target = ((_last_beat(running) - rest_ms(pipeline)) // every + 1) * every
+    last_beat = read_json(replayed)["last_beat"]
+    target = ((last_beat - rest_ms(pipeline)) // every + 1) * every
     learned = status["metrics_at"]
     return bool(
         complete >= target
@@ -123,13 +124,6 @@ def _finished(running: Local, status: Mapping[str, Any]) -> bool:
         and status["examples_complete"] >= target
         and learned >= target // publish * publish
     )
-
-
-def _last_beat(running: Local) -> int:
-    """Give the time that the replay ended with: the last progress event of the decisions' topic."""
-    topic = running.pipeline.decision.source.topic
-    message = transport.last(running.bootstrap, topic, 0)
-    return int(orjson.loads(message.value)["at"]) if message is not None and message.value else 0
 
 
 def _progress(status: Mapping[str, Any], events: int, running: Local) -> Table:

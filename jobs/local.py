@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> It
     (state / "store" / "address.json").unlink(missing_ok=True)
     kafka = broker.prepare(state / "broker")
     client = Client(state / "store" / "address.json")
-    with Supervisor() as supervisor:
+    with closing(client), Supervisor() as supervisor:
         supervisor.start(kafka.process(log=state / "logs" / "broker.log"))
         supervisor.wait_ready("broker")
         wanted = [*assembly.source_topics(pipeline), *assembly.topics(pipeline)]

@@ -16,7 +16,7 @@ import orjson
 from headrace.jobs import transport
 from headrace.jobs.transport import Place, Writer
 
-__all__ = ["Event", "replay"]
+__all__ = ["Event", "beat", "replay"]
 
 
 class Event(Protocol):
@@ -47,7 +47,7 @@ def replay(
     beat_ms: int,
     rest_ms: int,
 ) -> int:
-    """Send events in order of event time, as fast as the broker takes them; give their number.
+    """Send events in order of event time, as fast as the broker takes them; give the last beat.
 
     Nothing is sent before all that is earlier was handed over. Every `beat_ms` of event time each
     partition is told that nothing earlier will come (a progress event: a row of nothing but its
@@ -61,17 +61,29 @@ def replay(
         How many partitions each topic has; an event's is decided by a hash of its key.
 
     """
-    sent = 0
+    at = 0
     already = Counter(transport.ends(bootstrap, partitions))
     with Writer(bootstrap, linger_ms=20) as writer:
         for topic, partition, key, value in _messages(events, partitions, beat_ms, rest_ms):
-            sent += key is not None
+            at = at if key is not None else int(orjson.loads(value)["at"])
             place = (topic, partition)
             if already[place]:
                 already[place] -= 1
                 continue
             writer.send(topic, value, key=key, partition=partition)
-    return sent
+    return at
+
+
+def beat(writer: Writer, partitions: Mapping[str, int], at: int) -> None:
+    """Tell every partition once more that nothing before `at` will come.
+
+    To be repeated while a stream rests: after a restart Flink knows no watermark of a partition
+    until a row comes, and one silent partition holds all windows.
+    """
+    places = [(name, i) for name, count in partitions.items() for i in range(count)]
+    for topic, partition, _, value in _beats(places, at):
+        writer.send(topic, value, partition=partition)
+    writer.flush()
 
 
 def _messages(

@@ -5,16 +5,17 @@ Every role runs until SIGTERM, which it takes between two steps; SIGKILL at any 
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from headrace.jobs import flights, labels, views
-from headrace.jobs.replay import replay
+from headrace.jobs.replay import beat, replay
 from headrace.jobs.state import write_json
+from headrace.jobs.transport import Writer
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["ROLES", "Role", "rest_ms"]
@@ -24,19 +25,20 @@ Role = Callable[[Pipeline, str, Path], None]
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
+_BEAT_SECONDS = 2.0
 
 
-class _Stopping:
-    """Whether SIGTERM or SIGINT has come."""
+def _stopping() -> threading.Event:
+    """Give an event that SIGTERM and SIGINT set."""
+    asked = threading.Event()
 
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
         del number, frame
-        self.asked = True
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    return asked
 
 
 def run_views(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
@@ -61,7 +63,7 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     from headrace.jobs.server import Server
     from headrace.jobs.store import StoreProcess
 
-    stopping = _Stopping()
+    stopping = _stopping()
     folder = state / "store"
     folder.mkdir(parents=True, exist_ok=True)
     models = state / "learner" / "versions"
@@ -69,7 +71,7 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     server = Server(process)
     server.start()
     write_json(folder / "address.json", {"address": f"127.0.0.1:{server.port}"})
-    while not stopping.asked:
+    while not stopping.is_set():
         process.step()
     server.stop()
     process.close()
@@ -79,9 +81,9 @@ def run_learner(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the learner process."""
     from headrace.jobs.learner import LearnerProcess
 
-    stopping = _Stopping()
+    stopping = _stopping()
     process = LearnerProcess(pipeline, bootstrap=bootstrap, folder=state / "learner")
-    while not stopping.asked:
+    while not stopping.is_set():
         process.step()
     process.close()
 
@@ -94,16 +96,24 @@ ROLES: dict[str, Role] = {
 }
 
 
-def run_flights(pipeline: Pipeline, bootstrap: str, days: int) -> int:
-    """Replay the flights as the pipeline's raw topics; give the number of events."""
-    logging.getLogger(__name__).info("replaying %d days", days)
-    return replay(
+def run_flights(pipeline: Pipeline, bootstrap: str, state: Path, days: int) -> None:
+    """Replay the flights as the pipeline's raw topics, then beat until stopped.
+
+    When all is sent, ``replay.json`` says the time of the last beat.
+    """
+    stopping = _stopping()
+    partitions = {source.topic: source.partitions for source in pipeline.sources.values()}
+    last = replay(
         flights.messages(days),
         bootstrap=bootstrap,
-        partitions={source.topic: source.partitions for source in pipeline.sources.values()},
+        partitions=partitions,
         beat_ms=_HOUR_MS,
         rest_ms=rest_ms(pipeline),
     )
+    write_json(state / "replay.json", {"days": days, "last_beat": last})
+    with Writer(bootstrap) as writer:
+        while not stopping.wait(_BEAT_SECONDS):
+            beat(writer, partitions, last)
 
 
 def rest_ms(pipeline: Pipeline) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ __all__ = ["StoreProcess"]
 
 _log = logging.getLogger(__name__)
 _POLL_MS = 50
+_BEAT_SECONDS = 2.0
 _POLL_MESSAGES = 20_000
 _SCORE_ROWS = 4096
 """The most decisions scored at once: a decision should not wait long for those beside it."""
@@ -67,6 +69,7 @@ class StoreProcess:
         self._writer = Writer(bootstrap)
         self._published = -1
         self._through = 0
+        self._told = time.monotonic()
         self._recover(bootstrap)
 
     def _assign(self) -> dict[Place, Callable[[Sequence[Message]], None]]:
@@ -102,7 +105,8 @@ class StoreProcess:
         """Take one poll's messages through to the log; say whether there was anything to do."""
         messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
         self._swap()
-        if not messages and not self.store.status()["waiting"]:
+        if not messages and not self.store.waiting:
+            self._tell_progress()
             return False
         moved = {
             place: (self._offsets[place], taken[-1].offset + 1) for place, taken in messages.items()
@@ -159,8 +163,11 @@ class StoreProcess:
     def _tell_progress(self) -> None:
         """Send ``{"seq", "through"}``: every decision before `through` has been published."""
         through = self.store.decided
-        if through > self._through:
-            self._through = through
+        # Said again while there is nothing new: a labels job that was started again knows no
+        # watermark until a message comes.
+        now = time.monotonic()
+        if through > self._through or (through and now - self._told > _BEAT_SECONDS):
+            self._through, self._told = through, now
             value = orjson.dumps({"seq": self._published, "through": through})
             topic = self.pipeline.predictions_topic
             self._writer.send(topic, value, partition=0, timestamp_ms=through)
