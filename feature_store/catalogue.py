@@ -192,13 +192,13 @@ class Catalogue:
 
         """
         asked = f"asked for {query.strip()[:200]!r}"
+        cursor = self._connection.cursor()
         try:
-            statements = self._connection.extract_statements(query)
+            statements = cursor.extract_statements(query)
         except duckdb.Error as error:
             raise StoreError(asked, str(error), "mend the query") from error
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise StoreError(asked, "that is not one SELECT", "ask one question, change nothing")
-        cursor = self._connection.cursor()
         deadline = threading.Timer(seconds, cursor.interrupt)
         deadline.start()
         try:

@@ -294,11 +294,10 @@ class _Reading:
         """Refuse a node that has anything besides what stands in `places`."""
         more = [key for key, part in node.args.items() if part and key not in {*places, *_NOTES}]
         if more:
-            raise self._refuse(node)
+            raise self._refuse(node, more=more)
 
-    def _refuse(self, node: exp.Expr, do: str = "") -> ExpressionError:
-        part = node.sql(dialect="duckdb")[:_SHOWN]
-        found = f"{part!r}, as {node.key.upper()}, has no meaning here"
+    def _refuse(self, node: exp.Expr, do: str = "", more: Sequence[str] = ()) -> ExpressionError:
+        found = f"{node.key.upper()} {f'with {more[0]} ' if more else ''}has no meaning here"
         return ExpressionError(
             _asked(self.text), found, do or "use columns, constants, operators and known functions"
         )
