@@ -69,8 +69,8 @@ fmt: dev  ## format, and repair what ruff can
 cover: dev jars  ## all tests, with the coverage of each line and branch
 	@exec $(BIN)/pytest --cov --cov-report=term-missing $(ARGS)
 
-bench: setup jars  ## measure; the numbers are for this machine only
-	@exec $(BIN)/headrace bench $(ARGS)
+bench: setup jars  ## measure side by side, as ratios; ARGS="views --rounds 5"
+	@exec $(BIN)/python benchmarks/__main__.py $(ARGS)
 
 wheel: dev  ## build dist/headrace-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation

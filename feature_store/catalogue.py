@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -110,13 +110,14 @@ class Catalogue:
         """Commit what is written inside, or nothing of it.
 
         The only COMMIT there is: after a failed statement DuckDB's own would answer success and
-        roll back.
+        roll back, so an error that was caught inside is raised again here.
         """
         with self._writing:
             self._connection.execute("BEGIN")
             written = False
             try:
                 yield
+                self._connection.execute("SELECT 1")  # refused where a statement has failed
                 written = True
             finally:
                 self._connection.execute("COMMIT" if written else "ROLLBACK")
@@ -192,30 +193,49 @@ class Catalogue:
 
         """
         asked = f"asked for {query.strip()[:200]!r}"
-        cursor = self._connection.cursor()
+        with closing(self._connection.cursor()) as cursor:
+            return self._select(cursor, asked, query, limit=limit, seconds=seconds)
+
+    def _select(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        asked: str,
+        query: str,
+        *,
+        limit: int,
+        seconds: float,
+    ) -> pa.Table:
         try:
+            query.encode()
             statements = cursor.extract_statements(query)
-        except duckdb.Error as error:
-            raise StoreError(asked, str(error), "mend the query") from error
+        except (duckdb.Error, UnicodeEncodeError) as error:
+            raise StoreError(asked, _said(error), "mend the query") from error
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise StoreError(asked, "that is not one SELECT", "ask one question, change nothing")
         deadline = threading.Timer(seconds, cursor.interrupt)
         deadline.start()
         try:
-            bounded = f"SELECT * FROM ({query.strip().rstrip(';')}) LIMIT {limit}"
+            # Inside brackets nothing can write: DELETE in a WITH must stand at the top. Lines of
+            # its own, for the query may end in a comment.
+            one = query.strip().rstrip(";")
+            bounded = f"SELECT * FROM (\n{one}\n) LIMIT {limit}"
             return cursor.sql(bounded).to_arrow_table()
         except duckdb.InterruptException as error:
             found = f"it took more than {seconds:g} seconds"
             raise StoreError(asked, found, "ask for less, or for an aggregate") from error
         except duckdb.Error as error:
-            raise StoreError(asked, str(error), "mend the query") from error
+            raise StoreError(asked, _said(error), "mend the query") from error
         finally:
             deadline.cancel()
-            cursor.close()
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def _said(error: Exception) -> str:
+    """Give what DuckDB says in one line, without the query that it points into."""
+    return " ".join(str(error).partition("\n\nLINE ")[0].split())
 
 
 def _quoted(table: str) -> str:

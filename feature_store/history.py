@@ -11,16 +11,20 @@ from types import TracebackType
 from typing import Self
 
 import duckdb
+import orjson
 import pyarrow as pa
 
 from headrace.feature_store.store import Declared
 from headrace.operators.engines.duckdb import (
     events_sql,
     features_sql,
+    odd_sql,
     quote,
     refused_sql,
     tiles_sql,
 )
+from headrace.operators.errors import StoreError
+from headrace.operators.message import texts
 from headrace.operators.source import Source
 
 __all__ = ["LOG", "History"]
@@ -68,17 +72,31 @@ class History:
         self._connection.close()
 
     def load(self, name: str, log: pa.Table) -> None:
-        """Take in the log of one source: its events and what is none become tables."""
+        """Take in the log of one source: its events and what is none become tables.
+
+        Raises
+        ------
+        StoreError
+            Where a tile's sum leaves int64.
+
+        """
         source = self._sources[name]
         self._connection.register("log", log)
         run = self._connection.execute
-        run(f"CREATE TABLE {quote(f'events_{name}')} AS {events_sql(source, 'log')}")
-        run(f"CREATE TABLE {quote(f'refused_{name}')} AS {refused_sql(source, 'log')}")
+        self._connection.register("odd", _said(self.query(odd_sql(source, "log"))))
+        run(f"CREATE TABLE {quote(f'events_{name}')} AS {events_sql(source, 'log', 'odd')}")
+        run(f"CREATE TABLE {quote(f'refused_{name}')} AS {refused_sql(source, 'log', 'odd')}")
         self._connection.unregister("log")
+        self._connection.unregister("odd")
         for view in self._declared.views.values():
             if view.source.name == name:
                 tiles = tiles_sql(view, quote(f"events_{name}"))
-                run(f"CREATE TABLE {quote(f'tiles_{view.name}')} AS {tiles}")
+                try:
+                    run(f"CREATE TABLE {quote(f'tiles_{view.name}')} AS {tiles}")
+                except duckdb.DataError as error:  # a value that its type cannot hold
+                    asked = f"asked for the tiles of view {view.name!r}"
+                    found = " ".join(str(error).splitlines()[:1])
+                    raise StoreError(asked, found, "sum smaller values") from error
 
     def refused(self, name: str) -> pa.Table:
         """Give the places and reasons of what is no event of a source; ``late`` for late rows."""
@@ -112,3 +130,10 @@ class History:
         finally:
             for name in tables:
                 self._connection.unregister(name)
+
+
+def _said(odd: pa.Table) -> pa.Table:
+    """Read the messages that DuckDB may read otherwise: none of the million of the flights."""
+    fields = [texts(payload) for payload in odd["payload"].to_pylist()]
+    said = [None if isinstance(each, str) else orjson.dumps(each).decode() for each in fields]
+    return odd.select(["partition", "offset"]).append_column("said", pa.array(said, pa.string()))

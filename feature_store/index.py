@@ -171,7 +171,8 @@ class _Column:
         if self.values.dtype == np.object_:
             self.values[start:stop] = array.to_pylist()
         else:
-            self.values[start:stop] = array.fill_null(0).to_numpy(zero_copy_only=False)
+            nothing = False if self.values.dtype == np.bool_ else 0
+            self.values[start:stop] = array.fill_null(nothing).to_numpy(zero_copy_only=False)
 
 
 class Index:

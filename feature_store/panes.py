@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json
 
+from headrace.operators.errors import CorruptError
 from headrace.operators.view import END, PLACE_DIGITS, View
 
 __all__ = ["Panes", "read_items", "read_tiles"]
@@ -38,6 +39,13 @@ def read_items(
     `item` is the items' struct type; `partly` says that they have more fields than those. The
     column ``end`` is added. None where no pane is new.
 
+    Raises
+    ------
+    CorruptError
+        Where a message is no such pane.
+
+    Examples
+    --------
     >>> kind = pa.struct([("a", pa.int64())])
     >>> text = b'{"end": 60000, "rows": 2, "unkeyed": 0, "x": [{"a": 1}, {"a": 2}]}'
     >>> panes = read_items([text, text], 0, name="x", item=kind)
@@ -46,7 +54,19 @@ def read_items(
     """
     counts = [(END, pa.int64()), ("rows", pa.int64()), ("unkeyed", pa.int64())]
     schema = pa.schema([*counts, (name, pa.list_(item))])
-    table = _parse(messages, schema, unexpected="ignore" if partly else "error")
+    if not messages:
+        return None
+    asked = f"asked for panes with {name}: {item}"
+    do = "look at who writes to the topic, and start over in a fresh state folder"
+    try:
+        table = _parse(messages, schema, unexpected="ignore" if partly else "error")
+    except pa.ArrowInvalid as error:
+        raise CorruptError(name, asked, str(error), do) from error
+    if table.num_rows != len(messages):
+        found = f"{len(messages)} messages hold {table.num_rows} objects"
+        raise CorruptError(name, asked, found, do)
+    if table[END].null_count:
+        raise CorruptError(name, asked, "a pane does not say where it ends", do)
     ends = table[END].to_numpy()
     # The running maximum so far: a pane sent twice within one batch counts once, too.
     highest = np.maximum.accumulate(np.concatenate([[after], ends[:-1]])) if len(ends) else ends

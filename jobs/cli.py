@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from headrace.operators.errors import HeadraceError
+from headrace.operators.errors import EnvironmentProblem, HeadraceError
 
 __all__ = ["main"]
 
@@ -37,6 +37,7 @@ def demo(
     days: Annotated[int, typer.Option(min=1, max=365, help="Days of 2013 to replay.")] = 365,
     keep_up: Annotated[bool, typer.Option(help="Leave it running until Ctrl-C.")] = False,
     fresh: Annotated[bool, typer.Option(help="Remove what an earlier demo left.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with what an earlier demo left.")] = False,
     state: _State = _STATE / "demo",
 ) -> None:
     """Replay a year of flights through broker, Flink, store and learner; leave a report."""
@@ -45,9 +46,14 @@ def demo(
 
     console = Console()
     check_space(state, 4_000_000_000)
-    with locked(state, "demo", fresh=fresh) as folder:
-        result = demonstration.run(folder, days=days, console=console, keep_up=keep_up)
-    _show(console, result, state)
+    with locked(state, "demo", fresh=fresh, resume=resume) as folder:
+        result = demonstration.run(
+            folder,
+            days=days,
+            console=console,
+            keep_up=keep_up,
+            show=lambda shown: _show(console, shown, state),
+        )
     if result.verdict.mismatches:
         raise typer.Exit(1)
 
@@ -103,6 +109,9 @@ def verify(pipeline: _Pipeline, state: _State = _STATE / "demo", as_json: _Json 
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
+    if not (state / "broker" / "formatted").exists():
+        asked, found = f"asked to verify the log in {state}", "there is none"
+        raise EnvironmentProblem(asked, found, "run the pipeline first, or give its --state")
     with (
         locked(state, "verify", resume=True) as folder,
         local.running(declared, folder.path, roles=["store"]) as running,
@@ -166,7 +175,16 @@ def main() -> None:
         print(f"headrace: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
+        _stopped()
         sys.exit(130)
+    except SystemExit as exit_of:
+        if exit_of.code in (130, 143):  # Ctrl-C as typer says it; SIGTERM as the supervisor does
+            _stopped()
+        raise
+
+
+def _stopped() -> None:
+    print("headrace: stopped", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -42,19 +42,17 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """Ask how far it is."""
-        answer: dict[str, Any] = self._checked(self._client.get(self._url("/v1/status"))).json()
+        answer: dict[str, Any] = self._ask("GET", "/v1/status").json()
         return answer
 
     def sql(self, query: str) -> pa.Table:
         """Ask one SELECT."""
-        headers = {"accept": _ARROW}
-        request = self._client.post(self._url("/v1/sql"), json={"query": query}, headers=headers)
-        return ipc.open_stream(self._checked(request).content).read_all()
+        answer = self._ask("POST", "/v1/sql", json={"query": query}, headers={"accept": _ARROW})
+        return ipc.open_stream(answer.content).read_all()
 
     def predict(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Ask for predictions and the features they are made from."""
-        request = self._client.post(self._url("/v1/predict"), json={"rows": rows})
-        answer: dict[str, Any] = self._checked(request).json()
+        answer: dict[str, Any] = self._ask("POST", "/v1/predict", json={"rows": rows}).json()
         return answer
 
     def address(self) -> str:
@@ -73,10 +71,19 @@ class Client:
             raise StoreError(asked, "there is no such file", "start the pipeline") from error
         return f"http://{address}{path}"
 
-    def _checked(self, response: httpx.Response) -> httpx.Response:
+    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        url = self._url(path)
+        asked = f"asked the store at {url}"
+        try:
+            response = self._client.request(method, url, **request)
+        except httpx.HTTPError as error:
+            do = "start the pipeline, or look at the store's log"
+            raise StoreError(asked, f"it does not answer: {error}", do) from error
         if response.is_success:
             return response
-        asked = f"asked the store for {response.request.url.path}"
-        raise StoreError(
-            asked, f"{response.status_code}: {response.text[:500]}", "mend the request"
-        )
+        try:
+            told = orjson.loads(response.content)
+            raise StoreError(told["asked"], told["found"], told["do"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            found = f"{response.status_code}: {response.text[:500]}"
+            raise StoreError(asked, found, "look at the store's log") from None

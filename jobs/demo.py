@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from headrace.jobs.roles import rest_ms
 from headrace.jobs.state import StateFolder, read_json
 from headrace.jobs.verify import Verdict, verify
 from headrace.jobs.waiting import wait_until
-from headrace.operators.errors import HeadraceError
+from headrace.operators.errors import EnvironmentProblem, HeadraceError, StoreError
 from headrace.pipelines.load import load
 
 __all__ = ["PIPELINE", "QUERY", "Result", "follow", "report", "run"]
@@ -55,15 +56,26 @@ class Stalled(HeadraceError):
         self.do = f"look at the logs in {logs}"
 
 
-def run(folder: StateFolder, *, days: int, console: Console, keep_up: bool) -> Result:
-    """Run the demo in a state folder that is ours; `keep_up` waits for Ctrl-C at the end."""
+def run(
+    folder: StateFolder,
+    *,
+    days: int,
+    console: Console,
+    keep_up: bool,
+    show: Callable[[Result], None],
+) -> Result:
+    """Run the demo in a state folder that is ours and `show` the result.
+
+    `keep_up` waits for Ctrl-C at the end.
+    """
     began = time.monotonic()
     pipeline = load(PIPELINE)
+    events = sum(table.num_rows for table in flights.streams(days).values())
+    _same_days(folder, days)
     console.print(f"[bold]{pipeline.name}[/]: broker, views, labels, store, learner start")
     with local.running(pipeline, folder.path) as running:
         common = [str(pipeline.path), "--bootstrap", running.bootstrap, "--state", str(folder.path)]
         running.start("replay", ["replay", *common, "--days", str(days)])
-        events = sum(table.num_rows for table in flights.streams(days).values())
         with Live(console=console, refresh_per_second=2, transient=False) as live:
             follow(running, show=lambda status: live.update(_progress(status, events, running)))
         replayed = time.monotonic() - began
@@ -76,11 +88,22 @@ def run(folder: StateFolder, *, days: int, console: Console, keep_up: bool) -> R
             _example(running),
         )
         folder.write_json("report.json", result.report)
+        show(result)
         if keep_up:
-            address = running.client._url("")  # shown, so that it can be opened
-            console.print(f"the pipeline stays up at {address}/docs until Ctrl-C")
-            wait_until(lambda: running.supervisor.check(), float("inf"), "Ctrl-C")
+            console.print(f"the pipeline stays up at {running.client.address()}/docs until Ctrl-C")
+            with contextlib.suppress(KeyboardInterrupt):
+                wait_until(lambda: running.supervisor.check(), float("inf"), "Ctrl-C")
     return result
+
+
+def _same_days(folder: StateFolder, days: int) -> None:
+    """Refuse to go on with a replay of other days: its log ends with their last beats."""
+    if folder.resumed and (folder.path / "demo.json").exists():
+        before = folder.read_json("demo.json")["days"]
+        if before != days:
+            asked, found = f"asked to go on with {days} days", f"the demo here has {before}"
+            raise EnvironmentProblem(asked, found, f"use --days {before}, or --fresh")
+    folder.write_json("demo.json", {"days": days})
 
 
 def follow(running: Local, *, show: Callable[[Mapping[str, Any]], None] | None = None) -> None:
@@ -91,17 +114,21 @@ def follow(running: Local, *, show: Callable[[Mapping[str, Any]], None] | None =
     def done() -> bool:
         nonlocal last, moved
         running.supervisor.check()
-        if not running.client.healthy():
-            return False
-        status = running.client.status()
-        if show is not None:
-            show(status)
-        seen = (status["decisions"], status["predictions"], status["examples"], status["through"])
-        if seen != last:
-            last, moved = seen, time.monotonic()
+        try:
+            status = running.client.status()
+        except StoreError as error:  # it is being started again
+            status = {"store": str(error)}
+        else:
+            seen = tuple(status[name] for name in ("decisions", "predictions", "examples"))
+            if (*seen, status["through"]) != last:
+                last, moved = (*seen, status["through"]), time.monotonic()
+            if show is not None:
+                show(status)
+            if _finished(running, status):
+                return True
         if time.monotonic() - moved > _STALL_SECONDS:
             raise Stalled(status, running.state / "logs")
-        return _finished(running, status)
+        return False
 
     wait_until(done, _LONGEST_SECONDS, "the end of the replay", every_seconds=_LOOK_SECONDS)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,7 @@ def run(
     inserts: Sequence[str],
     *,
     checkpoints: Path,
+    begin: Callable[[], None],
     parallelism: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> None:
@@ -72,6 +73,8 @@ def run(
         The job's name.
     checkpoints
         The folder for checkpoints; the newest complete one there is where the job takes up.
+    begin
+        Sets the offsets to begin at, where there is no checkpoint.
     settings
         Flink settings over the ones above.
 
@@ -89,7 +92,9 @@ def run(
         **(settings or {}),
     }
     newest = newest_checkpoint(checkpoints)
-    if newest is not None:
+    if newest is None:
+        begin()
+    else:
         chosen["execution.state-recovery.path"] = newest.as_uri()
     config = environment.get_config()
     for key, value in chosen.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.jobs import flink
-from headrace.jobs.transport import shard_keys
+from headrace.jobs.transport import rewind_group, shard_keys
 from headrace.operators.engines.flink import Kafka, examples_sql, source_sql
 from headrace.pipelines.pipeline import Pipeline
 
@@ -31,5 +31,13 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
 
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
     """Run the job until it is stopped; `folder` keeps its checkpoints."""
-    statements, inserts = sql(pipeline, Kafka(bootstrap, {}))
-    flink.run(f"{pipeline.name} labels", statements, inserts, checkpoints=folder / "checkpoints")
+    kafka = Kafka(bootstrap, f"{pipeline.name}.labels")
+    statements, inserts = sql(pipeline, kafka)
+    topics = [pipeline.outcome.source.topic, pipeline.predictions_topic]
+    flink.run(
+        f"{pipeline.name} labels",
+        statements,
+        inserts,
+        checkpoints=folder / "checkpoints",
+        begin=lambda: rewind_group(bootstrap, kafka.group, topics),
+    )

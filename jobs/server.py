@@ -5,6 +5,8 @@ Arrow goes out as an IPC stream where the request accepts it, JSON otherwise.
 
 from __future__ import annotations
 
+import math
+import re
 import socket
 import threading
 import time
@@ -15,15 +17,21 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import uvicorn
 from fastapi import Body, FastAPI, Header, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import HeadraceError, StoreError
+from headrace.operators.source import AT
+from headrace.operators.types import Type
 
 __all__ = ["ARROW", "Server"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 _JSON = "application/json"
 _MOST_ROWS = 1_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which JSON can write and UTF-8 cannot."""
 
 
 class Server:
@@ -63,7 +71,20 @@ def _application(process: StoreProcess) -> FastAPI:
 
     @application.exception_handler(HeadraceError)
     def refuse(_: object, error: HeadraceError) -> Response:
-        return _json({"error": str(error)}, status=400)
+        parts = {"asked": error.asked, "found": error.found, "do": error.do}
+        return _json({"error": str(error), **parts}, status=400)
+
+    @application.exception_handler(RequestValidationError)
+    def refuse_body(_: object, error: RequestValidationError) -> Response:
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        found, do = ", ".join(faults), "see /docs for what is taken"
+        return refuse(None, StoreError("asked with this body", found, do))
+
+    @application.exception_handler(HTTPException)
+    def refuse_request(_: object, error: HTTPException) -> Response:
+        parts = {"asked": "asked for what is not served", "found": str(error.detail)}
+        parts["do"] = "see /docs for what is"
+        return _json({"error": "; ".join(parts.values()), **parts}, status=error.status_code)
 
     @application.get("/healthz")
     def healthz() -> Response:
@@ -105,6 +126,9 @@ def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
     if len(rows) > _MOST_ROWS:
         asked, found = f"asked for {len(rows)} rows", f"{_MOST_ROWS} are answered at once"
         raise StoreError(asked, found, "ask in parts")
+    if not rows:
+        asked, found = "asked for no rows", "there is nothing to answer"
+        raise StoreError(asked, found, "give one at least")
     types = process.store.declared.source.types
     now = time.time_ns() // 1_000_000
     schema = pa.schema([(name, kind.arrow) for name, kind in types.items()])
@@ -112,11 +136,23 @@ def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
     if unknown:
         asked = f"asked with {', '.join(sorted(unknown))}"
         raise StoreError(asked, f"a decision has {', '.join(types)}", "drop or rename it")
-    try:
-        return pa.Table.from_pylist([{"at": now, **row} for row in rows], schema=schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        asked = "asked with a value of another type"
-        raise StoreError(asked, str(error), "mend it") from error
+    for row in rows:
+        for name, value in row.items():
+            if (name == AT or value is not None) and not _is(types[name], value):
+                asked = f"asked with {name} = {value!r}"
+                raise StoreError(asked, f"it is no {types[name].value}", "mend it")
+    return pa.Table.from_pylist([{AT: now, **row} for row in rows], schema=schema)
+
+
+def _is(kind: Type, value: object) -> bool:
+    """Say whether a JSON value is of a type: Arrow itself would cut 1.5 to the integer 1."""
+    if isinstance(value, bool):
+        return kind is Type.BOOL
+    if isinstance(value, int):
+        return kind is Type.FLOAT64 or (kind is Type.INT64 and -(1 << 63) <= value < 1 << 63)
+    if isinstance(value, float):
+        return kind is Type.FLOAT64 and math.isfinite(value)
+    return kind is Type.STRING and isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def _freshness(process: StoreProcess) -> dict[str, Any]:
@@ -127,7 +163,11 @@ def _freshness(process: StoreProcess) -> dict[str, Any]:
 
 def _table(table: pa.Table, accept: str) -> Response:
     if ARROW not in accept:
-        return _json(table.to_pylist())
+        try:
+            return _json(table.to_pylist())
+        except (OverflowError, TypeError, ValueError) as error:
+            asked = "asked for the answer as JSON"
+            raise StoreError(asked, str(error), "cast it to VARCHAR, or accept Arrow") from error
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -12,6 +12,7 @@ table, so each is in the topic once, with the features and the version it was ma
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import time
@@ -25,7 +26,7 @@ from headrace.feature_store.catalogue import Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
 from headrace.jobs.transport import Message, Reader, Writer
-from headrace.online_learning.registry import Registry
+from headrace.online_learning.registry import Registry, Version
 from headrace.online_learning.scorer import Scorer
 from headrace.operators.errors import CorruptError
 from headrace.pipelines.pipeline import Pipeline
@@ -67,6 +68,8 @@ class StoreProcess:
         self._offsets = self.store.offsets(places)
         self._reader = Reader(bootstrap, self._offsets, max_records=_POLL_MESSAGES)
         self._writer = Writer(bootstrap)
+        self._complaint = ""
+        self._refused: Version | None = None
         self._published = -1
         self._through = 0
         self._told = time.monotonic()
@@ -141,12 +144,26 @@ class StoreProcess:
 
     def _swap(self) -> None:
         """Serve the newest version; keep the one there is where the newest does not load."""
+        version = None
         try:
             version = self._registry.latest()
-            if version is not None and version.number != self.scorer.version:
+            new = version is not None and version.number != self.scorer.version
+            if new and version is not self._refused:
                 self.scorer = Scorer(self._encoding, version)
         except CorruptError as error:
-            _log.warning("version %d stays: %s", self.scorer.version, error)
+            self._refused = version  # versions never change: it is not read in every step
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                self._fall_back()
+                _log.warning("version %d stays: %s", self.scorer.version, error)
+
+    def _fall_back(self) -> None:
+        """Take the newest version that loads, where the process has none yet."""
+        for number in reversed(self._registry.numbers()):
+            if self.scorer.version:
+                break
+            with contextlib.suppress(CorruptError):
+                self.scorer = Scorer(self._encoding, self._registry.version(number))
 
     def _publish(self, rows: pa.Table) -> None:
         """Send predictions in order: ``{"seq", "id", "at", "x", "p", "version"}``."""

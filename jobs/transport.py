@@ -40,6 +40,7 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from kafka.partitioner import murmur2
+from kafka.structs import OffsetAndMetadata
 
 from headrace.jobs.waiting import wait_until
 from headrace.operators.errors import CorruptError, EnvironmentProblem, HeadraceError
@@ -57,6 +58,7 @@ __all__ = [
     "ends",
     "last",
     "partitions",
+    "rewind_group",
     "shard_keys",
 ]
 
@@ -569,6 +571,26 @@ def last(
             if found or end - back <= begin:
                 return found
     return None
+
+
+def rewind_group(
+    bootstrap: str,
+    group: str,
+    topics: Collection[str],
+    *,
+    connect_seconds: float = _CONNECT_SECONDS,
+) -> None:
+    """Set a consumer group's offsets to the beginning of every partition of the topics.
+
+    For a client that takes its offsets from a group, and is to fail where one is gone.
+    """
+    starts = begins(bootstrap, topics, connect_seconds=connect_seconds)
+    wanted = {
+        TopicPartition(*place): OffsetAndMetadata(offset, "", -1)
+        for place, offset in starts.items()
+    }
+    with _admin(bootstrap, connect_seconds) as admin:
+        admin.alter_group_offsets(group, wanted)
 
 
 def shard_keys(shards: int) -> list[str]:

@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from headrace.operators.expression import Expression
+from headrace.operators.expression import Expression, range_checks
 from headrace.operators.types import Type
 
-__all__ = ["AT", "PLACE", "Column", "Source", "check_sql", "checks_sql"]
+__all__ = ["AT", "AT_REASON", "PLACE", "Column", "Source", "check_sql", "checks_sql", "ranges_sql"]
 
 AT = "at"
+AT_REASON = "at: missing, no whole number of milliseconds, or far ahead"
 PLACE = ("partition", "offset")
 """An event's place in the log; (at, partition, offset) is the one total order."""
 
@@ -92,6 +93,17 @@ def checks_sql(source: Source, quote: Callable[[str], str]) -> tuple[list[str], 
     return values, " ".join(reason for _, reason in pairs if reason)
 
 
+def ranges_sql(source: Source, engine: str) -> str:
+    """Print the branches of a CASE that refuse a row whose derived columns leave their types."""
+    branches = []
+    for name, expression in source.derived.items():
+        checks = list(range_checks(expression, engine))
+        if checks:
+            beyond = " OR ".join(f"{check} IS FALSE" for check in checks)
+            branches.append(f"WHEN {beyond} THEN 'column {name}: out of range'")
+    return " ".join(branches)
+
+
 def check_sql(column: Column, text: str, present: str) -> tuple[str, str]:
     """Print a column's value from its JSON text, and the reason it is refused, in every engine.
 
@@ -113,9 +125,12 @@ def check_sql(column: Column, text: str, present: str) -> tuple[str, str]:
     else:
         cast = f"TRY_CAST({text} AS DOUBLE)"
         value = f"({cast} + CAST(0 AS DOUBLE))"
-        bad = f"{cast} IS NULL OR NOT (ABS({cast}) <= 1.7976931348623157E308)"
+        # The engines' casts also take, one or the other, 1d, 1_000, inf and blanks around.
+        form = f"COALESCE(REGEXP_EXTRACT({text}, '{_NUMBER}', 0), '') <> {text}"
+        bad = f"{form} OR {cast} IS NULL OR NOT (ABS({cast}) <= 1.7976931348623157E308)"
     refused = f"WHEN {text} IS NOT NULL AND ({bad}) THEN 'column {name}: not {column.type.value}'"
     return value, f"{missing} {refused}".strip()
 
 
 _TEXT = "VARCHAR(2147483647)"
+_NUMBER = "^-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$"

@@ -44,9 +44,10 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(java_and_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Run the slice through, and leave it alone."""
-    yield _run(tmp_path_factory.mktemp("undisturbed"), kill=False)
+    request.getfixturevalue("java_and_jars")
+    return _run(tmp_path_factory.mktemp("undisturbed"), kill=False)
 
 
 def _run(state: Path, *, kill: bool) -> Run:

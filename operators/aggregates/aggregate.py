@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from typing import ClassVar
 
 import numpy as np
@@ -18,10 +19,27 @@ import numpy.typing as npt
 
 from headrace.operators.types import Type
 
-__all__ = ["SCALE", "Aggregate", "Array", "Merge", "Newest", "Partial", "Partials"]
+__all__ = [
+    "BEYOND",
+    "SCALE",
+    "Aggregate",
+    "Array",
+    "Merge",
+    "Newest",
+    "Partial",
+    "Partials",
+    "counted",
+    "fixed",
+    "numbers",
+    "summed",
+    "within_int64",
+]
 
 SCALE = 1_000_000
 """Fixed point: a float64 enters a sum as ROUND(x · SCALE), an int64, so that sums are exact."""
+
+BEYOND = 99_999_999_999_999_999_999
+"""What a tile of the stream says where its sum is beyond int64: no reader takes it for a number."""
 
 Array = npt.NDArray[np.generic]
 Partials = Mapping[str, tuple[Array, npt.NDArray[np.bool_]]]
@@ -29,21 +47,41 @@ Partials = Mapping[str, tuple[Array, npt.NDArray[np.bool_]]]
 
 
 class Merge(enum.Enum):
-    """How two tiles' partials become one."""
+    """How two tiles' partials become one; null, which a tile without a value has, is neutral."""
 
     ADD = "add"
     MIN = "min"
     MAX = "max"
 
+    def of(self, values: Sequence[float | None]) -> float | None:
+        """Merge: the definition, never tuned.
+
+        >>> Merge.ADD.of([1, None, 3]), Merge.MIN.of([3, 1]), Merge.MAX.of([None]), Merge.ADD.of([])
+        (4, 1, None, None)
+        """
+        known = [value for value in values if value is not None]
+        if not known:
+            return None
+        if self is Merge.ADD:
+            return within_int64(sum(known))
+        return min(known) if self is Merge.MIN else max(known)
+
 
 @dataclass(frozen=True)
 class Partial:
-    """One column of a tile: its name, its SQL over the rows of the tile, and how it merges."""
+    """One column of a tile: its name, its SQL over the rows of the tile, and how it merges.
+
+    `of` gives the same of the rows' values of `column`, nulls among them: the definition.
+    `stream_sql` is Flink's own text, where it would otherwise give a wrong value in silence.
+    """
 
     name: str
     sql: str
     merge: Merge
     type: Type
+    column: str
+    of: Callable[[Sequence[object]], float | None]
+    stream_sql: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +107,8 @@ class Aggregate(ABC):
     name: ClassVar[str]
     takes: ClassVar[tuple[Type, ...]] = ()
     windowed: ClassVar[bool] = True
+    of_ages: ClassVar[bool] = False
+    """Whether it is of the rows' ages at t, and of no column."""
 
     def __init__(self, column: str = "", kind: Type = Type.INT64) -> None:
         self.column = column
@@ -97,12 +137,72 @@ class Aggregate(ABC):
         """Compute the result of plain `values`, oldest first: the definition, never tuned."""
 
 
+_MOST_FIXED = 9_223_372_036_854
+"""The greatest float64, without its fraction, that fixed point can hold."""
+
+
+def within_int64(total: float) -> float:
+    """Give a sum, or an OverflowError where it leaves int64."""
+    if not -(2**63) <= total < 2**63:
+        raise OverflowError(total)
+    return total
+
+
+def fixed(value: float) -> int:
+    """Turn one float64 into fixed point, half away from zero, as ROUND does in SQL.
+
+    >>> fixed(0.25), fixed(-0.0000005)
+    (250000, -1)
+    """
+    if abs(value) > _MOST_FIXED:
+        raise OverflowError(value)
+    return int(Decimal(value * SCALE).to_integral_value(ROUND_HALF_UP))
+
+
 def counted(column: str) -> Partial:
     """Give the partial that counts the values of a column that are not null."""
-    return Partial(f"count_{column}", f"COUNT(`{column}`)", Merge.ADD, Type.INT64)
+    sql = f"COUNT(`{column}`)"
+    return Partial(f"count_{column}", sql, Merge.ADD, Type.INT64, column, _count)
 
 
 def summed(column: str, kind: Type) -> Partial:
     """Give the partial that sums a column exactly, in fixed point where it is a float64."""
-    value = f"`{column}`" if kind is Type.INT64 else f"CAST(ROUND(`{column}` * {SCALE}) AS BIGINT)"
-    return Partial(f"sum_{column}", f"CAST(SUM({value}) AS BIGINT)", Merge.ADD, Type.INT64)
+    value = fits = f"`{column}`"
+    if kind is Type.FLOAT64:
+        value = f"CAST(ROUND(`{column}` * {SCALE}) AS BIGINT)"
+        # Flink's cast from double stops at the ends of int64, and its ROUND of an infinity ends
+        # the job: a value that fixed point cannot hold is passed over, and the tile refused.
+        held = f"ABS(`{column}`) <= {_MOST_FIXED}e0"
+        fits = f"CAST(ROUND((CASE WHEN {held} THEN `{column}` END) * {SCALE}) AS BIGINT)"
+    # DuckDB ends a query whose sum leaves int64. Flink's sum wraps, by multiples of 2^64, while the
+    # sum of the values' upper halves does not. Such a tile gets a number that its reader refuses.
+    right = f"ABS(SUM({fits}) / 4294967296 - SUM({fits} / 4294967296)) <= COUNT(*)"
+    if kind is Type.FLOAT64:
+        right += f" AND MAX(ABS(`{column}`)) <= {_MOST_FIXED}e0"
+    whole, beyond = (f"CAST({v} AS DECIMAL(20, 0))" for v in (f"SUM({fits})", f"'{BEYOND}'"))
+    return Partial(
+        f"sum_{column}",
+        f"CAST(SUM({value}) AS BIGINT)",
+        Merge.ADD,
+        Type.INT64,
+        column,
+        _sum if kind is Type.INT64 else _fixed_sum,
+        f"CASE WHEN COALESCE({right}, TRUE) THEN {whole} ELSE {beyond} END",
+    )
+
+
+def _count(values: Sequence[object]) -> int:
+    return sum(value is not None for value in values)
+
+
+def _sum(values: Sequence[object]) -> float | None:
+    return Merge.ADD.of(numbers(values))
+
+
+def _fixed_sum(values: Sequence[object]) -> float | None:
+    return Merge.ADD.of([fixed(number) for number in numbers(values)])
+
+
+def numbers(values: Sequence[object]) -> list[float]:
+    """Give the numbers among values, in their order: nulls are skipped."""
+    return [value for value in values if isinstance(value, int | float)]

@@ -32,7 +32,8 @@ class Count(Aggregate):
         """Give one count."""
         counted = f"`{self.column}`" if self.column else "*"
         name = f"count_{self.column}" if self.column else "rows"
-        return (Partial(name, f"COUNT({counted})", Merge.ADD, Type.INT64),)
+        sql = f"COUNT({counted})"
+        return (Partial(name, sql, Merge.ADD, Type.INT64, self.column, self.of),)
 
     def result(self, partials: Partials, age_ms: npt.NDArray[np.int64]) -> tuple[Array, Array]:
         """Take the count as it is; a window without tiles has the sum 0."""

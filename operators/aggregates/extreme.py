@@ -8,7 +8,14 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from headrace.operators.aggregates.aggregate import Aggregate, Array, Merge, Partial, Partials
+from headrace.operators.aggregates.aggregate import (
+    Aggregate,
+    Array,
+    Merge,
+    Partial,
+    Partials,
+    numbers,
+)
 from headrace.operators.types import Type
 
 __all__ = ["Max", "Min"]
@@ -27,7 +34,12 @@ class _Extreme(Aggregate):
     def partials(self) -> tuple[Partial, ...]:
         """Give one extreme."""
         sql = f"{self.name.upper()}(`{self.column}`)"
-        return (Partial(f"{self.name}_{self.column}", sql, self.merge, self.kind),)
+        name = f"{self.name}_{self.column}"
+        return (Partial(name, sql, self.merge, self.kind, self.column, self.of),)
+
+    def of(self, values: Sequence[object]) -> float | None:
+        """Take the extreme."""
+        return self.merge.of(numbers(values))
 
     def result(self, partials: Partials, age_ms: npt.NDArray[np.int64]) -> tuple[Array, Array]:
         """Take it as it is."""
@@ -50,10 +62,6 @@ class Min(_Extreme):
     name = "min"
     merge = Merge.MIN
 
-    def of(self, values: Sequence[object]) -> object:
-        """Take the smallest."""
-        return min((value for value in values if isinstance(value, int | float)), default=None)
-
 
 class Max(_Extreme):
     """Take the greatest value, nulls aside; null where there is none.
@@ -64,7 +72,3 @@ class Max(_Extreme):
 
     name = "max"
     merge = Merge.MAX
-
-    def of(self, values: Sequence[object]) -> object:
-        """Take the greatest."""
-        return max((value for value in values if isinstance(value, int | float)), default=None)

@@ -60,6 +60,7 @@ class Age(Aggregate):
 
     name = "age"
     windowed = False
+    of_ages = True
 
     @property
     def type(self) -> Type:

@@ -14,9 +14,11 @@ from headrace.operators.aggregates.aggregate import (
     Partial,
     Partials,
     counted,
+    fixed,
+    numbers,
     summed,
+    within_int64,
 )
-from headrace.operators.aggregates.sum import fixed
 from headrace.operators.types import Type
 
 __all__ = ["Mean"]
@@ -65,9 +67,10 @@ class Mean(Aggregate):
 
     def of(self, values: Sequence[object]) -> float | None:
         """Take the mean."""
-        numbers = [value for value in values if isinstance(value, int | float)]
-        if not numbers:
+        known = numbers(values)
+        if not known:
             return None
         if self.kind is Type.FLOAT64:
-            return sum(fixed(number) for number in numbers) / SCALE / len(numbers)
-        return sum(numbers) / len(numbers)
+            total = within_int64(sum(map(fixed, known)))
+            return float(total) / float(SCALE) / float(len(known))
+        return float(within_int64(sum(known))) / float(len(known))

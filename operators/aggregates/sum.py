@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,26 +13,21 @@ from headrace.operators.aggregates.aggregate import (
     Array,
     Partial,
     Partials,
+    fixed,
+    numbers,
     summed,
+    within_int64,
 )
 from headrace.operators.types import Type
 
-__all__ = ["Sum", "fixed"]
-
-
-def fixed(value: float) -> int:
-    """Turn one float64 into fixed point, half away from zero, as ROUND does in SQL.
-
-    >>> fixed(0.25), fixed(-0.0000005)
-    (250000, -1)
-    """
-    return int(Decimal(value * SCALE).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+__all__ = ["Sum"]
 
 
 class Sum(Aggregate):
     """Sum a column exactly, nulls aside; 0 over an empty window.
 
     A float64 is summed in fixed point with six digits, so that the order of rows cannot matter.
+    A sum that leaves int64 is an error in every engine; it never wraps.
 
     >>> Sum("x").of([1, None, 3]), Sum("x", Type.FLOAT64).of([0.1, 0.2])
     (4, 0.3)
@@ -72,5 +66,5 @@ class Sum(Aggregate):
     def of(self, values: Sequence[object]) -> float:
         """Sum."""
         if self.kind is Type.INT64:
-            return sum(value for value in values if isinstance(value, int))
-        return sum(fixed(value) for value in values if isinstance(value, float)) / SCALE
+            return within_int64(sum(numbers(values)))
+        return float(within_int64(sum(map(fixed, numbers(values))))) / float(SCALE)

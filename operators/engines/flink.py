@@ -18,7 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.operators.expression import Expression
-from headrace.operators.source import Source, checks_sql
+from headrace.operators.message import NOT_JSON, NOT_UTF8
+from headrace.operators.source import AT_REASON, Source, checks_sql, ranges_sql
 from headrace.operators.view import PLACE_DIGITS, View
 
 __all__ = ["Kafka", "decisions_sql", "examples_sql", "interval", "source_sql", "view_sql"]
@@ -28,18 +29,22 @@ _DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Kafka:
-    """Where the topics are; `properties` go to every client as they are."""
+    """Where the topics are, and the group under which a job's offsets begin."""
 
     bootstrap: str
-    properties: Mapping[str, str]
+    group: str
 
     def reading(self, topic: str, idle_ms: int) -> str:
-        """Print the WITH clause of a table that reads a topic's bytes from its beginning."""
+        """Print the WITH clause of a table that reads a topic's bytes from the group's offsets."""
         options = {
             "connector": "kafka",
             "topic": topic,
             "format": "raw",
-            "scan.startup.mode": "earliest-offset",
+            # From the earliest offset Flink would pass over what retention removed; like this the
+            # job fails. Whoever starts it anew sets the group's offsets to the beginning.
+            "scan.startup.mode": "group-offsets",
+            "properties.group.id": self.group,
+            "properties.auto.offset.reset": "none",
             "properties.isolation.level": "read_committed",
             # Not on-periodic: which rows are late must not depend on the clock.
             "scan.watermark.emit.strategy": "on-event",
@@ -66,9 +71,8 @@ class Kafka:
         return self._clause(options)
 
     def _clause(self, options: Mapping[str, str]) -> str:
-        common = {"properties.bootstrap.servers": self.bootstrap}
-        common |= {f"properties.{name}": value for name, value in self.properties.items()}
-        pairs = (f"{text(name)} = {text(value)}" for name, value in {**options, **common}.items())
+        every = {**options, "properties.bootstrap.servers": self.bootstrap}
+        pairs = (f"{text(name)} = {text(value)}" for name, value in every.items())
         return f"WITH ({', '.join(pairs)})"
 
 
@@ -95,9 +99,28 @@ def _names(columns: Iterable[str], prefix: str = "") -> str:
     return ", ".join(f"{prefix}`{column}`" for column in columns)
 
 
+# CAST, not DECODE: DECODE's checked exception does not compile in a watermark generator.
+_BODY = "CAST(payload AS STRING)"
+_IS_UTF8 = f"CAST({_BODY} AS BYTES) = payload"
+# Flink's JSON passes over what follows the object. An object with no other brace, up to the end,
+# is followed by nothing; of any other, no text that follows it lets both of these be JSON.
+_ENDS = (
+    f"(REGEXP({_BODY}, '^[ \\t\\r\\n]*[{{][^{{}}]*[}}][ \\t\\r\\n]*$') OR "
+    f"(CONCAT('[', {_BODY}, ']') IS JSON ARRAY AND "
+    f"CONCAT('{{\"d\":', {_BODY}, '}}') IS JSON OBJECT))"
+)
+# Nor does it mind half a surrogate pair, and writes a question mark for it. Escaped backslashes go
+# first, then whole pairs; what is left of surrogates is half a pair.
+_UNPAIRED = (
+    f"REGEXP({_BODY}, '\\\\u[dD][89a-fA-F]') AND REGEXP(REGEXP_REPLACE("
+    f"REGEXP_REPLACE({_BODY}, '\\\\\\\\', '_'), "
+    "'\\\\u[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2}', '_'), "
+    "'\\\\u[dD][89a-fA-F]')"
+)
+
+
 def _json_text(name: str) -> str:
-    # CAST, not DECODE: DECODE's checked exception does not compile in a watermark generator.
-    return f"JSON_VALUE(CAST(payload AS STRING), '$.{name}')"
+    return f"JSON_VALUE({_BODY}, '$.{name}')"
 
 
 def source_sql(source: Source, kafka: Kafka) -> list[str]:
@@ -107,10 +130,12 @@ def source_sql(source: Source, kafka: Kafka) -> list[str]:
 
 def _log(source: Source, kafka: Kafka) -> str:
     # At most 14 digits: no sign, no fraction, before the year 5138.
-    digits = f"REGEXP_EXTRACT({_json_text('at')}, '^[0-9]{{1,14}}$', 0)"
+    # Java's $ would also stand before a last line feed.
+    digits = f"REGEXP_EXTRACT({_json_text('at')}, '^[0-9]{{1,14}}\\z', 0)"
     at = f"TRY_CAST({digits} AS BIGINT)"
     ahead = f"TO_TIMESTAMP_LTZ({at}, 3) <= `timestamp` + {interval(source.ahead_ms)}"
-    valid = f"CASE WHEN {ahead} THEN {at} END"
+    # A message that is none has no time, whatever is found in it.
+    valid = f"CASE WHEN {_IS_UTF8} AND {ahead} AND {_ENDS} AND NOT ({_UNPAIRED}) THEN {at} END"
     # Flink holds a row for late at or below the watermark: one millisecond less keeps ties.
     lag = interval(source.lateness_ms + 1)
     return f"""CREATE TEMPORARY TABLE `{source.name}__log` (
@@ -133,9 +158,9 @@ def _texts(source: Source) -> str:
     """
     columns = [f"{_json_text(column.name)} AS `{column.name}`" for column in source.columns]
     form = (
-        "CASE WHEN CAST(CAST(payload AS STRING) AS BYTES) <> payload THEN 'not UTF-8' "
-        "WHEN CAST(payload AS STRING) IS NOT JSON OBJECT THEN 'not a JSON object' "
-        "WHEN `at` IS NULL THEN 'at: missing, no whole number of milliseconds, or far ahead' END"
+        f"CASE WHEN NOT ({_IS_UTF8}) THEN {text(NOT_UTF8)} "
+        f"WHEN payload IS NULL OR {_BODY} IS NOT JSON OBJECT OR NOT {_ENDS} OR ({_UNPAIRED}) "
+        f"THEN {text(NOT_JSON)} WHEN `at` IS NULL THEN {text(AT_REASON)} END"
     )
     inner = ", ".join(
         [
@@ -160,9 +185,14 @@ FROM (SELECT {inner} FROM `{source.name}__log`)"""
 def _checked(source: Source) -> str:
     values, reasons = checks_sql(source, lambda name: f"`{name}`")
     reason = f"CASE WHEN form IS NOT NULL THEN form {reasons} END"
-    return f"""CREATE TEMPORARY VIEW `{source.name}__checked` AS
-SELECT payload, `partition`, `offset`, `at`, rowtime, high, {reason} AS reason, {", ".join(values)}
-FROM `{source.name}__text`"""
+    place = "payload, `partition`, `offset`, `at`, rowtime, high"
+    checked = f"SELECT {place}, {reason} AS reason, {', '.join(values)} FROM `{source.name}__text`"
+    ranges = ranges_sql(source, "flink")
+    if ranges:
+        names = _names(column.name for column in source.columns)
+        reason = f"CASE WHEN reason IS NOT NULL THEN reason {ranges} END"
+        checked = f"SELECT {place}, {reason} AS reason, {names} FROM ({checked})"
+    return f"CREATE TEMPORARY VIEW `{source.name}__checked` AS\n{checked}"
 
 
 def _events(source: Source) -> str:
@@ -259,7 +289,9 @@ def view_sql(
     """
     tiles, rows = f"`{view.name}__tiles`", f"`{view.source.name}`"
     keys = _names(view.key)
-    partials = "".join(f", {partial.sql} AS p{i}" for i, partial in enumerate(view.partials))
+    partials = "".join(
+        f", {partial.stream_sql or partial.sql} AS p{i}" for i, partial in enumerate(view.partials)
+    )
     newest = f", {_newest(view)} AS newest" if view.keeps_newest else ""
     step = interval(view.every_ms)
     make = f"""CREATE TEMPORARY VIEW {tiles} AS

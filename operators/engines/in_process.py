@@ -1,0 +1,188 @@
+"""The in-process engine: the oracle. Plain Python, written to be read, never tuned.
+
+::
+
+    log ─► texts ─► checked ─► derived ─► Event, Refused or late ─► tiles
+                                                              └───► features, straight from events
+
+What a source, a view and a feature are is said here row by row; DuckDB and Flink must equal it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from headrace.operators.functions import Value
+from headrace.operators.message import texts
+from headrace.operators.source import AT, AT_REASON, Column, Source
+from headrace.operators.types import Type
+from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View, bound
+
+__all__ = ["Event", "Events", "Message", "Refused", "events", "feature", "tiles"]
+
+Message = tuple[int, int, int, bytes | None]
+"""Partition, offset, the broker's time stamp in ms, payload."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A row of a source: its place, and the value of `at` and of every column."""
+
+    partition: int
+    offset: int
+    values: Mapping[str, Value]
+
+    @property
+    def at(self) -> int:
+        """Give the event's time, ms."""
+        return int(self.values[AT] or 0)
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Give its place in the one total order."""
+        return self.at, self.partition, self.offset
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A message that is no event, and why."""
+
+    partition: int
+    offset: int
+    reason: str
+    payload: bytes | None
+
+
+@dataclass(frozen=True)
+class Events:
+    """What became of a log: events, dead letters, late rows, each in the log's order."""
+
+    events: list[Event] = field(default_factory=list)
+    dead: list[Refused] = field(default_factory=list)
+    late: list[Refused] = field(default_factory=list)
+
+
+def events(source: Source, log: Iterable[Message]) -> Events:
+    """Read the log of a source; each partition's messages stand in the order of their offsets.
+
+    >>> source = Source("s", "s", (Column("x", Type.INT64),), lateness_ms=10)
+    >>> said = [b'{"at": 100, "x": 1}', b'{"at": 90}', b'{"at": 89, "x": 2}', b"?"]
+    >>> found = events(source, [(0, n, 0, payload) for n, payload in enumerate(said)])
+    >>> [dict(event.values) for event in found.events]
+    [{'at': 100, 'x': 1}, {'at': 90, 'x': None}]
+    >>> [(row.offset, row.reason) for row in (*found.dead, *found.late)]
+    [(3, 'not a JSON object'), (2, 'late')]
+    """
+    found = Events()
+    high: dict[int, int] = {}
+    for partition, offset, timestamp, payload in log:
+        at, row = _row(source, timestamp, payload)
+        if at is not None:
+            high[partition] = max(at, high.get(partition, at))
+        if isinstance(row, str):
+            found.dead.append(Refused(partition, offset, row, payload))
+        elif at is not None and at < high[partition] - source.lateness_ms:
+            found.late.append(Refused(partition, offset, "late", payload))
+        else:
+            found.events.append(Event(partition, offset, row))
+    return found
+
+
+def _row(
+    source: Source, timestamp: int, payload: bytes | None
+) -> tuple[int | None, dict[str, Value] | str]:
+    """Give a message's time, which moves the watermark, and its values or why it is refused."""
+    said = texts(payload)
+    if isinstance(said, str):
+        return None, said
+    at_text = said.get(AT)
+    if at_text is None or not re.fullmatch("[0-9]{1,14}", at_text):
+        return None, AT_REASON
+    at = int(at_text)
+    if at > timestamp + source.ahead_ms:
+        return None, AT_REASON
+    row: dict[str, Value] = {AT: at}
+    progress = all(said.get(column.name) is None for column in source.columns)
+    for column in source.columns:
+        text = said.get(column.name)
+        if text is None:
+            # One column alone cannot say whether a row lacks it or is a progress event.
+            if column.required and not (progress and len(source.columns) > 1):
+                return at, f"column {column.name}: missing"
+            row[column.name] = None
+            continue
+        value = _value(column, text)
+        if value is None:
+            return at, f"column {column.name}: not {column.type.value}"
+        row[column.name] = value
+    written = dict(row)
+    for name, expression in source.derived.items():
+        try:
+            row[name] = expression.of(written)
+        except OverflowError:
+            return at, f"column {name}: out of range"
+    return at, row
+
+
+def _value(column: Column, text: str) -> Value:
+    """Give the value of a text, None where it is none of the column's type."""
+    if column.type is Type.STRING:
+        return text
+    if column.type is Type.BOOL:
+        return {"true": True, "false": False}.get(text)
+    if column.type is Type.INT64:
+        whole = int(text) if re.fullmatch("0|-?[1-9][0-9]{0,18}", text) else None
+        return whole if whole is not None and -(2**63) <= whole < 2**63 else None
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text):
+        return None
+    number = float(text)
+    return number + 0.0 if math.isfinite(number) else None
+
+
+def tiles(view: View, found: Iterable[Event]) -> list[dict[str, Value]]:
+    """Give the tiles of a view, one for each key and step that has an event, in no order."""
+    groups: dict[tuple[Value, ...], list[Event]] = {}
+    for event in found:
+        key = tuple(event.values[part] for part in view.key)
+        if None not in key:
+            end = bound(event.at, view.every_ms) + view.every_ms
+            groups.setdefault((*key, end), []).append(event)
+    return [_tile(view, key, group) for key, group in groups.items()]
+
+
+def _tile(view: View, key: Sequence[Value], group: list[Event]) -> dict[str, Value]:
+    row: dict[str, Value] = dict(zip((*view.key, END), key, strict=True))
+    for partial in view.partials:
+        row[partial.name] = partial.of([event.values.get(partial.column) for event in group])
+    if view.keeps_newest:
+        newest = max(group, key=lambda event: event.order)
+        row |= dict(zip((NEWEST_AT, *NEWEST_PLACE), newest.order, strict=True))
+        row |= {each.name: newest.values[each.column] for each in view.newest}
+    return row
+
+
+def feature(
+    view: View, which: Feature, found: Iterable[Event], key: Sequence[Value], at: int
+) -> object:
+    """Compute a feature for `key` at the time `at` from the events alone: the rule of time.
+
+    The rows are those with b − W ≤ at < b, where b = ⌊t / every⌋ · every, oldest first.
+    """
+    high = bound(at, view.every_ms)
+    low = -math.inf if which.window_ms is None else high - which.window_ms
+    rows = sorted(
+        (
+            event
+            for event in found
+            if low <= event.at < high
+            and None not in key
+            and [event.values[part] for part in view.key] == list(key)
+        ),
+        key=lambda event: event.order,
+    )
+    if which.aggregate.of_ages:
+        return which.aggregate.of([at - event.at for event in rows])
+    return which.aggregate.of([event.values.get(which.aggregate.column) for event in rows])

@@ -1,0 +1,129 @@
+"""One log, one view, some questions: the answers of every engine, to be compared.
+
+`in_process` answers from the events, `duckdb` from tiles and ASOF joins, `index` as the store does
+online. All are given the same raw messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.feature_store.history import LOG, History
+from headrace.feature_store.index import Index
+from headrace.feature_store.store import Declared
+from headrace.operators.engines import in_process
+from headrace.operators.engines.duckdb import features_sql, quote
+from headrace.operators.engines.in_process import Message
+from headrace.operators.functions import Value
+from headrace.operators.source import Source
+from headrace.operators.view import END, View
+
+Row = tuple[object, ...]
+Ask = tuple[tuple[Value, ...], int]
+"""A key and a time."""
+
+
+def table_of(log: Sequence[Message]) -> pa.Table:
+    """Give a log as history takes it."""
+    columns = list(zip(*log, strict=True)) or [()] * len(LOG)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, LOG, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=LOG)
+
+
+def declared(views: Mapping[str, View], source: Source) -> Declared:
+    """Say of a pipeline what history must know of it."""
+    keys = {name: view.key for name, view in views.items()}
+    every_ms = min(view.every_ms for view in views.values())
+    return Declared("", every_ms, views, source, source.columns[0].name, keys)
+
+
+def told(source: Source, views: Sequence[View], log: Sequence[Message]) -> History:
+    """Give a history that has read the log."""
+    history = History(declared({v.name: v for v in views}, source), {source.name: source})
+    history.load(source.name, table_of(log))
+    return history
+
+
+def tiles_of(history: History, view: View) -> pa.Table:
+    """Give the tiles that DuckDB made of the log."""
+    names = ", ".join(map(quote, view.tile_schema.names))
+    query = f'SELECT {names} FROM {quote(f"tiles_{view.name}")} ORDER BY "end"'
+    return history.query(query).cast(view.tile_schema)
+
+
+def _keys(view: View, asks: Sequence[Ask]) -> list[pa.Array]:
+    return [
+        pa.array([key[place] for key, _ in asks], kind.arrow)
+        for place, kind in enumerate(view.key_types)
+    ]
+
+
+def by_in_process(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> list[Row]:
+    """Answer from the events."""
+    events = in_process.events(view.source, log).events
+    return [
+        tuple(in_process.feature(view, each, events, key, at) for each in view.features)
+        for key, at in asks
+    ]
+
+
+def by_duckdb(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> list[Row]:
+    """Answer by DuckDB's SQL."""
+    with told(view.source, [view], log) as history:
+        return asked_duckdb(history, view, asks)
+
+
+def asked_duckdb(history: History, view: View, asks: Sequence[Ask]) -> list[Row]:
+    """Ask a history that has read the log."""
+    key = [f"k{place}" for place in range(len(view.key))]
+    decisions = pa.table(
+        {
+            "seq": pa.array(range(len(asks)), pa.int64()),
+            "at": pa.array([at for _, at in asks], pa.int64()),
+            **dict(zip(key, _keys(view, asks), strict=True)),
+        }
+    )
+    tiles = quote(f"tiles_{view.name}")
+    query = features_sql(view, tiles, "decisions", keys=key, identity="seq")
+    found = history.query(f"SELECT * FROM ({query}) ORDER BY seq", decisions=decisions)
+    assert found["seq"].to_pylist() == list(range(len(asks)))
+    return rows_of(found.drop_columns(["seq"]))
+
+
+def by_index(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> list[Row]:
+    """Answer by the hot index, from the oracle's tiles."""
+    found = in_process.tiles(view, in_process.events(view.source, log).events)
+    tiles = pa.Table.from_pylist(found, view.tile_schema).sort_by(END)
+    return asked_index(view, [tiles], asks)
+
+
+def asked_index(view: View, batches: Sequence[pa.Table], asks: Sequence[Ask]) -> list[Row]:
+    """Feed an index, and ask it."""
+    index = Index(view)
+    for batch in batches:
+        index.append(batch)
+    times = np.array([at for _, at in asks], dtype=np.int64)
+    return rows_of(pa.table(index.read(_keys(view, asks), times)))
+
+
+ENGINES: dict[str, Callable[[View, Sequence[Message], Sequence[Ask]], list[Row]]] = {
+    "in_process": by_in_process,
+    "duckdb": by_duckdb,
+    "index": by_index,
+}
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """Give a table's rows as tuples."""
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def tile_rows(view: View, tiles: pa.Table | Sequence[Mapping[str, object]]) -> list[str]:
+    """Give tiles, in one order, as texts whose equality is that of their bits."""
+    rows = tiles.to_pylist() if isinstance(tiles, pa.Table) else tiles
+    names = view.tile_schema.names
+    assert END in names
+    return sorted(repr([row[name] for name in names]) for row in rows)

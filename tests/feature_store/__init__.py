@@ -1,0 +1,1 @@
+"""The store by itself: its file, its panes, its order."""

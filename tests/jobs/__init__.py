@@ -1,0 +1,1 @@
+"""The jobs: store process, server, replay, verify, command line."""

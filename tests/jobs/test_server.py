@@ -1,0 +1,246 @@
+"""The HTTP interface on a real socket: answers, refusals, and no torn reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+
+import httpx
+import pyarrow as pa
+import pyarrow.ipc as ipc
+import pytest
+
+from headrace.jobs.client import Client
+from headrace.jobs.server import ARROW, Server
+from headrace.jobs.state import write_json
+from headrace.jobs.store import StoreProcess
+from headrace.operators.errors import StoreError
+from tests.feature_store.made_up import EVERY, clicks, decisions, pages, pipeline
+from tests.jobs.in_memory import Log
+
+JSON = {"content-type": "application/json"}
+
+
+@contextmanager
+def processing(folder: Path) -> Iterator[StoreProcess]:
+    """Run a store process that has taken in three tiles and a decision."""
+    log, small = Log(), pipeline(folder)
+    view = small.view_topic(small.views["clicks"])
+    log.put(view, clicks(EVERY, u=3, v=4), clicks(2 * EVERY, u=5))
+    view = small.view_topic(small.views["pages"])
+    log.put(view, pages(2 * EVERY, a=7))
+    log.put(view, pages(2 * EVERY), partition=1)
+    log.put(small.decisions_topic, decisions(2 * EVERY, (EVERY, 0, 0, "d0")))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        log.install(monkeypatch)
+        process = log.process(small, folder / "store")
+        process.step()
+        yield process
+        process.close()
+
+
+@contextmanager
+def serving(process: StoreProcess) -> Iterator[httpx.Client]:
+    """Serve it on a port of its own."""
+    server = Server(process)
+    server.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
+        yield client
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+    """One for all tests that only ask."""
+    with processing(tmp_path_factory.mktemp("server")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def http(process: StoreProcess) -> Iterator[httpx.Client]:
+    with serving(process) as client:
+        yield client
+
+
+def test_health_and_status(http: httpx.Client) -> None:
+    assert http.get("/healthz").json() == {"status": "ok"}
+    status = http.get("/v1/status").json()
+    assert (status["decisions"], status["predictions"], status["waiting"]) == (1, 1, 0)
+    assert status["views"]["clicks"] == {"keys": 2, "tiles": 3, "complete": 2 * EVERY}
+    assert (status["model_version"], status["published"]) == (0, 1)
+
+
+def test_sql_as_json_and_as_arrow(http: httpx.Client) -> None:
+    query = {"query": 'SELECT "user", rows, 1.5::DECIMAL(3,1) AS x FROM views.clicks ORDER BY ALL'}
+    rows = [("u", 1), ("u", 1), ("v", 1)]
+    answer = http.post("/v1/sql", json=query).json()
+    assert answer == [{"user": user, "rows": n, "x": "1.5"} for user, n in rows]
+    answer = http.post("/v1/sql", json=query, headers={"accept": ARROW})
+    assert answer.headers["content-type"] == ARROW
+    table = ipc.open_stream(answer.content).read_all()
+    assert table["user"].to_pylist() == ["u", "u", "v"]
+    assert table.schema.field("x").type == pa.decimal128(3, 1)
+
+
+def test_features_and_predictions(http: httpx.Client) -> None:
+    rows = [
+        {"at": 2 * EVERY, "user": "u", "page": "a"},
+        {"at": 2 * EVERY - 1, "user": "u"},
+        {"user": "nobody"},
+    ]
+    answer = http.post("/v1/features", json={"rows": rows}).json()
+    assert answer["features"] == [
+        {"n": 2, "total": 8, "last_x": 7},
+        {"n": 1, "total": 3, "last_x": None},
+        {"n": 0, "total": 0, "last_x": None},
+    ]
+    assert answer["complete_to"] == {"clicks": 2 * EVERY, "pages": 2 * EVERY}
+    answer = http.post("/v1/predict", json={"rows": rows[:1]}).json()
+    assert answer["predictions"] == [0.5]
+    assert (answer["model_version"], answer["features"][0]["total"]) == (0, 8)
+
+
+@pytest.mark.parametrize("path", ["/v1/features", "/v1/predict"])
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ('{"rows": [{"usr": "u"}]}', "asked with usr; a decision has at, name, user"),
+        ('{"rows": [{"hour": "noon"}]}', "asked with hour = 'noon'; it is no int64"),
+        ('{"rows": [{"hour": 1.5}]}', "no int64"),
+        ('{"rows": [{"hour": 7.0}]}', "no int64"),
+        ('{"rows": [{"hour": true}]}', "no int64"),
+        ('{"rows": [{"hour": 9223372036854775808}]}', "no int64"),
+        ('{"rows": [{"user": 7}]}', "no string"),
+        ('{"rows": [{"user": "\\ud800"}]}', "no string"),
+        ('{"rows": [{"user": ["u"]}]}', "no string"),
+        ('{"rows": [{"wind": NaN}]}', "no float64"),
+        ('{"rows": [{"wind": -Infinity}]}', "no float64"),
+        ('{"rows": [{"wind": 1e999}]}', "no float64"),
+        ('{"rows": [{"at": null}]}', "no int64"),
+        ('{"rows": [{"at": "now"}]}', "no int64"),
+        ('{"rows": []}', "asked for no rows"),
+        (f'{{"rows": [{", ".join(["{}"] * 1001)}]}}', "1001 rows; 1000 are answered at once"),
+        ('{"rows": [7]}', "body.rows.0"),
+        ('{"rows": {}}', "body.rows"),
+        ("{}", "body.rows"),
+        ('{"rows": [', "JSON decode error"),
+        ("", "body"),
+        ("\0\xff", "JSON decode error"),
+        ("[" * 100_000, "parsing the body"),
+    ],
+)
+def test_a_bad_request_is_answered(http: httpx.Client, path: str, body: str, found: str) -> None:
+    _refused(http.post(path, content=body.encode(), headers=JSON), found)
+    assert http.get("/healthz").is_success
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("DROP TABLE decisions", "that is not one SELECT"),
+        ("SELECT 1; SELECT 2", "that is not one SELECT"),
+        ("SELECT nothing FROM decisions", "nothing"),
+        ("SELECT * FROM nowhere", "nowhere"),
+        ("SELECT * FROM read_text('/etc/hostname')", "disabled by configuration"),
+        ("SELECT TIMESTAMP '290000-01-01' AS x", "as JSON"),
+        ("SELECT '\ud800'", "surrogates"),
+    ],
+)
+def test_a_bad_query_is_answered(http: httpx.Client, query: str, found: str) -> None:
+    body = json.dumps({"query": query})  # which escapes what UTF-8 cannot write
+    _refused(http.post("/v1/sql", content=body, headers=JSON), found)
+    assert http.post("/v1/sql", json={"query": "SELECT 1 AS x"}).json() == [{"x": 1}]
+
+
+def test_an_unknown_page_is_answered(http: httpx.Client) -> None:
+    for answer in (http.get("/v1/nothing"), http.get("/v1/sql")):
+        assert answer.status_code in (404, 405)
+        assert answer.json()["error"].startswith("asked for what is not served; ")
+
+
+def _refused(answer: httpx.Response, found: str) -> None:
+    assert answer.status_code == 400, answer.text
+    told = answer.json()
+    assert found in told["error"]
+    assert told["error"] == "; ".join([told["asked"], told["found"], told["do"]])
+    assert "Traceback" not in answer.text
+
+
+def test_the_client_says_what_the_server_said(process: StoreProcess, tmp_path: Path) -> None:
+    address = tmp_path / "address.json"
+    client = Client(address)
+    with pytest.raises(StoreError, match=r"address\.json; there is no such file; start the pip"):
+        client.sql("SELECT 1")
+    server = Server(process)
+    server.start()
+    write_json(address, {"address": f"127.0.0.1:{server.port}"})
+    assert client.healthy()
+    assert client.sql("SELECT 7 AS x").to_pylist() == [{"x": 7}]
+    with pytest.raises(StoreError, match="asked for 'DROP TABLE decisions'; that is not one SEL"):
+        client.sql("DROP TABLE decisions")
+    server.stop()
+    assert not client.healthy()
+    with pytest.raises(StoreError, match=r"it does not answer: .*; start the pipeline"):
+        client.status()
+    client.close()
+
+
+def test_a_read_waits_for_the_whole_pane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"at": 3 * EVERY, "user": user, "page": "a"} for user in ("w1", "w2")]
+    asked: list[Future[httpx.Response]] = []
+    with (
+        processing(tmp_path) as process,
+        serving(process) as http,
+        ThreadPoolExecutor(1) as pool,
+        process.store.catalogue.transaction(),
+    ):
+        index = process.store._indexes["clicks"]
+        append = index.append
+
+        def in_halves(tiles: pa.Table) -> None:
+            append(tiles.slice(0, 1))
+            asked.append(pool.submit(http.post, "/v1/features", json={"rows": rows}))
+            with suppress(TimeoutError):
+                asked[0].result(0.3)
+            append(tiles.slice(1))
+
+        monkeypatch.setattr(index, "append", in_halves)
+        process.store.add_tiles("clicks", 0, [clicks(3 * EVERY, w1=9, w2=9)])
+        one, two = asked[0].result(10).json()["features"]
+    assert one == two == {"n": 1, "total": 9, "last_x": 7}
+
+
+def test_reads_beside_writes_are_whole(tmp_path: Path) -> None:
+    """Each pane gives w1 and w2 a click of the same x: no reader sees one without the other."""
+    with processing(tmp_path) as process, serving(process) as http:
+        _read_beside_writes(process, http)
+
+
+def _read_beside_writes(process: StoreProcess, http: httpx.Client) -> None:
+    stop = Event()
+    rows = [{"at": 200 * EVERY, "user": user, "page": "a"} for user in ("w1", "w2")]
+    query = 'SELECT COUNT(*) AS n, COUNT(DISTINCT "end") AS ends FROM views.clicks WHERE rows = 1'
+
+    def read() -> int:
+        count = 0
+        while not stop.is_set() or not count:
+            one, two = http.post("/v1/features", json={"rows": rows}).json()["features"]
+            assert one == two
+            (told,) = http.post("/v1/sql", json={"query": query}).json()
+            assert told["n"] == 2 * told["ends"] - 1
+            assert http.get("/v1/status").is_success
+            count += 1
+        return count
+
+    store = process.store
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        for step in range(3, 201):
+            with store.catalogue.transaction():
+                store.add_tiles("clicks", 0, [clicks(step * EVERY, w1=step, w2=step)])
+        stop.set()
+        assert all(reader.result(30) for reader in readers)

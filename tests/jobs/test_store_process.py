@@ -1,0 +1,250 @@
+"""The store process publishes each prediction once, swaps versions, and keeps them when broken."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from headrace.jobs import assembly, transport
+from headrace.jobs.broker import Broker
+from headrace.jobs.store import StoreProcess
+from headrace.jobs.transport import Reader, Writer, create_topics, ends
+from headrace.online_learning.registry import Registry
+from headrace.pipelines.pipeline import Pipeline
+from tests.feature_store.made_up import EVERY, clicks, decisions, pages, pipeline
+from tests.jobs.in_memory import Killed, Log
+
+COUNT = 6
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Pipeline:
+    return pipeline(tmp_path)
+
+
+def panes(small: Pipeline, steps: int) -> Iterator[tuple[str, int, bytes]]:
+    """Say what the stream writes: at each step a click and two decisions."""
+    click, page = (small.view_topic(small.views[name]) for name in ("clicks", "pages"))
+    for step in range(1, steps + 1):
+        end = step * EVERY
+        yield click, 0, clicks(end, u=step)
+        yield page, 0, pages(end, a=step)
+        yield page, 1, pages(end)
+        rows = [(end, 0, 2 * step, f"d{2 * step}"), (end + 1, 0, 2 * step + 1, f"d{2 * step + 1}")]
+        yield small.decisions_topic, 0, decisions(end + EVERY, *rows)
+
+
+def publish(folder: Path, small: Pipeline, number: int) -> None:
+    """Publish a version whose weights are all `number`."""
+    encoding = assembly.encoding(small)
+    ids = np.arange(encoding.slots)
+    Registry(folder / "models").publish(
+        number,
+        ids,
+        np.full(len(ids), number / 10),
+        slots=encoding.slots,
+        encoding=encoding.digest,
+        through_ms=number * EVERY,
+        offsets={},
+        metrics={},
+    )
+
+
+def told(values: list[bytes | None]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Part the messages of the predictions topic: predictions, and words of progress."""
+    rows = [orjson.loads(value or b"") for value in values]
+    return [row for row in rows if "id" in row], [row for row in rows if "id" not in row]
+
+
+def in_log(log: Log, small: Pipeline) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    return told([said.value for said in log.messages[small.predictions_topic, 0]])
+
+
+@pytest.mark.parametrize("written", range(12))
+def test_killed_at_any_message_each_prediction_is_published_once(
+    tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """What was committed and not published when it was killed is published by the next one."""
+    log = Log()
+    log.install(monkeypatch)
+    process = log.process(small, tmp_path / "store")
+    for topic, partition, value in panes(small, COUNT):
+        log.put(topic, value, partition=partition)
+    log.left = written
+    with pytest.raises(Killed):
+        process.step()
+    assert process.store.counts["predictions"] == 2 * COUNT  # the commit stands
+    process.store.catalogue.close()
+    log.left = None
+    publish(tmp_path / "store", small, 1)
+    again = log.process(small, tmp_path / "store")
+    assert in_log(log, small)[0][-1]["seq"] == 2 * COUNT - 1
+    again.step()
+    published, progress = in_log(log, small)
+    assert [row["seq"] for row in published] == list(range(2 * COUNT))
+    assert {row["version"] for row in published} == {0}  # as it was made, not as it is sent
+    assert [row["x"]["n"] for row in published] == [1, 1, *[2] * (2 * COUNT - 2)]
+    assert progress[-1] == {"seq": 2 * COUNT - 1, "through": (COUNT + 1) * EVERY}
+    again.close()
+
+
+def test_progress_is_said_again_while_it_rests(
+    tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    log.install(monkeypatch)
+    clock = [100.0]
+    monkeypatch.setattr("headrace.jobs.store.time.monotonic", lambda: clock[0])
+    process = log.process(small, tmp_path / "store")
+    process.step()
+    clock[0] += 10
+    process.step()
+    assert in_log(log, small) == ([], [])  # there is none yet
+    for topic, partition, value in panes(small, 1):
+        log.put(topic, value, partition=partition)
+    for _ in range(3):
+        process.step()
+    assert in_log(log, small)[1] == [{"seq": 1, "through": 2 * EVERY}]
+    clock[0] += 10
+    process.step()
+    process.step()
+    assert in_log(log, small)[1] == [{"seq": 1, "through": 2 * EVERY}] * 2
+    process.close()
+
+
+def test_versions_are_swapped_between_steps(
+    tmp_path: Path,
+    small: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = Log()
+    log.install(monkeypatch)
+    folder = tmp_path / "store"
+    process = log.process(small, folder)
+    messages = list(panes(small, 4))
+
+    def step(number: int) -> list[int]:
+        for topic, partition, value in messages[4 * number : 4 * number + 4]:
+            log.put(topic, value, partition=partition)
+        process.step()
+        return [row["version"] for row in in_log(log, small)[0][-2:]]
+
+    assert step(0) == [0, 0]
+    publish(folder, small, 1)
+    assert step(1) == [1, 1]
+    with caplog.at_level(logging.WARNING):
+        publish(folder, small, 2)
+        weights = folder / "models" / "v000002" / "weights.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+        assert step(2) == [1, 1]
+        process.step()
+        process.step()
+    (warning,) = caplog.messages  # once, though it is looked at in every step
+    assert "version 1 stays" in warning
+    assert "sha256" in warning
+    assert process.status()["model_version"] == 1
+    publish(folder, small, 3)
+    assert step(3) == [3, 3]
+    published = in_log(log, small)[0]
+    assert published[0]["p"] == 0.5 < published[2]["p"] < published[-1]["p"]
+    process.close()
+    publish(folder, small, 4)
+    (folder / "models" / "v000004" / "manifest.json").unlink()
+    (folder / "models" / "v000003" / "weights.safetensors").unlink()
+    caplog.clear()
+    again = log.process(small, folder)
+    assert again.scorer.version == 1  # the newest that loads: 2 is broken, too
+    again.step()
+    again.step()
+    assert len(caplog.messages) == 1
+    again.close()
+
+
+def test_decisions_wait_for_a_model_recent_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = pipeline(tmp_path, "  max_delay: 2m\n")
+    log = Log()
+    log.install(monkeypatch)
+    process = log.process(small, tmp_path / "store")
+    for topic, partition, value in panes(small, 6):
+        log.put(topic, value, partition=partition)
+    # The first decision is at one minute: without a model those to three minutes go.
+    process.step()
+    assert [row["at"] for row in in_log(log, small)[0]][-1] == 3 * EVERY
+    assert process.step() is False
+    assert process.store.waiting == 2 * 6 - 5
+    publish(tmp_path / "store", small, 3)  # through three minutes: those to five go
+    process.step()
+    published = in_log(log, small)[0]
+    assert published[-1]["at"] == 5 * EVERY
+    assert [row["version"] for row in published] == [0] * 5 + [3] * 4
+    assert in_log(log, small)[1][-1]["through"] == 5 * EVERY + 1
+    process.close()
+
+
+@pytest.mark.kafka
+def test_on_the_broker_nothing_is_published_twice(
+    broker: Broker, tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_topics(broker.address, assembly.topics(small))
+    with Writer(broker.address) as writer:
+        for topic, partition, value in panes(small, COUNT):
+            writer.send(topic, value, partition=partition)
+    folder = tmp_path / "store"
+    folder.mkdir()
+
+    def start() -> StoreProcess:
+        models = folder / "models"
+        return StoreProcess(small, bootstrap=broker.address, folder=folder, models=models)
+
+    process = start()
+    send, sent = process._writer.send, 0
+
+    def dies(*given: Any, **more: Any) -> None:
+        nonlocal sent
+        if sent == 5:
+            raise Killed
+        sent += 1
+        send(*given, **more)
+
+    monkeypatch.setattr(process._writer, "send", dies)
+    with pytest.raises(Killed):
+        _until(process, lambda: process.store.counts["predictions"] == 2 * COUNT)
+    process._reader.close()
+    process._writer.flush()  # what was sent before the kill came through
+    process._writer.close()
+    process.store.catalogue.close()
+    again = start()
+    _until(again, lambda: again.status()["through"] == (COUNT + 1) * EVERY)
+    again.close()
+    published, progress = told(_read(broker.address, small.predictions_topic))
+    assert [row["seq"] for row in published] == list(range(2 * COUNT))
+    assert progress[-1]["through"] == (COUNT + 1) * EVERY
+    last = transport.last(broker.address, small.predictions_topic, 0)
+    assert last is not None
+    assert last.timestamp == (COUNT + 1) * EVERY
+
+
+def _until(process: StoreProcess, done: Callable[[], bool]) -> None:
+    for _ in range(200):
+        process.step()
+        if done():
+            return
+    pytest.fail(f"not in 200 steps: {process.status()}")
+
+
+def _read(bootstrap: str, topic: str) -> list[bytes | None]:
+    end = ends(bootstrap, [topic])[topic, 0]
+    values: list[bytes | None] = []
+    with Reader(bootstrap, {(topic, 0): 0}) as reader:
+        while len(values) < end:
+            values += [message.value for message in reader.poll(1_000).get((topic, 0), [])]
+    return values

@@ -1,0 +1,251 @@
+"""What the stream got wrong is found: each planted difference, with its table, key, column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import orjson
+import pyarrow as pa
+import pytest
+
+from headrace.feature_store.history import LOG, History
+from headrace.jobs import assembly
+from headrace.jobs.verify import Difference, Verdict, verify
+from headrace.operators.errors import HeadraceError
+from headrace.pipelines.pipeline import Pipeline
+from tests.feature_store.made_up import EVERY, TEXT, pipeline
+
+MEAN = TEXT.replace("total: sum(x)", "mean_x: mean(x)")
+REFUSED = "refused rows of click"
+
+
+def raw(rows: list[dict[str, object] | bytes]) -> pa.Table:
+    """Make a raw log of one partition."""
+    payload = [row if isinstance(row, bytes) else orjson.dumps(row) for row in rows]
+    count = len(rows)
+    columns = {
+        "partition": [0] * count,
+        "offset": list(range(count)),
+        "timestamp": [1 << 41] * count,
+        "payload": payload,
+    }
+    return pa.table(columns, LOG)
+
+
+def click(at: int, user: str, x: int) -> dict[str, object]:
+    return {"at": at, "name": f"c{at}", "user": user, "page": "a", "x": x}
+
+
+LOGS = {
+    "click": raw(
+        [
+            click(10, "u", 1),
+            click(20, "u", 2),
+            click(30, "v", 9),
+            b"no JSON",
+            click(EVERY + 1, "u", 4),
+            click(5, "u", 100),  # late
+        ]
+    ),
+    "ask": raw(
+        [
+            {"at": EVERY + 5, "name": "d0", "user": "u", "page": "a", "hour": 1, "wind": 0.5},
+            {"at": 2 * EVERY, "name": "d1", "user": "u", "page": "b", "hour": 2, "wind": 0.5},
+            {"at": 2 * EVERY, "name": "d2", "user": "v", "page": "a", "hour": 3, "wind": None},
+        ]
+    ),
+}
+
+
+class Stream:
+    """What a store would hold that made no mistake; `plant` makes one."""
+
+    def __init__(self, small: Pipeline) -> None:
+        declared = assembly.declared(small)
+        self._store = duckdb.connect()
+        self._store.execute("CREATE SCHEMA views")
+        with History(declared, small.sources) as history:
+            for name, log in LOGS.items():
+                history.load(name, log)
+            history.decisions()
+            for name in small.views:
+                self._create(f"views.{name}", history.query(f"SELECT * FROM tiles_{name}"))
+            columns = ", ".join(f'"{name}"' for name in declared.decision_schema.names)
+            self._create("decisions", history.query(f"SELECT {columns} FROM decisions"))
+            predictions = history.features("clicks").join(history.features("pages"), "seq")
+            self._create("predictions", predictions)
+            refused = history.refused("click")
+        places = "SELECT 'click' AS source, partition, \"offset\""
+        self._store.register("refused", refused)
+        for table, which in (("dead_letters", "<>"), ("late_rows", "=")):
+            self._store.execute(
+                f"CREATE TABLE {table} AS {places}, reason FROM refused WHERE reason {which} 'late'"
+            )
+
+    def _create(self, table: str, rows: pa.Table) -> None:
+        self._store.register("rows", rows)
+        self._store.execute(f"CREATE TABLE {table} AS SELECT * FROM rows")
+
+    def plant(self, change: str) -> None:
+        """Change one row, or fail."""
+        changed = self._store.execute(change).fetchone()
+        assert changed is not None
+        assert changed[0] == 1, change
+
+    def ask(self, query: str) -> pa.Table:
+        """Answer as the store's client does."""
+        return self._store.sql(query).to_arrow_table()
+
+    def close(self) -> None:
+        """End."""
+        self._store.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    logs = {name: LOGS[name] for name in ("ask", "click")}
+    monkeypatch.setattr("headrace.jobs.verify.read_log", lambda _, topic: logs[topic])
+    monkeypatch.setattr("tests.feature_store.made_up.TEXT", MEAN)
+    return pipeline(tmp_path)
+
+
+@pytest.fixture
+def stream(small: Pipeline) -> Iterator[Stream]:
+    one = Stream(small)
+    yield one
+    one.close()
+
+
+def verdict(small: Pipeline, stream: Stream) -> Verdict:
+    return verify(small, bootstrap="memory", ask=stream.ask)
+
+
+def test_no_difference_is_found_where_there_is_none(small: Pipeline, stream: Stream) -> None:
+    found = verdict(small, stream)
+    assert (found.mismatches, found.differences) == (0, [])
+    assert found.cells == sum(found.tables.values())
+    assert set(found.tables) == {
+        "refused rows of ask",
+        REFUSED,
+        "tiles of clicks",
+        "tiles of pages",
+        "decisions",
+        "features of clicks",
+        "features of pages",
+    }
+    # 2 refused; 3 tiles of count and sum, each with a mean's count and sum.
+    assert found.tables[REFUSED] == 2
+    assert all(found.tables[f"features of {view}"] >= 3 for view in ("clicks", "pages"))
+    assert found.tables["tiles of clicks"] >= 6
+
+
+PLANTED = {
+    "a tile changed": (
+        f'UPDATE views.clicks SET rows = 7 WHERE "user" = \'u\' AND "end" = {EVERY}',
+        Difference("tiles of clicks", f"u {EVERY}", "rows", 7, 2),
+    ),
+    "a value that is null": (
+        f'UPDATE views.pages SET newest_x = NULL WHERE "end" = {EVERY}',
+        Difference("tiles of pages", f"a {EVERY}", "newest_x", None, 9),
+    ),
+    "a tile missing": (
+        f'DELETE FROM views.clicks WHERE "user" = \'u\' AND "end" = {EVERY}',
+        Difference("tiles of clicks", f"u {EVERY}", "rows", None, 2),
+    ),
+    "a tile that should not be": (
+        f'INSERT INTO views.clicks BY NAME SELECT * REPLACE ({9 * EVERY} AS "end") '
+        f"FROM views.clicks WHERE \"user\" = 'v'",
+        Difference("tiles of clicks", f"v {9 * EVERY}", "rows", 1, None),
+    ),
+    "a tile doubled": (
+        "INSERT INTO views.clicks SELECT * FROM views.clicks WHERE \"user\" = 'v'",
+        Difference("tiles of clicks", f"v {EVERY}", "*", "2 rows", "1 row"),
+    ),
+    "one ulp": (
+        f"UPDATE predictions SET mean_x = {math.nextafter(1.5, 2)!r} WHERE seq = 0",
+        Difference("features of clicks", "0", "mean_x", math.nextafter(1.5, 2), 1.5),
+    ),
+    "a late row counted": (
+        "UPDATE predictions SET n = n + 1 WHERE seq = 1",
+        Difference("features of clicks", "1", "n", 4, 3),
+    ),
+    "a prediction missing": (
+        "DELETE FROM predictions WHERE seq = 2",
+        Difference("features of pages", "2", "last_x", None, 4),
+    ),
+    "a prediction doubled": (
+        "INSERT INTO predictions SELECT * FROM predictions WHERE seq = 2",
+        Difference("features of pages", "2", "*", "2 rows", "1 row"),
+    ),
+    "a dead letter missing": (
+        "DELETE FROM dead_letters",
+        Difference(REFUSED, "0 3", "reason", None, "not a JSON object"),
+    ),
+    "a dead letter for another reason": (
+        "UPDATE dead_letters SET reason = 'of no kind'",
+        Difference(REFUSED, "0 3", "reason", "of no kind", "not a JSON object"),
+    ),
+    "a late row that is none": (
+        'INSERT INTO late_rows BY NAME SELECT * REPLACE (0 AS "offset") FROM late_rows',
+        Difference(REFUSED, "0 0", "reason", "late", None),
+    ),
+    "a late row missing": (
+        "DELETE FROM late_rows",
+        Difference(REFUSED, "0 5", "reason", None, "late"),
+    ),
+    "an extra decision": (
+        "INSERT INTO decisions BY NAME SELECT * REPLACE (3 AS seq, 'd3' AS id) FROM decisions "
+        "WHERE seq = 2",
+        Difference("decisions", "3", "id", "d3", None),
+    ),
+    "a decision of another place": (
+        'UPDATE decisions SET "offset" = 7 WHERE seq = 1',
+        Difference("decisions", "1", "offset", 7, 1),
+    ),
+    "a decision's column": (
+        "UPDATE decisions SET wind = 0.25 WHERE seq = 0",
+        Difference("decisions", "0", "wind", 0.25, 0.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_difference_is_found(small: Pipeline, stream: Stream, name: str) -> None:
+    change, wanted = PLANTED[name]
+    stream.plant(change)
+    found = verdict(small, stream)
+    assert wanted in found.differences
+    assert {difference.where for difference in found.differences} <= {
+        wanted.where,
+        # The predictions' rows are looked at once for each view.
+        *(("features of clicks", "features of pages") if "prediction" in name else ()),
+    }
+    assert found.mismatches == len(found.differences)
+
+
+def test_the_same_dead_letter_twice_is_one(small: Pipeline, stream: Stream) -> None:
+    """The views job writes them at least once: after a recovery some come again."""
+    stream.plant("INSERT INTO dead_letters SELECT * FROM dead_letters")
+    assert verdict(small, stream).mismatches == 0
+
+
+def test_many_differences_are_counted_and_some_are_shown(small: Pipeline, stream: Stream) -> None:
+    for seq in range(3, 53):
+        stream.plant(
+            f"INSERT INTO decisions BY NAME SELECT * REPLACE ({seq} AS seq) FROM decisions "
+            "WHERE seq = 2"
+        )
+    found = verdict(small, stream)
+    assert len(found.differences) == 20
+    assert found.mismatches >= 50
+
+
+def test_a_store_that_does_not_answer_is_an_error(small: Pipeline) -> None:
+    def ask(_: str) -> pa.Table:
+        raise HeadraceError
+
+    with pytest.raises(HeadraceError):
+        verify(small, bootstrap="memory", ask=ask)

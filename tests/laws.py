@@ -1,0 +1,67 @@
+"""The laws of aggregates: what must hold whatever the values are.
+
+Each takes an aggregate and values, and raises AssertionError where its law is broken. That the
+order of arrival and the cut into batches do not matter are laws of whole logs, in
+`tests/test_differential.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+from headrace.operators.aggregates import Aggregate, Partial
+
+__all__ = ["LAWS"]
+
+Values = Sequence[object]
+
+
+def _partials(aggregate: Aggregate) -> list[Partial]:
+    return [partial for partial in aggregate.partials if isinstance(partial, Partial)]
+
+
+def merge_of_halves_is_whole(aggregate: Aggregate, values: Values) -> None:
+    for partial in _partials(aggregate):
+        for cut in range(len(values) + 1):
+            halves = [partial.of(values[:cut]), partial.of(values[cut:])]
+            assert partial.merge.of(halves) == partial.of(values)
+
+
+def zero_is_neutral(aggregate: Aggregate, values: Values) -> None:
+    for partial in _partials(aggregate):
+        whole = partial.of(values)
+        assert partial.merge.of([partial.of([]), whole]) == whole
+        assert partial.merge.of([whole, None]) == whole
+
+
+def order_does_not_matter(aggregate: Aggregate, values: Values) -> None:
+    """Of a windowed aggregate; the others take the newest row, by (at, partition, offset)."""
+    if aggregate.windowed:
+        assert aggregate.of(values[::-1]) == aggregate.of(values)
+    else:
+        assert aggregate.of(values) == (values[-1] if values else None)
+
+
+def nulls_are_skipped(aggregate: Aggregate, values: Values) -> None:
+    """Of an aggregate of a column's values; one of rows, or of the newest row, minds them."""
+    skipped = [value for value in values if value is not None]
+    if aggregate.windowed and aggregate.column:
+        assert aggregate.of(values) == aggregate.of(skipped)
+    elif aggregate.windowed:
+        assert aggregate.of(values) == aggregate.of([1] * len(values))
+
+
+def inputs_are_not_changed(aggregate: Aggregate, values: Values) -> None:
+    before = copy.copy(values)
+    aggregate.of(values)
+    assert values == before
+
+
+LAWS: tuple[Callable[[Aggregate, Values], None], ...] = (
+    merge_of_halves_is_whole,
+    zero_is_neutral,
+    order_does_not_matter,
+    nulls_are_skipped,
+    inputs_are_not_changed,
+)

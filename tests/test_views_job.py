@@ -1,0 +1,508 @@
+"""The real views and labels jobs, once: a hard log through Kafka and Flink = DuckDB = in process.
+
+One run for everything, for a Flink job costs seconds. The log has late rows, dead letters of every
+kind, null keys, ties and progress events; the views have every aggregate; the decisions' source
+has every expression of `tests/test_expression.py` as a derived column.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from headrace.feature_store.panes import read_items, read_tiles
+from headrace.jobs import assembly
+from headrace.jobs.broker import Broker
+from headrace.jobs.processes import Process, Supervisor
+from headrace.jobs.transport import (
+    Message,
+    Reader,
+    Topic,
+    Writer,
+    begins,
+    create_topics,
+    ends,
+    shard_keys,
+)
+from headrace.jobs.waiting import wait_until
+from headrace.operators.aggregates import Partial
+from headrace.operators.aggregates.aggregate import BEYOND
+from headrace.operators.engines import in_process
+from headrace.operators.errors import HeadraceError
+from headrace.operators.functions import Value
+from headrace.operators.source import Source
+from headrace.operators.types import Type
+from headrace.operators.view import END, View
+from headrace.pipelines.load import load
+from headrace.pipelines.pipeline import Pipeline
+from tests import logs
+from tests.engines import asked_index, by_in_process, tile_rows, tiles_of, told
+from tests.test_expression import COLUMNS, EXPRESSIONS, LEAST, MOST, ROWS
+
+pytestmark = [pytest.mark.kafka, pytest.mark.flink]
+
+SEED = 20_130_101
+ROWS_SENT = 3_000
+STEP_MS = 9
+LAST_AT = logs.STAMP + logs.AHEAD
+END_AT = 60_000
+LATE_STAMP = 100_000
+WITHIN = 5_000
+
+
+def _yaml() -> str:
+    """Write the pipeline that `tests/logs.py` describes, and an outcome beside it."""
+
+    def indented(lines: Sequence[str], by: int) -> str:
+        return "\n".join(" " * by + line for line in lines)
+
+    def quoted(text: str) -> str:
+        return "'" + text.replace("'", "''") + "'"
+
+    columns = [
+        f"{column.name}: {column.type.value}{' required' if column.required else ''}"
+        for column in logs.SOURCE.columns
+    ]
+    derived = [f"{name}: {quoted(text)}" for name, text in logs.DERIVED.items()]
+    forms = ["name: string required", *(f"{c}: {kind.value}" for c, kind in COLUMNS.items())]
+    said = [f"e{n}: {quoted(text)}" for n, text in enumerate(EXPRESSIONS)]
+    views = []
+    for view in logs.VIEWS.values():
+        views += [f"{view.name}:", "  source: events", f"  key: [{', '.join(view.key)}]"]
+        views += ["  shards: 2", "  features:"]
+        for each in view.features:
+            word = "over" if each.aggregate.windowed else "within"
+            window = f" {word} {each.window_ms}ms" if each.window_ms else ""
+            views.append(f"    {each.name}: {each.aggregate.name}({each.aggregate.column}){window}")
+    return f"""
+pipeline: hard
+every: {logs.EVERY}ms
+sources:
+  events:
+    topic: hard_events
+    lateness: {logs.LATENESS}ms
+    ahead: {logs.AHEAD}ms
+    partitions: 2
+    columns:
+{indented(columns, 6)}
+    derive:
+{indented(derived, 6)}
+  forms:
+    topic: hard_forms
+    columns:
+{indented(forms, 6)}
+    derive:
+{indented(said, 6)}
+  results:
+    topic: hard_results
+    lateness: 500ms
+    columns: {{name: string required, y: int64}}
+views:
+{indented(views, 2)}
+  too_much:
+    source: events
+    key: b
+    features: {{sum_w: sum(w), mean_z: mean(z)}}
+decision:
+  source: forms
+  id: name
+  keys: {{by_key: s, by_pair: [s, u], by_number: i, too_much: b}}
+outcome: {{source: results, id: name, label: y > 0, within: {WITHIN}ms}}
+model: {{kind: ftrl, tokens: [s]}}
+"""
+
+
+Sent = tuple[str, int, bytes | None, int, bytes | None]
+"""Topic, partition, value, time stamp, key."""
+
+
+def _cell(cells: Sequence[str | None], chance: random.Random) -> str | None:
+    return chance.choice(cells)
+
+
+def _chance() -> random.Random:
+    return random.Random(SEED)  # noqa: S311 - a seeded log, no secret
+
+
+def _events(chance: random.Random) -> Iterator[Sent]:
+    """Give rows in about their order, some late, some hard to read, each bad cell at least once."""
+    topic = "hard_events"
+    bad = [(name, cell) for name, cells in logs.BAD_CELLS.items() for cell in cells]
+    hard = [*logs.BROKEN, *logs.ODD]
+    for n in range(ROWS_SENT):
+        partition = chance.randrange(2)
+        at: str | None = str(
+            max(0, n * STEP_MS + chance.choice((0, 0, 0, 5, -500, -1_900, -2_600)))
+        )
+        cells = {name: _cell(cells, chance) for name, cells in logs.CELLS.items()}
+        kind = chance.random()
+        if kind < 0.08:
+            name, cells[name] = bad[n % len(bad)]
+        elif kind < 0.1:
+            at = chance.choice((*logs.BAD_TIMES, *logs.ODD_TIMES[:2]))
+        elif kind < 0.12:
+            cells = {}
+        yield topic, partition, logs.payload(at, cells), logs.STAMP, None
+        if 900 <= n < 900 + len(hard):
+            yield topic, chance.randrange(2), hard[n - 900], logs.STAMP, b"key"
+    for name, cell in bad:
+        row = {"name": '"n"', "k": '"a"', name: cell}
+        yield topic, 0, logs.payload(str(logs.STAMP), row), logs.STAMP, None
+    for partition in range(2):
+        row = {"name": '"last"', "k": '"a"', "h": '"b"', "g": "1"}
+        yield topic, partition, logs.payload(str(LAST_AT), row), logs.STAMP, None
+        yield topic, partition, b'{"at": %d}' % END_AT, LATE_STAMP, None
+
+
+_POOLS: Mapping[Type, Sequence[Value]] = {
+    Type.INT64: (0, 1, -7, 7, 2, 10**9, 2**53 + 1, None),
+    Type.FLOAT64: (0.0, 2.5, -2.5, 0.1, 1e-300, 5e-324, 123456.789, 1e16, float(2**53), None),
+    Type.BOOL: (True, False, None),
+    Type.STRING: ("", "a", "B", "É", "ẞİΣ", "😀", "'\"\\", "a|b", "%", None),
+}
+
+
+def _forms(chance: random.Random) -> Iterator[Sent]:
+    """Give the rows of the expressions' own table, then random ones."""
+    rows = list(ROWS.values())
+    rows += [{c: chance.choice(_POOLS[kind]) for c, kind in COLUMNS.items()} for _ in range(300)]
+    extremes = {"i": (LEAST, MOST), "j": (LEAST, MOST), "x": (1.7e308, -1.7e308)}
+    for column, values in extremes.items():
+        rows += [{**ROWS["plain"], column: value} for value in values]
+    for n, row in enumerate(rows):
+        said = orjson.dumps(
+            {"at": n * 50, "name": f"form{n}", **row}, option=orjson.OPT_PASSTHROUGH_DATETIME
+        )
+        yield "hard_forms", 0, said, logs.STAMP, None
+    yield "hard_forms", 0, b'{"at": %d}' % END_AT, LATE_STAMP, None
+
+
+def _predictions() -> Iterator[Sent]:
+    """Give predictions every 100 ms, in the store's form."""
+    for n in range(100):
+        at = n * 100 + 100
+        said = {"seq": n, "id": f"d{n}", "at": at, "x": {"s": "é"}, "p": 0.5, "version": 0}
+        yield "hard.predictions", 0, orjson.dumps(said), at, f"d{n}".encode()
+    said = {"seq": 99, "through": END_AT}
+    yield "hard.predictions", 0, orjson.dumps(said), END_AT, None
+
+
+def _results(chance: random.Random) -> Iterator[Sent]:
+    """Give outcomes: twice, beyond `within`, at the decision's own ms, null, of nobody, late."""
+    rows = []
+    for n in range(100):
+        at = n * 100 + 100
+        delays = [0] if n % 10 == 0 else [chance.choice((1, 700, 2_500, WITHIN, WITHIN + 1, 9_000))]
+        if n % 7 == 0:
+            delays.append(delays[0] + 300)
+        rows += [(at + delay, f"d{n}", chance.choice((1, 0, -1, None))) for delay in delays]
+    rows += [(3_000, "nobody", 1), (4_000, "", 1), (50, "d40", 1)]
+    for place, (at, name, y) in enumerate(sorted(rows)):
+        yield "hard_results", 0, orjson.dumps({"at": at, "name": name, "y": y}), logs.STAMP, None
+        if place % 20 == 10:
+            late = orjson.dumps({"at": max(0, at - 501), "name": name, "y": 1})
+            yield "hard_results", 0, late, logs.STAMP, None
+    yield "hard_results", 0, b'{"at": %d}' % END_AT, LATE_STAMP, None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was sent, and what the jobs made of it."""
+
+    pipeline: Pipeline
+    sent: Mapping[str, Sequence[in_process.Message]]
+    made: Mapping[str, Mapping[int, Sequence[Message]]]
+
+
+def _read(bootstrap: str, topic: str) -> dict[int, list[Message]]:
+    start, stop = begins(bootstrap, [topic]), ends(bootstrap, [topic])
+    found: dict[int, list[Message]] = {partition: [] for _, partition in start}
+    missing = sum(stop.values()) - sum(start.values())
+    with Reader(bootstrap, start) as reader:
+        while missing > 0:
+            for (_, partition), messages in reader.poll(1_000).items():
+                found[partition] += messages
+                missing -= len(messages)
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("views_job")
+    path = folder / "hard.yaml"
+    path.write_text(_yaml(), "utf-8")
+    pipeline = load(path)
+    # The time stamps are ours, so that what is far ahead is so in every run.
+    sources = [Topic(each.topic, each.partitions) for each in pipeline.sources.values()]
+    create_topics(broker.address, [*sources, *assembly.topics(pipeline)])
+    with Writer(broker.address) as writer:
+        for part in (_events(_chance()), _forms(_chance()), _predictions(), _results(_chance())):
+            for topic, partition, value, stamp, key in part:
+                writer.send(topic, value, partition=partition, timestamp_ms=stamp, key=key)
+    made = _made(pipeline, broker.address, folder)
+    sent = {
+        name: [
+            (message.partition, message.offset, message.timestamp, message.value)
+            for messages in _read(broker.address, source.topic).values()
+            for message in messages
+        ]
+        for name, source in pipeline.sources.items()
+    }
+    return Run(pipeline, sent, made)
+
+
+def _made(pipeline: Pipeline, bootstrap: str, folder: Path) -> dict[str, dict[int, list[Message]]]:
+    """Run both jobs until every pane of every topic is there."""
+    panes = [pipeline.view_topic(view) for view in pipeline.views.values()]
+    panes += [pipeline.decisions_topic, pipeline.examples_topic]
+    places = [place for topic in panes for place in begins(bootstrap, [topic])]
+    common = [str(pipeline.path), "--bootstrap", bootstrap, "--state", str(folder)]
+    made: dict[tuple[str, int], list[Message]] = {place: [] for place in places}
+    # The last pane that has a row, and so a message in each shard.
+    last = dict.fromkeys(panes, LAST_AT // 1_000 * 1_000 + 1_000)
+    last[pipeline.decisions_topic] = _last_pane(_forms(_chance()))
+    last[pipeline.examples_topic] = _last_pane(_results(_chance()))
+
+    with Supervisor() as supervisor, Reader(bootstrap, dict.fromkeys(places, 0)) as reader:
+        for role in ("views", "labels"):
+            argv = [sys.executable, "-m", "headrace.jobs.cli", "process", role, *common]
+            env = {"FLINK_LOG_DIR": str(folder / f"{role}.flink")}
+            supervisor.start(Process(role, argv, folder / f"{role}.log", env=env))
+
+        def complete() -> bool:
+            supervisor.check()
+            for place, messages in reader.poll(200).items():
+                made[place] += messages
+            return all(
+                made[place]
+                and orjson.loads(made[place][-1].value or b"{}")["end"] >= last[place[0]]
+                for place in places
+            )
+
+        wait_until(complete, 120, "the last panes")
+        refused = [pipeline.dead_topic, pipeline.late_topic]
+        count = 0
+
+        def quiet() -> bool:
+            """Say whether nothing came since the last look: both sinks linger for 20 ms."""
+            nonlocal count
+            before, count = count, sum(ends(bootstrap, refused).values())
+            return count == before > 0
+
+        wait_until(quiet, 20, "the last dead letters", every_seconds=1.0)
+    found: dict[str, dict[int, list[Message]]] = defaultdict(dict)
+    for (topic, partition), messages in made.items():
+        found[topic][partition] = messages
+    for topic in refused:
+        found[topic] = _read(bootstrap, topic)
+    return found
+
+
+def _last_pane(rows: Iterator[Sent]) -> int:
+    times = (orjson.loads(said or b"{}")["at"] for _, _, said, _, _ in rows)
+    return int(sorted(times)[-2]) // 1_000 * 1_000 + 1_000
+
+
+def _headers(message: Message) -> dict[str, str]:
+    return {name: value.decode() for name, value in message.headers}
+
+
+def test_dead_letters_and_late_rows_are_those_of_in_process(run: Run) -> None:
+    expected: dict[str, list[tuple[object, ...]]] = {"dead": [], "late": []}
+    for name, source in run.pipeline.sources.items():
+        found = in_process.events(source, run.sent[name])
+        topic = (name, source.topic)
+        expected["dead"] += [
+            (*topic, r.partition, r.offset, r.reason, r.payload) for r in found.dead
+        ]
+        expected["late"] += [(*topic, r.partition, r.offset, r.payload) for r in found.late]
+    assert len(expected["dead"]) > 300
+    assert len(expected["late"]) > 100
+    dead = []
+    for message in run.made[run.pipeline.dead_topic][0]:
+        said = _headers(message)
+        place = (said["source"], said["topic"], int(said["partition"]), int(said["offset"]))
+        dead.append((*place, said["reason"], message.value))
+    assert _different(dead, expected["dead"]) == []
+    late = []
+    for message in run.made[run.pipeline.late_topic][0]:
+        said = _headers(message)
+        assert int(said["at"]) < int(said["watermark"])
+        place = (said["source"], said["topic"], int(said["partition"]), int(said["offset"]))
+        late.append((*place, message.value))
+    assert _different(late, expected["late"]) == []
+
+
+def _different(ours: Sequence[object], theirs: Sequence[object]) -> list[str]:
+    """Say what is in one of the two alone, or in one of them twice."""
+    mine, yours = Counter(map(repr, ours)), Counter(map(repr, theirs))
+    alone = [f"- {row}" for row in (mine - yours).elements()]
+    alone += [f"+ {row}" for row in (yours - mine).elements()]
+    return alone[:20]
+
+
+@pytest.mark.parametrize("name", logs.VIEWS)
+def test_tiles_are_those_of_duckdb_and_of_in_process(run: Run, name: str) -> None:
+    view = run.pipeline.views[name]
+    events = in_process.events(view.source, run.sent["events"]).events
+    tiles = _tiles(run, view)
+    truth = tile_rows(view, in_process.tiles(view, events))
+    assert len(truth) > 100
+    assert _different(tile_rows(view, tiles), truth) == []
+    with told(view.source, [view], run.sent["events"]) as history:
+        assert _different(tile_rows(view, tiles_of(history, view)), truth) == []
+
+
+def test_a_sum_beyond_int64_never_wraps(run: Run) -> None:
+    view = run.pipeline.views["too_much"]
+    events = in_process.events(view.source, run.sent["events"]).events
+    groups: dict[tuple[object, int], list[in_process.Event]] = defaultdict(list)
+    for event in events:
+        if event.values["b"] is not None:
+            groups[event.values["b"], event.at // 1_000 * 1_000 + 1_000].append(event)
+    sums = [partial for partial in view.partials if partial.name.startswith("sum_")]
+    assert [partial.column for partial in sums] == ["w", "z"]
+    expected = {
+        place: tuple(_sum(partial, group) for partial in sums) for place, group in groups.items()
+    }
+    made: dict[tuple[object, int], tuple[object, ...]] = {}
+    places = [f"p{view.partials.index(partial)}" for partial in sums]
+    for message in run.made[run.pipeline.view_topic(view)][0]:
+        pane = json.loads(message.value or b"")
+        for tile in pane["tiles"]:
+            made[tile["k0"], pane["end"]] = tuple(tile[place] for place in places)
+    assert made == expected
+    for place in range(2):
+        beyond = [sums[place] == BEYOND for sums in made.values()]
+        assert any(beyond)
+        assert not all(beyond)
+    with pytest.raises(HeadraceError):
+        _tiles(run, view)
+
+
+def _sum(partial: Partial, group: Sequence[in_process.Event]) -> float | None:
+    try:
+        return partial.of([event.values[partial.column] for event in group])
+    except OverflowError:
+        return BEYOND
+
+
+@pytest.mark.parametrize("name", logs.VIEWS)
+def test_features_are_those_of_in_process(run: Run, name: str) -> None:
+    view = run.pipeline.views[name]
+    tiles = _tiles(run, view)
+    keys = sorted(set(zip(*(tiles[part].to_pylist() for part in view.key), strict=True)), key=repr)
+    chance = _chance()
+    asks = [(chance.choice(keys), chance.randrange(LAST_AT + 2_000)) for _ in range(60)]
+    truth = by_in_process(view, run.sent["events"], asks)
+    assert repr(asked_index(view, [tiles.sort_by(END)], asks)) == repr(truth)
+
+
+def _tiles(run: Run, view: View) -> pa.Table:
+    shards = run.made[run.pipeline.view_topic(view)]
+    assert len(shards) == view.shards
+    tables = []
+    for partition, messages in shards.items():
+        panes = read_tiles(view, [message.value or b"" for message in messages], 0)
+        assert panes is not None, partition
+        tables.append(panes.items)
+    keys = [
+        set(zip(*(table[part].to_pylist() for part in view.key), strict=True)) for table in tables
+    ]
+    assert all(keys)
+    assert not set.intersection(*keys)
+    return pa.concat_tables(tables)
+
+
+@pytest.mark.parametrize("name", logs.VIEWS)
+def test_panes_are_in_order_in_their_shard_and_count_their_rows(run: Run, name: str) -> None:
+    view = run.pipeline.views[name]
+    rows: Counter[int] = Counter()
+    unkeyed: Counter[int] = Counter()
+    source = view.source
+    for event in in_process.events(source, run.sent["events"]).events:
+        end = event.at // view.every_ms * view.every_ms + view.every_ms
+        known = any(event.values[column.name] is not None for column in source.columns)
+        rows[end] += known
+        unkeyed[end] += known and any(event.values[part] is None for part in view.key)
+    said_rows: Counter[int] = Counter()
+    said_unkeyed: Counter[int] = Counter()
+    for partition, messages in run.made[run.pipeline.view_topic(view)].items():
+        assert {message.key for message in messages} == {
+            shard_keys(view.shards)[partition].encode()
+        }
+        panes = [orjson.loads(message.value or b"{}") for message in messages]
+        order = [pane["end"] for pane in panes]
+        assert order == sorted(set(order))
+        assert set(order) == {end for end in rows if end <= LAST_AT + 1_000}
+        for pane in panes:
+            said_rows[pane["end"]] += pane["rows"]
+            said_unkeyed[pane["end"]] += pane["unkeyed"]
+    assert +said_rows == +rows
+    assert +said_unkeyed == +unkeyed
+    assert sum(unkeyed.values()) > 50
+
+
+def test_decisions_are_the_events_of_their_source_with_every_expression(run: Run) -> None:
+    source = run.pipeline.decision.source
+    item = [("partition", pa.int32()), ("offset", pa.int64())]
+    item += [(name, kind.arrow) for name, kind in source.types.items()]
+    messages = run.made[run.pipeline.decisions_topic][0]
+    panes = read_items(
+        [message.value or b"" for message in messages], 0, name="decisions", item=pa.struct(item)
+    )
+    assert panes is not None
+    events = in_process.events(source, run.sent["forms"]).events
+    truth = [
+        {"partition": event.partition, "offset": event.offset, **event.values}
+        for event in events
+        if event.values["name"] is not None
+    ]
+    assert len(truth) > 200
+    ours = panes.items.drop_columns([END]).to_pylist()
+    for column in ("partition", "offset", *source.types):
+        rows = zip(ours, truth, strict=True)
+        wrong = [
+            (_expression(source, column), mine[column], yours[column], mine["offset"])
+            for mine, yours in rows
+            if repr(mine[column]) != repr(yours[column])
+        ]
+        assert wrong[:5] == []
+
+
+def _expression(source: Source, column: str) -> str:
+    return EXPRESSIONS[int(column[1:])] if column in source.derived else column
+
+
+def test_examples_are_the_newest_prediction_within_before_each_outcome(run: Run) -> None:
+    predicted = {f"d{n}": n * 100 + 100 for n in range(100)}
+    outcome = run.pipeline.outcome
+    expected = []
+    for event in in_process.events(outcome.source, run.sent["results"]).events:
+        label = outcome.label.of(event.values)
+        at = predicted.get(str(event.values["name"]))
+        if at is not None and label is not None and event.at - WITHIN <= at <= event.at:
+            expected.append((event.at, event.offset, label, event.values["name"], at))
+    assert 30 < len(expected) < 90
+    made, order = [], []
+    for message in run.made[run.pipeline.examples_topic][0]:
+        pane = orjson.loads(message.value or b"{}")
+        order.append(pane["end"])
+        for row in pane["examples"]:
+            assert row["at"] // 1_000 * 1_000 + 1_000 == pane["end"]
+            prediction = row["prediction"]
+            assert prediction["x"] == {"s": "é"}
+            made.append(
+                (row["at"], row["offset"], row["label"], prediction["id"], prediction["at"])
+            )
+    assert order == sorted(set(order))
+    assert _different(made, expected) == []
