@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from headrace.jobs import flights, local, transport
+from headrace.jobs import flights, local
 from headrace.jobs.local import Local
 from headrace.jobs.roles import rest_ms
 from headrace.jobs.state import StateFolder, read_json
@@ -77,7 +77,7 @@ def run(
         common = [str(pipeline.path), "--bootstrap", running.bootstrap, "--state", str(folder.path)]
         running.start("replay", ["replay", *common, "--days", str(days)])
         with Live(console=console, refresh_per_second=2, transient=False) as live:
-            follow(running, show=lambda status: live.update(_progress(status, events, running)))
+            follow(running, show=lambda status: live.update(_progress(status, events, folder.path)))
         replayed = time.monotonic() - began
         console.print("verify: every tile and feature again, from the raw log, by DuckDB")
         verdict = verify(pipeline, bootstrap=running.bootstrap, ask=running.client.sql)
@@ -153,24 +153,22 @@ def _finished(running: Local, status: Mapping[str, Any]) -> bool:
     )
 
 
-def _progress(status: Mapping[str, Any], events: int, running: Local) -> Table:
-    table = Table.grid(padding=(0, 3))
-    ends = transport.ends(
-        running.bootstrap, [source.topic for source in running.pipeline.sources.values()]
-    )
+def _progress(status: Mapping[str, Any], events: int, state: Path) -> Table:
+    """Draw how far the whole way is: what was sent, decided, learned, and the lag between."""
+    table = Table("event time", "events", "decisions", "labels", "lag", "model", "AUC", box=None)
+    sending = state / "replaying.json"
+    sent = read_json(sending) if sending.exists() else {"events": 0, "at": 0}
     through = status["through"]
-    when = time.strftime("%Y-%m-%d", time.gmtime(through / 1000)) if through else "…"
-    metrics = status["metrics"]
-    auc = metrics.get("prequential.auc") or metrics.get("prequential_all.auc")
+    auc = status["metrics"].get("prequential.auc") or status["metrics"].get("prequential_all.auc")
+    hours = (sent["at"] - through) / 3_600_000 if through else 0.0
     table.add_row(
-        f"{when}",
-        f"events {min(sum(ends.values()), events):,} of {events:,}",
-        f"decisions {status['decisions']:,}",
-        f"predictions {status['predictions']:,}",
-        f"labels {status['examples']:,}",
-        f"waiting {status['waiting']:,}",
-        f"model v{status['model_version']}",
-        f"AUC {auc:.4f}" if auc else "AUC …",
+        time.strftime("%Y-%m-%d %H:%M", time.gmtime(through / 1000)) if through else "starting",
+        f"{sent['events']:,} of {events:,}",
+        f"{status['predictions']:,}",
+        f"{status['examples']:,}",
+        f"{max(hours, 0.0):,.0f} h",
+        f"v{status['model_version']}",
+        f"{auc:.4f}" if auc else "",
     )
     return table
 

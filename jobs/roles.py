@@ -99,8 +99,13 @@ ROLES: dict[str, Role] = {
 def run_flights(pipeline: Pipeline, bootstrap: str, state: Path, days: int) -> None:
     """Replay the flights as the pipeline's raw topics, then beat until stopped.
 
-    When all is sent, ``replay.json`` says the time of the last beat.
+    ``replaying.json`` says how far it is; when all is sent, ``replay.json`` the time of the last
+    beat.
     """
+
+    def tell(events: int, at: int) -> None:
+        write_json(state / "replaying.json", {"events": events, "at": at})
+
     stopping = _stopping()
     partitions = {source.topic: source.partitions for source in pipeline.sources.values()}
     last = replay(
@@ -109,6 +114,7 @@ def run_flights(pipeline: Pipeline, bootstrap: str, state: Path, days: int) -> N
         partitions=partitions,
         beat_ms=_HOUR_MS,
         rest_ms=rest_ms(pipeline),
+        tell=tell,
     )
     write_json(state / "replay.json", {"days": days, "last_beat": last})
     with Writer(bootstrap) as writer:

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import HeadraceError, StoreError
-from headrace.operators.source import AT
+from headrace.operators.source import AT, Source
 from headrace.operators.types import Type
 
 __all__ = ["ARROW", "Server"]
@@ -129,9 +129,10 @@ def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
     if not rows:
         asked, found = "asked for no rows", "there is nothing to answer"
         raise StoreError(asked, found, "give one at least")
-    types = process.store.declared.source.types
+    source = process.store.declared.source
+    types = {name: kind for name, kind in source.types.items() if name not in source.derived}
     now = time.time_ns() // 1_000_000
-    schema = pa.schema([(name, kind.arrow) for name, kind in types.items()])
+    schema = pa.schema([(name, kind.arrow) for name, kind in source.types.items()])
     unknown = {name for row in rows for name in row} - set(types)
     if unknown:
         asked = f"asked with {', '.join(sorted(unknown))}"
@@ -141,7 +142,13 @@ def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
             if (name == AT or value is not None) and not _is(types[name], value):
                 asked = f"asked with {name} = {value!r}"
                 raise StoreError(asked, f"it is no {types[name].value}", "mend it")
-    return pa.Table.from_pylist([{AT: now, **row} for row in rows], schema=schema)
+    return pa.Table.from_pylist([_derived(source, {AT: now, **row}) for row in rows], schema=schema)
+
+
+def _derived(source: Source, row: dict[str, Any]) -> dict[str, Any]:
+    """Add the derived columns, as the stream does for a decision that comes by topic."""
+    whole = {**dict.fromkeys(source.types), **row}
+    return {**row, **{name: tree.of(whole) for name, tree in source.derived.items()}}
 
 
 def _is(kind: Type, value: object) -> bool:

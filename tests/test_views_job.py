@@ -110,12 +110,12 @@ views:
 {indented(views, 2)}
   too_much:
     source: events
-    key: b
+    key: [b, g]
     features: {{sum_w: sum(w), mean_z: mean(z)}}
 decision:
   source: forms
   id: name
-  keys: {{by_key: s, by_pair: [s, u], by_number: i, too_much: b}}
+  keys: {{by_key: s, by_pair: [s, u], by_number: i, too_much: [b, i]}}
 outcome: {{source: results, id: name, label: y > 0, within: {WITHIN}ms}}
 model: {{kind: ftrl, tokens: [s]}}
 """
@@ -288,7 +288,7 @@ def _made(pipeline: Pipeline, bootstrap: str, folder: Path) -> dict[str, dict[in
                 for place in places
             )
 
-        wait_until(complete, 120, "the last panes")
+        wait_until(complete, 240, "the last panes")
         refused = [pipeline.dead_topic, pipeline.late_topic]
         count = 0
 
@@ -365,21 +365,22 @@ def test_tiles_are_those_of_duckdb_and_of_in_process(run: Run, name: str) -> Non
 def test_a_sum_beyond_int64_never_wraps(run: Run) -> None:
     view = run.pipeline.views["too_much"]
     events = in_process.events(view.source, run.sent["events"]).events
-    groups: dict[tuple[object, int], list[in_process.Event]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[in_process.Event]] = defaultdict(list)
     for event in events:
-        if event.values["b"] is not None:
-            groups[event.values["b"], event.at // 1_000 * 1_000 + 1_000].append(event)
+        key = tuple(event.values[part] for part in view.key)
+        if None not in key:
+            groups[*key, event.at // 1_000 * 1_000 + 1_000].append(event)
     sums = [partial for partial in view.partials if partial.name.startswith("sum_")]
     assert [partial.column for partial in sums] == ["w", "z"]
     expected = {
         place: tuple(_sum(partial, group) for partial in sums) for place, group in groups.items()
     }
-    made: dict[tuple[object, int], tuple[object, ...]] = {}
+    made: dict[tuple[object, ...], tuple[object, ...]] = {}
     places = [f"p{view.partials.index(partial)}" for partial in sums]
     for message in run.made[run.pipeline.view_topic(view)][0]:
         pane = json.loads(message.value or b"")
         for tile in pane["tiles"]:
-            made[tile["k0"], pane["end"]] = tuple(tile[place] for place in places)
+            made[tile["k0"], tile["k1"], pane["end"]] = tuple(tile[place] for place in places)
     assert made == expected
     for place in range(2):
         beyond = [sums[place] == BEYOND for sums in made.values()]
