@@ -158,6 +158,9 @@ def process(
     from headrace.jobs import roles
     from headrace.pipelines.load import load
 
+    # The clients say a line per connection; Flink's Python sets the root to INFO as it comes up.
+    for client in ("kafka", "apache_beam"):
+        logging.getLogger(client).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     declared = load(pipeline)
     if role == "replay":

@@ -31,10 +31,12 @@ from typing import Any, Protocol
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.errors import (
+    CoordinatorNotAvailableError,
     CorruptRecordError,
     KafkaError,
     KafkaTimeoutError,
     LogTruncationError,
+    NotCoordinatorError,
     OffsetOutOfRangeError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
@@ -590,7 +592,16 @@ def rewind_group(
         for place, offset in starts.items()
     }
     with _admin(bootstrap, connect_seconds) as admin:
-        admin.alter_group_offsets(group, wanted)
+
+        def set_all() -> bool:
+            # A broker that just came up makes the topic of the groups at the first question.
+            try:
+                admin.alter_group_offsets(group, wanted)
+            except (CoordinatorNotAvailableError, NotCoordinatorError):
+                return False
+            return True
+
+        wait_until(set_all, _CONNECT_SECONDS, "the broker's coordinator of groups")
 
 
 def shard_keys(shards: int) -> list[str]:

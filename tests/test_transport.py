@@ -25,6 +25,7 @@ from headrace.jobs.transport import (
     ends,
     last,
     partitions,
+    rewind_group,
     shard_keys,
 )
 from headrace.jobs.waiting import wait_until
@@ -268,3 +269,18 @@ def test_shard_keys_lead_to_their_partitions(broker: Broker, shards: int) -> Non
 )
 def test_the_hash_is_that_of_java(key: bytes, hashed: int) -> None:
     assert murmur2(key) == hashed & 0xFFFFFFFF
+
+
+@pytest.mark.kafka
+def test_a_group_is_set_to_the_beginning(broker: Broker, topic: str) -> None:
+    """A group's offsets stand at the first message that is there, also where some were deleted."""
+    create_topics(broker.address, [Topic(topic, 2)])
+    with Writer(broker.address) as writer:
+        for number in range(4):
+            writer.send(topic, b"%d" % number, partition=0)
+    delete_before(broker, topic, 3)
+    rewind_group(broker.address, topic, [topic])
+    with KafkaAdminClient(bootstrap_servers=broker.address) as admin:
+        found = admin.list_group_offsets(topic)[topic]
+    begins_at = {place.partition: at.offset for place, at in found.items()}
+    assert begins_at == {0: 3, 1: 0}

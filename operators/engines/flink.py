@@ -102,12 +102,12 @@ def _names(columns: Iterable[str], prefix: str = "") -> str:
 # CAST, not DECODE: DECODE's checked exception does not compile in a watermark generator.
 _BODY = "CAST(payload AS STRING)"
 _IS_UTF8 = f"CAST({_BODY} AS BYTES) = payload"
-# Flink's JSON passes over what follows the object. An object with no other brace, up to the end,
-# is followed by nothing; of any other, no text that follows it lets both of these be JSON.
+# An object without backslash, with no other brace up to the end, and without the character that
+# stands for bytes that are no UTF-8: nothing of what follows can be wrong with it.
+_PLAIN = f"REGEXP({_BODY}, '^[ \\t\\r\\n]*[{{][^{{}}\\\\\ufffd]*[}}][ \\t\\r\\n]*$')"
+# Flink's JSON passes over what follows the object; no such text lets both of these be JSON.
 _ENDS = (
-    f"(REGEXP({_BODY}, '^[ \\t\\r\\n]*[{{][^{{}}]*[}}][ \\t\\r\\n]*$') OR "
-    f"(CONCAT('[', {_BODY}, ']') IS JSON ARRAY AND "
-    f"CONCAT('{{\"d\":', {_BODY}, '}}') IS JSON OBJECT))"
+    f"CONCAT('[', {_BODY}, ']') IS JSON ARRAY AND CONCAT('{{\"d\":', {_BODY}, '}}') IS JSON OBJECT"
 )
 # Nor does it mind half a surrogate pair, and writes a question mark for it. Escaped backslashes go
 # first, then whole pairs; what is left of surrogates is half a pair.
@@ -135,7 +135,8 @@ def _log(source: Source, kafka: Kafka) -> str:
     at = f"TRY_CAST({digits} AS BIGINT)"
     ahead = f"TO_TIMESTAMP_LTZ({at}, 3) <= `timestamp` + {interval(source.ahead_ms)}"
     # A message that is none has no time, whatever is found in it.
-    valid = f"CASE WHEN {_IS_UTF8} AND {ahead} AND {_ENDS} AND NOT ({_UNPAIRED}) THEN {at} END"
+    sound = f"({_PLAIN} OR ({_IS_UTF8} AND {_ENDS} AND NOT ({_UNPAIRED})))"
+    valid = f"CASE WHEN {ahead} AND {sound} THEN {at} END"
     # Flink holds a row for late at or below the watermark: one millisecond less keeps ties.
     lag = interval(source.lateness_ms + 1)
     return f"""CREATE TEMPORARY TABLE `{source.name}__log` (
@@ -158,9 +159,10 @@ def _texts(source: Source) -> str:
     """
     columns = [f"{_json_text(column.name)} AS `{column.name}`" for column in source.columns]
     form = (
-        f"CASE WHEN NOT ({_IS_UTF8}) THEN {text(NOT_UTF8)} "
-        f"WHEN payload IS NULL OR {_BODY} IS NOT JSON OBJECT OR NOT {_ENDS} OR ({_UNPAIRED}) "
-        f"THEN {text(NOT_JSON)} WHEN `at` IS NULL THEN {text(AT_REASON)} END"
+        f"CASE WHEN NOT {_PLAIN} AND NOT ({_IS_UTF8}) THEN {text(NOT_UTF8)} "
+        f"WHEN payload IS NULL OR {_BODY} IS NOT JSON OBJECT THEN {text(NOT_JSON)} "
+        f"WHEN NOT {_PLAIN} AND (NOT ({_ENDS}) OR ({_UNPAIRED})) THEN {text(NOT_JSON)} "
+        f"WHEN `at` IS NULL THEN {text(AT_REASON)} END"
     )
     inner = ", ".join(
         [
