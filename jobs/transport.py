@@ -36,6 +36,7 @@ from kafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     LogTruncationError,
+    NoError,
     NotCoordinatorError,
     OffsetOutOfRangeError,
     TopicAlreadyExistsError,
@@ -596,12 +597,15 @@ def rewind_group(
         def set_all() -> bool:
             # A broker that just came up makes the topic of the groups at the first question.
             try:
-                admin.alter_group_offsets(group, wanted)
+                answers = admin.alter_group_offsets(group, wanted)
             except (CoordinatorNotAvailableError, NotCoordinatorError):
                 return False
-            return True
+            refused.clear()
+            refused.update({str(answer) for answer in answers.values() if answer is not NoError})
+            return not refused and len(answers) == len(wanted)
 
-        wait_until(set_all, _CONNECT_SECONDS, "the broker's coordinator of groups")
+        refused: set[str] = set()
+        wait_until(set_all, _CONNECT_SECONDS, f"the offsets of group {group!r} to be set")
 
 
 def shard_keys(shards: int) -> list[str]:
