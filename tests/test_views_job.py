@@ -116,7 +116,7 @@ decision:
   source: forms
   id: name
   keys: {{by_key: s, by_pair: [s, u], by_number: i, too_much: [b, i]}}
-outcome: {{source: results, id: name, label: y > 0, within: {WITHIN}ms}}
+outcome: {{source: results, id: name, label: y * 2 > 0, within: {WITHIN}ms}}
 model: {{kind: ftrl, tokens: [s]}}
 """
 
@@ -204,7 +204,7 @@ def _results(chance: random.Random) -> Iterator[Sent]:
         delays = [0] if n % 10 == 0 else [chance.choice((1, 700, 2_500, WITHIN, WITHIN + 1, 9_000))]
         if n % 7 == 0:
             delays.append(delays[0] + 300)
-        rows += [(at + delay, f"d{n}", chance.choice((1, 0, -1, None))) for delay in delays]
+        rows += [(at + delay, f"d{n}", chance.choice((1, 0, -1, None, MOST))) for delay in delays]
     rows += [(3_000, "nobody", 1), (4_000, "", 1), (50, "d40", 1)]
     for place, (at, name, y) in enumerate(sorted(rows)):
         yield "hard_results", 0, orjson.dumps({"at": at, "name": name, "y": y}), logs.STAMP, None
@@ -489,7 +489,10 @@ def test_examples_are_the_newest_prediction_within_before_each_outcome(run: Run)
     outcome = run.pipeline.outcome
     expected = []
     for event in in_process.events(outcome.source, run.sent["results"]).events:
-        label = outcome.label.of(event.values)
+        try:
+            label = outcome.label.of(event.values)
+        except OverflowError:  # a label that leaves its type makes no example
+            continue
         at = predicted.get(str(event.values["name"]))
         if at is not None and label is not None and event.at - WITHIN <= at <= event.at:
             expected.append((event.at, event.offset, label, event.values["name"], at))

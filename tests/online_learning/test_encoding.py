@@ -48,17 +48,22 @@ def test_hashes_are_those_of_every_process_and_release() -> None:
 
 
 def test_hashes_do_not_depend_on_the_interpreters_seed() -> None:
-    code = (
-        "import pyarrow as pa; from tests.online_learning import test_encoding as t;"
-        "print(t.slots('city*hour', **t.GOLDEN_ROWS))"
-    )
-    paths = os.pathsep.join(path for path in sys.path if path)
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120
+    code = f"""
+import pyarrow as pa
+from headrace.online_learning.encoding import Encoder
+from headrace.online_learning.settings import Encoding, Token
+from headrace.operators.types import Type
+
+inputs = {{"city": Type.STRING, "hour": Type.INT64}}
+tokens, slots = (Token(("city", "hour")),), {encoding("city").slots}
+encoding = Encoding(inputs, {{}}, tokens, slots=slots, bias=False)
+table = pa.table({GOLDEN_ROWS!r}, schema=pa.schema([("city", pa.string()), ("hour", pa.int64())]))
+print(Encoder(encoding).encode(table)[:, 0].tolist())
+"""
     printed = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths},
-            cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,
