@@ -36,7 +36,10 @@ _SETTINGS = {
     "rest.bind-address": "127.0.0.1",
     "rest.address": "127.0.0.1",
     "web.submit.enable": "false",
+    # A few tries for what passes; then the process ends, with the cause in its log, and the
+    # supervisor tells it. An offset that is gone would otherwise be asked for in silence for ever.
     "restart-strategy.type": "exponential-delay",
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff": "4",
     "taskmanager.memory.network.max": "128m",
     "taskmanager.memory.managed.size": "64m",
 }
