@@ -70,19 +70,20 @@ def run(
     """
     began = time.monotonic()
     pipeline = load(PIPELINE)
-    events = sum(table.num_rows for table in flights.streams(days).values())
+    events = {name: table.num_rows for name, table in flights.streams(days).items()}
+    total = sum(events.values())
     _same_days(folder, days)
     console.print(f"[bold]{pipeline.name}[/]: broker, views, labels, store, learner start")
     with local.running(pipeline, folder.path) as running:
         common = [str(pipeline.path), "--bootstrap", running.bootstrap, "--state", str(folder.path)]
         running.start("replay", ["replay", *common, "--days", str(days)])
         with Live(console=console, refresh_per_second=2, transient=False) as live:
-            follow(running, show=lambda status: live.update(_progress(status, events, folder.path)))
+            follow(running, show=lambda status: live.update(_progress(status, total, folder.path)))
         replayed = time.monotonic() - began
         console.print("verify: every tile and feature again, from the raw log, by DuckDB")
         verdict = verify(pipeline, bootstrap=running.bootstrap, ask=running.client.sql)
         result = Result(
-            report(running, verdict, days=days, seconds=(time.monotonic() - began, replayed)),
+            report(running, verdict, events=events, seconds=(time.monotonic() - began, replayed)),
             verdict,
             running.client.sql(QUERY).to_pylist(),
             _example(running),
@@ -174,15 +175,18 @@ def _progress(status: Mapping[str, Any], events: int, state: Path) -> Table:
 
 
 def report(
-    running: Local, verdict: Verdict, *, days: int, seconds: tuple[float, float]
+    running: Local,
+    verdict: Verdict,
+    *,
+    events: Mapping[str, int],
+    seconds: tuple[float, float],
 ) -> dict[str, Any]:
     """Write down what was done and how well."""
     status = running.client.status()
     metrics = status["metrics"]
-    events = {name: table.num_rows for name, table in flights.streams(days).items()}
     wall, replayed = seconds
     return {
-        "events": events,
+        "events": dict(events),
         "decisions": status["decisions"],
         "predictions": status["predictions"],
         "examples": status["examples"],

@@ -600,11 +600,9 @@ def rewind_group(
                 answers = admin.alter_group_offsets(group, wanted)
             except (CoordinatorNotAvailableError, NotCoordinatorError):
                 return False
-            refused.clear()
-            refused.update({str(answer) for answer in answers.values() if answer is not NoError})
-            return not refused and len(answers) == len(wanted)
+            taken = [place for place, answer in answers.items() if answer is NoError]
+            return len(taken) == len(wanted)
 
-        refused: set[str] = set()
         wait_until(set_all, _CONNECT_SECONDS, f"the offsets of group {group!r} to be set")
 
 
