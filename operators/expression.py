@@ -138,7 +138,7 @@ def parse(text: str, columns: Mapping[str, Type]) -> Expression:
     >>> tree.of({"delay": 200}), tree.of({"delay": None})
     (180, None)
     >>> tree.type
-    <Type.INT64: 'int64'>
+    Type('int64')
 
     """
     do = "write one SQL expression over the columns"

@@ -41,7 +41,7 @@ def parse(text: str, columns: Mapping[str, Type]) -> tuple[Aggregate, str | None
     --------
     >>> aggregate, window = parse("mean(delay) over 1h", {"delay": Type.INT64})
     >>> aggregate.name, aggregate.column, aggregate.type, window
-    ('mean', 'delay', <Type.FLOAT64: 'float64'>, '1h')
+    ('mean', 'delay', Type('float64'), '1h')
 
     """
     match = _FORM.fullmatch(text)
