@@ -7,13 +7,17 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from headrace.operators.errors import EnvironmentProblem, HeadraceError
+
+if TYPE_CHECKING:
+    from headrace.pipelines.explain import Explained
 
 __all__ = ["main"]
 
@@ -35,6 +39,7 @@ def headrace() -> None:
 @application.command()
 def demo(
     days: Annotated[int, typer.Option(min=1, max=365, help="Days of 2013 to replay.")] = 365,
+    pipeline: Annotated[Path | None, typer.Option(help="Another pipeline over them.")] = None,
     keep_up: Annotated[bool, typer.Option(help="Leave it running until Ctrl-C.")] = False,
     fresh: Annotated[bool, typer.Option(help="Remove what an earlier demo left.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on with what an earlier demo left.")] = False,
@@ -49,6 +54,7 @@ def demo(
     with locked(state, "demo", fresh=fresh, resume=resume) as folder:
         result = demonstration.run(
             folder,
+            path=pipeline or demonstration.PIPELINE,
             days=days,
             console=console,
             keep_up=keep_up,
@@ -98,6 +104,44 @@ def validate(pipeline: _Pipeline) -> None:
         f"{declared.name}: {len(declared.sources)} sources, {len(declared.views)} views, "
         f"{len(declared.features)} features, {len(declared.model.tokens)} tokens"
     )
+
+
+@application.command()
+def explain(
+    pipeline: _Pipeline,
+    feature: Annotated[
+        str | None, typer.Argument(help="One feature; all views unless given.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Print what a pipeline means: the expressions, the SQL of both engines, the state it keeps."""
+    from headrace.pipelines.explain import explain as explained
+    from headrace.pipelines.load import load
+
+    console = Console()
+    for each in explained(load(pipeline), feature):
+        if as_json:
+            console.print_json(data=asdict(each))
+        else:
+            _explained(console, each)
+
+
+def _explained(console: Console, each: Explained) -> None:
+    """Show the SQL of both engines beside each other, as wide as the terminal is."""
+    console.rule(f"view {each.view}", align="left")
+    for line in each.meaning:
+        console.print(line, markup=False, highlight=False)
+    columns = ", ".join(f"{name} {kind}" for name, kind in each.state.columns.items())
+    console.print(
+        f"state: a tile has {columns}: {each.state.tile_bytes} bytes in the index for each key and "
+        f"step with an event; the stream keeps the last {each.state.open_steps} steps of a key",
+        markup=False,
+        highlight=False,
+    )
+    for step in each.steps:
+        table = Table("Flink SQL", "DuckDB SQL", title=step.name, expand=True)
+        table.add_row(*(Text(sql.strip(), overflow="fold") for sql in (step.flink, step.duckdb)))
+        console.print(table)
 
 
 @application.command()

@@ -20,10 +20,16 @@ from headrace.jobs.roles import rest_ms
 from headrace.jobs.state import StateFolder, read_json
 from headrace.jobs.verify import Verdict, verify
 from headrace.jobs.waiting import wait_until
-from headrace.operators.errors import EnvironmentProblem, HeadraceError, StoreError
+from headrace.operators.errors import (
+    EnvironmentProblem,
+    HeadraceError,
+    StoreError,
+    UnknownName,
+)
 from headrace.pipelines.load import load
+from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["PIPELINE", "QUERY", "Result", "follow", "report", "run"]
+__all__ = ["PIPELINE", "QUERY", "Result", "check_topics", "follow", "report", "run"]
 
 PIPELINE = Path(str(files("headrace.pipelines") / "examples" / "flight_delay.yaml"))
 QUERY = """
@@ -59,6 +65,7 @@ class Stalled(HeadraceError):
 def run(
     folder: StateFolder,
     *,
+    path: Path = PIPELINE,
     days: int,
     console: Console,
     keep_up: bool,
@@ -66,10 +73,11 @@ def run(
 ) -> Result:
     """Run the demo in a state folder that is ours and `show` the result.
 
-    `keep_up` waits for Ctrl-C at the end.
+    `path` is a pipeline over topics of the flights; `keep_up` waits for Ctrl-C at the end.
     """
     began = time.monotonic()
-    pipeline = load(PIPELINE)
+    pipeline = load(path)
+    check_topics(pipeline)
     events = {name: table.num_rows for name, table in flights.streams(days).items()}
     total = sum(events.values())
     _same_days(folder, days)
@@ -95,6 +103,18 @@ def run(
             with contextlib.suppress(KeyboardInterrupt):
                 wait_until(lambda: running.supervisor.check(), float("inf"), "Ctrl-C")
     return result
+
+
+def check_topics(pipeline: Pipeline) -> None:
+    """Refuse a pipeline that reads what the flights do not have, or not all that they have."""
+    for source in pipeline.sources.values():
+        if source.topic not in flights.TOPICS:
+            raise UnknownName(kind="topic of the flights", name=source.topic, known=flights.TOPICS)
+    missing = set(flights.TOPICS) - {source.topic for source in pipeline.sources.values()}
+    if missing:
+        asked = f"asked to replay the flights into {pipeline.path}"
+        found = f"no source of it reads {', '.join(sorted(missing))}"
+        raise EnvironmentProblem(asked, found, "declare all of the flights' topics as sources")
 
 
 def _same_days(folder: StateFolder, days: int) -> None:

@@ -111,7 +111,7 @@ def test_a_folder_of_others(tmp_path: Path, say: Say) -> None:
     assert (tmp_path / "thesis.tex").exists()
 
 
-@pytest.mark.parametrize("command", ["validate", "verify"])
+@pytest.mark.parametrize("command", ["validate", "verify", "explain"])
 @pytest.mark.usefixtures("starts_nothing")
 def test_a_pipeline_file_that_is_not_there(tmp_path: Path, say: Say, command: str) -> None:
     status, line = say(command, tmp_path / "nothing.yaml")

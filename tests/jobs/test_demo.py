@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from headrace.jobs.processes import Supervisor
 from headrace.jobs.roles import rest_ms
 from headrace.jobs.state import locked, write_json
 from headrace.jobs.verify import Verdict
-from headrace.operators.errors import StoreError
+from headrace.operators.errors import EnvironmentProblem, StoreError, UnknownName
 from headrace.pipelines.load import load
 
 END = 10 * 21_600_000
@@ -141,3 +142,14 @@ def test_ctrl_c_while_it_stays_up_is_its_end(
     with locked(tmp_path / "d", "demo") as folder:
         demo.run(folder, days=1, console=Console(quiet=True), keep_up=True, show=shown)
     assert order == ["shown {'n': 1}", "waited", "stopped"]
+
+
+def test_another_pipeline_reads_the_flights_topics_all_of_them_and_no_others() -> None:
+    pipeline = load(PIPELINE)
+    demo.check_topics(pipeline)
+    strange = replace(pipeline.sources["weather"], topic="wether")
+    with pytest.raises(UnknownName, match=r"of the flights 'wether'.*did you mean 'weather'"):
+        demo.check_topics(replace(pipeline, sources={**pipeline.sources, "weather": strange}))
+    fewer = {name: source for name, source in pipeline.sources.items() if name != "weather"}
+    with pytest.raises(EnvironmentProblem, match="no source of it reads weather"):
+        demo.check_topics(replace(pipeline, sources=fewer))

@@ -1,0 +1,42 @@
+"""What `headrace explain` prints is what runs: the same texts as the jobs and history are given."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.jobs import views
+from headrace.jobs.demo import PIPELINE
+from headrace.operators.engines.flink import Kafka
+from headrace.operators.errors import UnknownName
+from headrace.pipelines.explain import explain
+from headrace.pipelines.load import load
+
+
+def test_every_view_is_explained_with_the_statements_of_the_job() -> None:
+    pipeline = load(PIPELINE)
+    found = list(explain(pipeline))
+    assert [each.view for each in found] == list(pipeline.views)
+    assert len(found) == 7
+    run = "\n".join(views.sql(pipeline, Kafka("<bootstrap>", "flight_delay.views"))[0])
+    for each in found:
+        for step in each.steps[:2]:
+            for statement in step.flink.split(";\n"):
+                assert statement in run, f"{each.view}: {step.name}"
+            assert step.duckdb
+
+
+def test_one_feature_is_explained_alone() -> None:
+    (found,) = explain(load(PIPELINE), "origin_dep_delay_1h")
+    assert "derive delay := least(dep_delay:int64, 180):int64" in found.meaning
+    assert [line for line in found.meaning if line.startswith("feature")] == [
+        "feature origin_dep_delay_1h := mean(delay):float64 of b − 3600000 ms ≤ at < b"
+    ]
+    assert list(found.state.columns) == ["origin", "end", "sum_delay", "count_delay"]
+    # a text of 16, three int64, a byte of validity each, the links
+    assert found.state.tile_bytes == 16 + 3 * 8 + 4 + 32
+    assert "newest" not in found.steps[1].flink
+
+
+def test_a_feature_that_nobody_declared_has_a_suggestion() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'origin_dep_delay_1h'"):
+        list(explain(load(PIPELINE), "origin_dep_delay_1"))
