@@ -101,6 +101,14 @@ class Catalogue:
             self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(space)}")
         self._connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(table)} ({columns})")
 
+    def define(self, macro: str, parameter: str, query: str) -> None:
+        """Define a table macro, ``schema.name``, of one parameter: `query` reads it by its name."""
+        space, _, _ = macro.rpartition(".")
+        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(space)}")
+        self._connection.execute(
+            f"CREATE OR REPLACE MACRO {_quoted(macro)}({quote(parameter)}) AS TABLE {query}"
+        )
+
     def checkpoint(self) -> None:
         """Write the log of changes into the file: due after every change of a table's form."""
         self._connection.execute("CHECKPOINT")

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.index import Index
 from headrace.feature_store.panes import read_items, read_tiles
-from headrace.operators.engines.duckdb import quote
+from headrace.operators.engines.duckdb import as_of_sql, quote
 from headrace.operators.source import Source
 from headrace.operators.view import View
 
@@ -92,6 +92,8 @@ class Store:
     def _create(self) -> None:
         for name, view in self.declared.views.items():
             self.catalogue.create(f"views.{name}", view.tile_schema)
+            query = as_of_sql(view, f"views.{quote(name)}", "t")
+            self.catalogue.define(f"features.{name}", "t", query)
         self.catalogue.create(_DECISIONS, self.declared.decision_schema)
         self.catalogue.create("predictions", self.declared.prediction_schema)
         example = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]

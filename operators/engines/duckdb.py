@@ -14,7 +14,15 @@ from headrace.operators.source import AT_REASON, Source, checks_sql, ranges_sql
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View
 
-__all__ = ["events_sql", "features_sql", "odd_sql", "quote", "refused_sql", "tiles_sql"]
+__all__ = [
+    "as_of_sql",
+    "events_sql",
+    "features_sql",
+    "odd_sql",
+    "quote",
+    "refused_sql",
+    "tiles_sql",
+]
 
 
 def quote(name: str) -> str:
@@ -182,6 +190,25 @@ def features_sql(
     return (
         f"WITH running AS ({running}) SELECT d.{quote(identity)}, {features} "
         f"FROM {decisions} AS d {joins}"
+    )
+
+
+def as_of_sql(view: View, tiles: str, at: str) -> str:
+    """Print the query for a view's features as of one time: a row for each key known by then.
+
+    `at` is an SQL expression, int64 ms; a key is known when it has a tile that ends by b.
+    """
+    keys = ", ".join(map(quote, view.key))
+    features = ", ".join(quote(feature.name) for feature in view.features)
+    asked = (
+        f'SELECT *, row_number() OVER (ORDER BY {keys}) AS seq, CAST({at} AS BIGINT) AS "at" '
+        f"FROM (SELECT DISTINCT {keys} FROM {tiles} WHERE {quote(END)} <= "
+        f"CAST({at} AS BIGINT) // {view.every_ms} * {view.every_ms})"
+    )
+    found = features_sql(view, tiles, "asked", keys=view.key, identity="seq")
+    return (
+        f"WITH asked AS MATERIALIZED ({asked}), found AS ({found}) "
+        f'SELECT {keys}, "at", {features} FROM asked JOIN found USING (seq) ORDER BY seq'
     )
 
 

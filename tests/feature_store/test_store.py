@@ -219,3 +219,26 @@ def test_a_bound_holds_later_decisions_back(store: Store) -> None:
         assert store.take_ready()["id"].to_pylist() == ["d"]
     assert store.decided == EVERY
     store.catalogue.close()
+
+
+def test_features_as_of_a_time_are_the_index(tmp_path: Path) -> None:
+    """``features.<view>(t)`` has each key that has a tile by b, with what the index says of it."""
+    store = Store(tmp_path / "s.duckdb", declared(tmp_path))
+    log = script(12)
+    feed(store, log, start_of(store, log)[0], 0)
+    compared = 0
+    for at in _times():
+        for name, keys in (("clicks", ("user",)), ("pages", ("page",))):
+            found = store.catalogue.select(f"SELECT * FROM features.{name}({at})")
+            names = [feature.name for feature in store.declared.views[name].features]
+            assert found.column_names == [*keys, "at", *names]
+            known = f'SELECT DISTINCT {keys[0]} FROM views.{name} WHERE "end" <= {at} ORDER BY ALL'
+            assert found[keys[0]].to_pylist() == store.catalogue.read(known)[keys[0]].to_pylist()
+            rows = found.select([*keys, "at"])
+            for other in {"user", "page"} - set(keys):
+                rows = rows.append_column(other, pa.nulls(found.num_rows, pa.string()))
+            asked = store.with_features(rows)
+            assert found.select(names).to_pylist() == asked.select(names).to_pylist()
+            compared += found.num_rows
+    store.catalogue.close()
+    assert compared > 300
