@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -175,19 +175,30 @@ def verify(pipeline: _Pipeline, state: _State = _STATE / "demo", as_json: _Json 
 
 
 @application.command()
-def sql(query: str, state: _State = _STATE / "demo", as_json: _Json = False) -> None:
-    """Ask the store of a running pipeline one SELECT."""
+def sql(
+    query: Annotated[str | None, typer.Argument(help="One SELECT; a prompt unless given.")] = None,
+    state: _State = _STATE / "demo",
+    form: Annotated[
+        Literal["table", "csv", "json", "arrow"],
+        typer.Option("--format", help="How the answer is written."),
+    ] = "table",
+    as_json: _Json = False,
+) -> None:
+    """Ask the store of a running pipeline: one SELECT, or many at a prompt."""
     from headrace.jobs.client import Client
+    from headrace.jobs.console import prompt, show, written
 
-    rows = Client(state / "store" / "address.json").sql(query)
-    console = Console()
-    if as_json:
-        console.print_json(data=rows.to_pylist(), default=str)
+    client = Client(state / "store" / "address.json")
+    if query is None:
+        kept = Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser()
+        prompt(client.sql, kept / "headrace" / "asked.sql")
         return
-    table = Table(*rows.column_names)
-    for row in rows.to_pylist():
-        table.add_row(*map(str, row.values()))
-    console.print(table)
+    rows = client.sql(query)
+    if form == "table" and not as_json:
+        show(rows, Console())
+        return
+    sys.stdout.buffer.write(written(rows, "json" if as_json or form == "table" else form))
+    sys.stdout.buffer.flush()
 
 
 @application.command(hidden=True)

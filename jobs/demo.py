@@ -140,9 +140,11 @@ def follow(running: Local, *, show: Callable[[Mapping[str, Any]], None] | None =
         except StoreError as error:  # it is being started again
             status = {"store": str(error)}
         else:
-            seen = tuple(status[name] for name in ("decisions", "predictions", "examples"))
-            if (*seen, status["through"]) != last:
-                last, moved = (*seen, status["through"]), time.monotonic()
+            counts = ("decisions", "predictions", "examples", "through")
+            complete = (view["complete"] for view in status["views"].values())
+            seen = (*(status[name] for name in counts), *complete)
+            if seen != last:
+                last, moved = seen, time.monotonic()
             if show is not None:
                 show(status)
             if _finished(running, status):

@@ -22,6 +22,7 @@ from headrace.jobs.transport import Reader, ends
 from headrace.jobs.verify import Verdict, verify
 from headrace.jobs.waiting import wait_until
 from headrace.pipelines.load import load
+from tests import ask_page
 from tests.flights_oracle import features
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink, pytest.mark.e2e]
@@ -41,6 +42,7 @@ class Run:
     versions: dict[str, bytes]
     metrics: dict[str, float]
     restarts: dict[str, int]
+    answers: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,7 @@ def _run(state: Path, *, kill: bool) -> Run:
             _versions(state / "learner" / "versions"),
             running.client.status()["metrics"],
             {name: status.restarts for name, status in running.supervisor.status().items()},
+            {question: ask_page.printed(ask(question)) for question in ask_page.questions()},
         )
 
 
@@ -161,3 +164,8 @@ def test_killed_processes_change_nothing(undisturbed: Run, tmp_path: Path) -> No
     assert {name: disturbed.metrics[name] for name in trainer} == {
         name: undisturbed.metrics[name] for name in trainer
     }
+
+
+def test_the_questions_of_the_page_have_their_answers(undisturbed: Run) -> None:
+    """`docs/ask.md` prints what a real run answers."""
+    assert undisturbed.answers == ask_page.questions()
