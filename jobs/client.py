@@ -55,6 +55,25 @@ class Client:
         answer: dict[str, Any] = self._ask("POST", "/v1/predict", json={"rows": rows}).json()
         return answer
 
+    def features(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Ask for the features of some rows, and how far each view is complete."""
+        answer: dict[str, Any] = self._ask("POST", "/v1/features", json={"rows": rows}).json()
+        return answer
+
+    def feature_schema(self) -> pa.Schema:
+        """Ask for every feature's name and type."""
+        return ipc.open_stream(self._ask("GET", "/v1/features").content).schema
+
+    def training(self, decisions: pa.Table) -> pa.Table:
+        """Ask for the features of decisions with `at` and the views' keys: one row for each."""
+        sink = pa.BufferOutputStream()
+        with ipc.new_stream(sink, decisions.schema) as writer:
+            writer.write_table(decisions)
+        body = sink.getvalue().to_pybytes()
+        headers = {"content-type": _ARROW}
+        answer = self._ask("POST", "/v1/training", content=body, headers=headers)
+        return ipc.open_stream(answer.content).read_all()
+
     def address(self) -> str:
         """Give the URL that it answers at."""
         return self._url("")

@@ -106,6 +106,15 @@ def _application(process: StoreProcess) -> FastAPI:
         names = process.store.declared.feature_schema.names
         return _json({"features": read.select(names).to_pylist(), **_freshness(process)})
 
+    @application.get("/v1/features")
+    def feature_schema() -> Response:
+        return _table(process.store.declared.feature_schema.empty_table(), ARROW)
+
+    @application.post("/v1/training")
+    def training(decisions: Annotated[bytes, Body(media_type=ARROW)]) -> Response:
+        read = process.store.with_features(_decisions(process, decisions))
+        return _table(read.select(process.store.declared.feature_schema.names), ARROW)
+
     @application.post("/v1/predict")
     def predict(rows: Annotated[list[dict[str, Any]], Body(embed=True)]) -> Response:
         scorer = process.scorer
@@ -143,6 +152,33 @@ def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
                 asked = f"asked with {name} = {value!r}"
                 raise StoreError(asked, f"it is no {types[name].value}", "mend it")
     return pa.Table.from_pylist([_derived(source, {AT: now, **row}) for row in rows], schema=schema)
+
+
+def _decisions(process: StoreProcess, body: bytes) -> pa.Table:
+    """Read decisions, an Arrow stream with `at` and the columns of the views' keys."""
+    asked = "asked for the features of decisions"
+    try:
+        with ipc.open_stream(body) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreError(asked, f"that is no Arrow stream: {error}", "mend it") from error
+    declared = process.store.declared
+    names = dict.fromkeys(name for keys in declared.keys.values() for name in keys)
+    needed = {AT: Type.INT64, **{name: declared.source.types[name] for name in names}}
+    columns = {}
+    for name, kind in needed.items():
+        if name not in table.column_names:
+            found = f"they have no column {name}, only {', '.join(table.column_names)}"
+            raise StoreError(asked, found, "add it; null where there is none")
+        try:
+            columns[name] = table[name].cast(kind.arrow)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            found = f"column {name} is {table[name].type}, and {kind.value} is wanted: {error}"
+            raise StoreError(asked, found, "cast it") from error
+    if columns[AT].null_count:
+        raise StoreError(asked, "a row has no time", "give each its at")
+    return pa.table(columns)
 
 
 def _derived(source: Source, row: dict[str, Any]) -> dict[str, Any]:
