@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -199,6 +200,38 @@ def sql(
         return
     sys.stdout.buffer.write(written(rows, "json" if as_json or form == "table" else form))
     sys.stdout.buffer.flush()
+
+
+@application.command()
+def why(decision: str, state: _State = _STATE / "demo", as_json: _Json = False) -> None:
+    """Say why a decision was scored as it was: features, their tiles, what each token added."""
+    from headrace.jobs.client import Client
+
+    told = Client(state / "store" / "address.json").why(decision)
+    console = Console()
+    if as_json:
+        console.print_json(data=told)
+        return
+    label = "not known yet" if told["label"] is None else str(told["label"]).lower()
+    said = f"p = {told['p']:.4f} by version {told['version']}; the label is {label}"
+    console.print(f"{decision}: {said}", markup=False)
+    features = Table("feature", "value", "view", "key", "tiles", "from", "to")
+    for name, each in told["features"].items():
+        ends = [_clock(each["after"]), _clock(each["to"])] if each["tiles"] else ["", ""]
+        key = ", ".join(map(str, each["key"]))
+        features.add_row(name, str(each["value"]), each["view"], key, f"{each['tiles']}", *ends)
+    console.print(features)
+    if told["contributions"] is None:
+        console.print(told["without"], markup=False)
+        return
+    tokens = Table("token", "adds to the log-odds")
+    for name, weight in sorted(told["contributions"].items(), key=lambda each: -abs(each[1])):
+        tokens.add_row(name, f"{weight:+.4f}")
+    console.print(tokens)
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "ever"
 
 
 @application.command(hidden=True)

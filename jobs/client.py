@@ -74,6 +74,12 @@ class Client:
         answer = self._ask("POST", "/v1/training", content=body, headers=headers)
         return ipc.open_stream(answer.content).read_all()
 
+    def why(self, decision: str) -> dict[str, Any]:
+        """Ask why a decision was scored as it was."""
+        params = {"decision": decision}
+        answer: dict[str, Any] = self._ask("GET", "/v1/why", params=params).json()
+        return answer
+
     def address(self) -> str:
         """Give the URL that it answers at."""
         return self._url("")

@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from headrace.jobs.store import StoreProcess
+from headrace.jobs.why import why
 from headrace.operators.errors import HeadraceError, StoreError
 from headrace.operators.source import AT, Source
 from headrace.operators.types import Type
@@ -126,6 +127,10 @@ def _application(process: StoreProcess) -> FastAPI:
             "features": read.select(names).to_pylist(),
         }
         return _json({**answer, **_freshness(process)})
+
+    @application.get("/v1/why")
+    def reasons(decision: str) -> Response:
+        return _json(why(process, decision))
 
     return application
 

@@ -142,6 +142,13 @@ class StoreProcess:
         version = pa.array([self.scorer.version] * rows.num_rows, pa.int64())
         return rows.append_column("version", version)
 
+    def scorer_of(self, version: int) -> Scorer:
+        """Give the scorer of a version that is still kept; a CorruptError where it is not."""
+        if version == self.scorer.version:
+            return self.scorer
+        kept = self._registry.version(version) if version else None
+        return Scorer(self._encoding, kept)
+
     def _swap(self) -> None:
         """Serve the newest version; keep the one there is where the newest does not load."""
         version = None

@@ -53,6 +53,19 @@ class Scorer:
         """Give the probability of each row; errors as in `Encoder.encode`."""
         return score(self._weights, self._encoder.encode(table))
 
+    def contributions(self, row: pa.Table | pa.RecordBatch) -> dict[str, float]:
+        """Give what each token adds to the log-odds of one row; together they are all of it.
+
+        >>> from headrace.online_learning.settings import Token
+        >>> from headrace.operators.types import Type
+        >>> encoding = Encoding({"hour": Type.INT64}, {}, (Token(("hour",)),), slots=64, bias=True)
+        >>> Scorer(encoding, None).contributions(pa.table({"hour": [7]}))
+        {'hour': 0.0, 'bias': 0.0}
+        """
+        slots = self._encoder.encode(row)[0]
+        names = [*(token.name for token in self._encoder.encoding.tokens), "bias"]
+        return dict(zip(names, self._weights[slots].tolist(), strict=False))
+
 
 def _load(encoding: Encoding, version: Version | None) -> NDArray[np.float64]:
     if version is None:

@@ -244,3 +244,19 @@ def _read_beside_writes(process: StoreProcess, http: httpx.Client) -> None:
                 store.add_tiles("clicks", 0, [clicks(step * EVERY, w1=step, w2=step)])
         stop.set()
         assert all(reader.result(30) for reader in readers)
+
+
+def test_why_a_decision_was_scored(http: httpx.Client) -> None:
+    told = http.get("/v1/why", params={"decision": "d0"}).json()
+    assert (told["p"], told["version"], told["label"]) == (0.5, 0, None)
+    assert (told["decision"]["user"], told["decision"]["at"]) == ("u", EVERY)
+    assert told["contributions"] == {"hour": 0.0, "n": 0.0, "bias": 0.0}
+    window = {"after": -EVERY, "to": EVERY, "tiles": 1, "first": EVERY, "last": EVERY}
+    assert told["features"]["n"] == {"value": 1, "view": "clicks", "key": ["u"], **window}
+    assert told["features"]["last_x"] == {
+        **{"value": None, "view": "pages", "key": ["a"], "after": 0, "to": EVERY, "tiles": 0},
+        **dict.fromkeys(("first", "last", "newest_partition", "newest_offset")),
+    }
+    answer = http.get("/v1/why", params={"decision": "nobody"})
+    assert answer.status_code == 400
+    assert "there is no prediction for it" in answer.json()["error"]

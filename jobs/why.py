@@ -1,0 +1,100 @@
+"""Why a decision was scored as it was: its features, the tiles below them, what each token added.
+
+Everything is read from the store as it is kept: the features as served, the version that served
+them, the label if it has come. The contributions are exact: a linear model's log-odds are their
+sum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from headrace.feature_store.store import Store
+from headrace.jobs.store import StoreProcess
+from headrace.operators.engines.duckdb import quote
+from headrace.operators.errors import CorruptError, StoreError
+from headrace.operators.view import END, NEWEST_PLACE, Feature, View, bound
+
+__all__ = ["why"]
+
+
+def why(process: StoreProcess, identity: str) -> dict[str, Any]:
+    """Explain the newest prediction for the decision `identity`.
+
+    Returns
+    -------
+    dict
+        ``decision``, its columns and place; ``p``, ``version``; ``label``, null until it has come;
+        ``features``, each with its value, its key, its window and the tiles in it; and
+        ``contributions`` to the log-odds by token, null with a reason in ``without`` where the
+        version is no longer kept.
+
+    Raises
+    ------
+    StoreError
+        Where there is no prediction for such a decision.
+
+    """
+    store = process.store
+    row = _predicted(store, identity)
+    found = row.to_pylist()[0]
+    names = store.declared.decision_schema.names
+    try:
+        scorer = process.scorer_of(found["version"])
+        told: dict[str, Any] = {"contributions": scorer.contributions(row), "without": None}
+    except CorruptError as error:
+        told = {"contributions": None, "without": str(error)}
+    label = store.catalogue.read("SELECT label FROM examples WHERE seq = ?", [found["seq"]])[
+        "label"
+    ].to_pylist()
+    return {
+        "decision": {name: found[name] for name in names},
+        "p": found["p"],
+        "version": found["version"],
+        "label": label[0] if label else None,
+        "features": {
+            feature.name: {"value": found[feature.name], **_tiles(store, view, feature, found)}
+            for view in store.declared.views.values()
+            for feature in view.features
+        },
+        **told,
+    }
+
+
+def _predicted(store: Store, identity: str) -> pa.Table:
+    """Give the newest prediction of a decision, with the decision's own columns."""
+    columns = ", ".join(f"d.{quote(name)}" for name in store.declared.decision_schema.names)
+    features = ", ".join(f"p.{quote(name)}" for name in store.declared.feature_schema.names)
+    found = store.catalogue.read(
+        f"SELECT {columns}, p.version, p.p, {features} FROM predictions AS p "
+        "JOIN decisions AS d USING (seq) WHERE d.id = ? ORDER BY seq DESC LIMIT 1",
+        [identity],
+    )
+    if not found.num_rows:
+        asked = f"asked why the decision {identity!r} was scored as it was"
+        do = "give the id of one that was: SELECT id FROM predictions"
+        raise StoreError(asked, "there is no prediction for it", do)
+    return found
+
+
+def _tiles(store: Store, view: View, feature: Feature, row: dict[str, Any]) -> dict[str, Any]:
+    """Say of a feature which tiles it was read from: their number, the first end and the last.
+
+    A feature of the newest row has that row's place in the log, too.
+    """
+    key = [row[name] for name in store.declared.keys[view.name]]
+    high = bound(row["at"], view.every_ms)
+    low = 0 if feature.window_ms is None else high - feature.window_ms
+    same = " AND ".join(f"{quote(name)} = ?" for name in view.key)
+    newest = ""
+    if not feature.aggregate.windowed:
+        newest = "".join(f", arg_max({name}, {quote(END)}) AS {name}" for name in NEWEST_PLACE)
+    found = store.catalogue.read(
+        f"SELECT COUNT(*) AS tiles, MIN({quote(END)}) AS first, MAX({quote(END)}) AS last{newest} "
+        f"FROM views.{quote(view.name)} WHERE {same} AND {quote(END)} > ? AND {quote(END)} <= ?",
+        [*key, low, high],
+    )
+    told: dict[str, Any] = found.to_pylist()[0]
+    return {"view": view.name, "key": key, "after": low, "to": high, **told}
