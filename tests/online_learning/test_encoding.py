@@ -124,10 +124,10 @@ def test_slots_are_within_bounds_and_used_evenly() -> None:
 def test_the_cache_of_strings_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[object] = [f"c{i}" for i in range(50)]
     expected = slots("city", city=names)
-    monkeypatch.setattr("headrace.online_learning.encoding._CACHED_STRINGS", 4)
+    monkeypatch.setattr("headrace.operators.hashing._CACHED_STRINGS", 4)
     encoder = Encoder(encoding("city"))
     assert encoder.encode(rows(city=names))[:, 0].tolist() == expected
-    assert len(encoder._strings) <= 4
+    assert len(encoder._hashed._strings) <= 4
 
 
 @pytest.mark.parametrize(
