@@ -93,7 +93,7 @@ class Keys:
         if kind is not Type.STRING:
             return cls(kind, arrays["keys"].astype(kind.arrow.to_pandas_dtype()).tolist())
         text, ends = arrays["keys"].tobytes(), arrays["key_ends"].tolist()
-        starts = [0, *ends[:-1]]
+        starts = [0, *ends][:-1]
         return cls(kind, [text[a:b].decode() for a, b in zip(starts, ends, strict=True)])
 
 
