@@ -72,8 +72,8 @@ class Chain:
         for name, kind in stage.inputs.items():
             given = self.outputs.get(name) or self.inputs.setdefault(name, kind)
             if given is not kind:
-                found = f"{stage.name} takes {name!r} as a {kind.value}, and it is a {given.value}"
-                raise TransformError(_ASKED, found, "declare the type that it has")
+                found = f"{stage.name} takes the {kind.value} {name!r}, which is a {given.value}"
+                raise TransformError(_ASKED, found, "declare the type it has")
         for name, kind in stage.outputs.items():
             if name in self.inputs or name in self.outputs:
                 found = f"{name!r} is there before {stage.name} makes it"

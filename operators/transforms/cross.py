@@ -15,7 +15,7 @@ from headrace.operators.transforms.stateless import Stateless
 from headrace.operators.transforms.transform import Rows, TransformError, only_in_process
 from headrace.operators.types import Type
 
-__all__ = ["HASH_GAP", "Cross"]
+__all__ = ["HASH_GAP", "MOST_SLOTS", "Cross"]
 
 HASH_GAP = NotYet("the engines have another hash than the encoder's blake2b and splitmix64")
 MOST_SLOTS = 2**31 - 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from headrace.operators.transforms.cross import HASH_GAP, Cross
+from headrace.operators.transforms.cross import HASH_GAP, MOST_SLOTS, Cross
 from headrace.operators.transforms.stateless import Stateless
 from headrace.operators.transforms.transform import ColumnTransform, Rows, only_in_process
 from headrace.operators.types import Type
@@ -44,6 +44,8 @@ class Hashing(ColumnTransform, Stateless):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        found = f"it has {self.slots} slots"
+        self.refuse_unless(1 <= self.slots <= MOST_SLOTS, found, f"give 1 to {MOST_SLOTS}")
         self._cross = Cross((self.column,), (self.kind,), slots=self.slots, out=self.out)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -28,7 +29,6 @@ _KINDS: Mapping[str, tuple[Type, ...]] = {
     "most_frequent": (Type.STRING, Type.INT64, Type.BOOL),
     "constant": (Type.STRING, Type.INT64, Type.FLOAT64, Type.BOOL),
 }
-_PYTHON = {Type.STRING: str, Type.INT64: int, Type.FLOAT64: float, Type.BOOL: bool}
 
 
 @dataclass(eq=False)
@@ -67,12 +67,10 @@ class Impute(Stepped):
         found = f"it is of a {self.kind.value}"
         known = " or ".join(kind.value for kind in _KINDS[self.by])
         self.refuse_unless(self.kind in _KINDS[self.by], found, f"by {self.by} takes {known}")
-        fits = (
-            type(self.value) is _PYTHON[self.kind]
-            if self.by == "constant"
-            else (self.value is None)
-        )
-        self.refuse_unless(fits, f"its constant is {self.value!r}", f"give a {self.kind.value}")
+        fits, do = self.value is None, "give none"
+        if self.by == "constant":
+            fits, do = _fits(self.value, self.kind), f"give one of type {self.kind.value}"
+        self.refuse_unless(fits, f"its constant is {self.value!r}", do)
         column = self.column, self.kind
         self._scaling: Scaling | None = None
         if self.by in ("mean", "median"):
@@ -94,6 +92,8 @@ class Impute(Stepped):
         if self._scaling is not None:
             return self._scaling.fit()[:1]
         filling = self.value if self._counts is None else self._counts.most_frequent()
+        if isinstance(filling, float):
+            filling += 0.0  # of −0.0, 0.0
         return () if filling is None else (filling,)
 
     def _read(self, rows: Rows) -> Numbers | pa.Array:
@@ -146,6 +146,14 @@ class Impute(Stepped):
         inner = self._scaling or self._counts
         if inner:
             inner._restore(arrays, facts)
+
+
+def _fits(value: Value, kind: Type) -> bool:
+    if isinstance(value, float):
+        return kind is Type.FLOAT64 and math.isfinite(value)
+    if type(value) is int:
+        return kind is Type.INT64 and -(2**63) <= value < 2**63
+    return type(value) is {Type.STRING: str, Type.BOOL: bool}.get(kind)
 
 
 def _text(value: Value) -> str:

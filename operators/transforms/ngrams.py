@@ -13,6 +13,7 @@ from headrace.operators.compiled import compiled
 from headrace.operators.errors import NotYet
 from headrace.operators.hashing import Codes, mixed, seed
 from headrace.operators.transforms.columns import column, known
+from headrace.operators.transforms.cross import MOST_SLOTS
 from headrace.operators.transforms.stateless import Stateless
 from headrace.operators.transforms.transform import ColumnTransform, Rows, only_in_process
 from headrace.operators.types import Type
@@ -63,7 +64,7 @@ class NGrams(ColumnTransform, Stateless):
         found = f"their sizes are {self.least} to {self.most}"
         self.refuse_unless(1 <= self.least <= self.most <= 16, found, "give sizes from 1 to 16")
         found = f"it has {self.slots} slots"
-        self.refuse_unless(1 <= self.slots < 2**31, found, f"give 1 to {2**31 - 1}")
+        self.refuse_unless(1 <= self.slots <= MOST_SLOTS, found, f"give 1 to {MOST_SLOTS}")
         self._codes = Codes()
         self._seed = seed((self.column,))
 

@@ -258,7 +258,7 @@ def idf(declared: Declared, before: Sequence[Row], row: Row) -> dict[str, Any]:
     out = f"{column}_idf"
     if mine is None:
         return {out: None, f"{out}_weights": None}
-    counts = Counter(mine)
+    counts: Counter[int] = Counter(mine)
     rarity = (math.log((1 + len(lists)) / (1 + sum(s in each for each in lists))) for s in counts)
     weights = [counts[s] * (rare + 1.0) for s, rare in zip(counts, rarity, strict=True)]
     return {out: list(counts), f"{out}_weights": weights}

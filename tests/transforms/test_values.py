@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.online_learning.snapshot import Snapshots
-from headrace.operators.errors import GapError, HeadraceError, UnknownName
+from headrace.operators.errors import GapError
 from headrace.operators.transforms import (
     ENGINES,
     TRANSFORMS,
