@@ -1,9 +1,10 @@
-"""Quantiles of whole numbers, from counts of the numbers rounded to 7 significant bits.
+"""Quantiles of whole numbers, from counts of those that agree in their 7 most significant bits.
 
-A number below 128 in magnitude is a bin of its own; of others the 7 most significant bits are kept,
-halves rounded away from zero. So a quantile is within 1/128, 0.79 %, of the number at its rank.
-Bins are counted: the order of the numbers does not matter, and sketches add up exactly. A float64
-comes in fixed point. In memory every bin has a place in one array, in the order of the values.
+A number up to 127 in magnitude is a bin of its own; others share one with those of their sign,
+their length in bits and their 7 highest bits. A bin stands for its middle, so a quantile is within
+1/128, 0.79 %, of the number at its rank: what the aggregate `quantile` gives. Bins are counted: the
+order of the numbers does not matter, and sketches add up exactly. A float64 comes in fixed point.
+In memory every bin has a place in one array, in the order of the values.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from headrace.operators.compiled import compiled
 
-__all__ = ["BITS", "VALUES", "Sketch", "places", "rounded"]
+__all__ = ["BITS", "VALUES", "Sketch", "middle", "places"]
 
 BITS = 7
 """How many significant bits of a number its bin keeps."""
@@ -26,16 +27,15 @@ _HALF = _WHOLE >> 1  # bins for each length in bits from there on
 _SIDE = _WHOLE + (64 - BITS - 1) * _HALF  # the place of 0; 2^63 is the last
 
 
-def rounded(value: int) -> int:
-    """Round a whole number to its 7 most significant bits, halves away from zero.
+def middle(value: int) -> float:
+    """Give the middle of a number's bin.
 
-    >>> rounded(100), rounded(1_000_000), rounded(-257), rounded(258)
-    (100, 999424, -256, 260)
+    >>> middle(100), middle(1000), middle(-1007)
+    (100.0, 1003.5, -1003.5)
     """
-    magnitude = abs(value)
-    shift = max(magnitude.bit_length() - BITS, 0)
-    near = (magnitude + (1 << shift >> 1)) >> shift << shift
-    return near if value >= 0 else -near
+    step = 1 << max(abs(value).bit_length() - BITS, 0)
+    size = float(abs(value) // step * step) + float(step - 1) / 2.0
+    return size if value >= 0 else -size
 
 
 @compiled
@@ -54,22 +54,19 @@ def places(units: NDArray[np.int64]) -> NDArray[np.int64]:
             shift += np.uint64(1)
         place = np.int64(magnitude)
         if shift > np.uint64(0):
-            top = ((magnitude >> (shift - np.uint64(1))) + np.uint64(1)) >> np.uint64(1)
-            # A carry into one bit more falls on the first bin of the next length.
-            place = _WHOLE + np.int64(shift - np.uint64(1)) * _HALF + np.int64(top) - _HALF
+            place = np.int64(shift) * _HALF + np.int64(magnitude >> shift)
         out[i] = _SIDE + place if units[i] >= 0 else _SIDE - place
     return out
 
 
-def _values() -> list[int]:
+def _values() -> list[float]:
     longer = [top << shift for shift in range(1, 64 - BITS) for top in range(_HALF, _WHOLE)]
-    side = [*range(_WHOLE), *longer, 1 << 63]
+    side = list(map(middle, [*range(_WHOLE), *longer, 1 << 63]))
     return [-value for value in side[:0:-1]] + side
 
 
-_EXACT = _values()
-VALUES: NDArray[np.float64] = np.array(_EXACT, np.float64)
-"""The value of the bin at each place; with 7 bits each is a float64."""
+VALUES: NDArray[np.float64] = np.array(_values())
+"""The middle of the bin at each place."""
 
 
 class Sketch:
@@ -78,7 +75,7 @@ class Sketch:
     >>> sketch = Sketch()
     >>> sketch.add(np.array([5, 1, 1_000, 3]))
     >>> sketch.quantile(0.5), sketch.quantile(1.0), Sketch().quantile(0.5)
-    (3, 1000, None)
+    (3.0, 1003.5, None)
     """
 
     def __init__(self) -> None:
@@ -92,8 +89,8 @@ class Sketch:
         """Count what `other` counted too."""
         self.counts += other.counts
 
-    def quantile(self, share: float) -> int | None:
-        """Give the bin's value at rank ⌈share · count⌉, at least 1; None where nothing is counted.
+    def quantile(self, share: float) -> float | None:
+        """Give the bin's middle at rank ⌈share · count⌉, at least 1; None where nothing is counted.
 
         Parameters
         ----------
@@ -104,7 +101,7 @@ class Sketch:
         if not upto[-1]:
             return None
         rank = max(math.ceil(share * int(upto[-1])), 1)
-        return _EXACT[int(np.searchsorted(upto, rank))]
+        return float(VALUES[np.searchsorted(upto, rank)])
 
     def arrays(self) -> dict[str, NDArray[np.int64]]:
         """Give the bins that are not empty, and their counts."""

@@ -17,7 +17,7 @@ __all__ = ["Sketched"]
 
 @dataclass(eq=False)
 class Sketched(Scaling):
-    """A scaling that counts its numbers by bins of 7 significant bits: quantiles are within 0.79 %.
+    """A scaling that counts its numbers by bins of 7 bits: its quantiles are within 0.79 %.
 
     A float64 is counted in fixed point, so to six digits after the point at best.
     """

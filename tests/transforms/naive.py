@@ -48,17 +48,16 @@ def scale(kind: str) -> int:
     return 1_000_000 if kind == "float64" else 1
 
 
-def rounded(number: int) -> int:
-    """Round to 7 significant bits."""
-    step = 1
-    while abs(number) >= 128 * step:
-        step *= 2
-    half_up = (2 * abs(number) + step) // (2 * step) * step
-    return half_up if number >= 0 else -half_up
+def binned(number: int) -> float:
+    """Give the middle of the numbers that have the same 7 highest bits."""
+    bits = f"{abs(number):b}"
+    low, high = (int(bits[:7] + fill * len(bits[7:]), 2) for fill in "01")
+    middle = float(Fraction(low + high, 2))
+    return middle if number >= 0 else -middle
 
 
 def quantile(declared: Declared, rows: Sequence[Row], share: float) -> float | None:
-    ordered = sorted(map(rounded, units(declared, rows)))
+    ordered = sorted(map(binned, units(declared, rows)))
     if not ordered:
         return None
     rank = max(math.ceil(share * len(ordered)), 1)
@@ -116,8 +115,8 @@ def quantile_bin(declared: Declared, before: Sequence[Row], row: Row) -> dict[st
 
 
 def rank(declared: Declared, before: Sequence[Row], row: Row) -> dict[str, Any]:
-    known = list(map(rounded, units(declared, before)))
-    mine = [rounded(unit) for unit in units(declared, [row])]
+    known = list(map(binned, units(declared, before)))
+    mine = [binned(unit) for unit in units(declared, [row])]
     if not known or not mine:
         return scaled(declared, row, lambda _: None)
     less, same = (sum(map(test, known)) for test in (mine[0].__gt__, mine[0].__eq__))

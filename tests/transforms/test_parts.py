@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.settings import Encoding, Token
 from headrace.operators.aggregates.aggregate import fixed
-from headrace.operators.sketch import VALUES, Sketch, places, rounded
+from headrace.operators.sketch import VALUES, Sketch, middle, places
 from headrace.operators.transforms import (
     columns,
     declared_as,
@@ -72,12 +72,12 @@ def test_sums_and_sketches_are_exact(numbers: list[int]) -> None:
     assert total_of_squares(units) == sum(x * x for x in numbers)
     sketch = Sketch()
     sketch.add(units)
-    ordered = sorted(map(rounded, numbers))
+    ordered = sorted(map(middle, numbers))
     for share in (0.0, 0.3, 0.5, 1.0):
         rank = max(math.ceil(share * len(numbers)), 1)
         assert sketch.quantile(share) == (ordered[rank - 1] if ordered else None)
     for number in numbers:
-        assert abs(rounded(number) - number) * 128 <= abs(number)
+        assert abs(middle(number) - number) * 128 <= abs(number)
 
 
 def test_every_bin_of_a_sketch_has_its_value() -> None:
@@ -85,7 +85,7 @@ def test_every_bin_of_a_sketch_has_its_value() -> None:
     edges = [value + off for shift in range(64) for value in (1 << shift,) for off in (-1, 0, 1)]
     numbers = [sign * edge for edge in edges for sign in (1, -1) if -(2**63) <= sign * edge < 2**63]
     found = VALUES[places(np.array(numbers, np.int64))]
-    assert found.tolist() == [float(rounded(number)) for number in numbers]
+    assert found.tolist() == [middle(number) for number in numbers]
 
 
 @FEW
