@@ -74,6 +74,7 @@ def said(tree: Expression) -> str:
     """Say an expression as a tree of pinned functions, apart from any engine's text.
 
     >>> from headrace.operators.expression import parse
+    >>> from headrace.operators.types import Type
     >>> said(parse("LEAST(delay, 180) / 60", {"delay": Type.INT64}))
     'div(least(delay:int64, 180), 60):float64'
     """
