@@ -18,7 +18,17 @@ from dataclasses import dataclass, field
 from headrace.operators.expression import Expression, range_checks
 from headrace.operators.types import Type
 
-__all__ = ["AT", "AT_REASON", "PLACE", "Column", "Source", "check_sql", "checks_sql", "ranges_sql"]
+__all__ = [
+    "AT",
+    "AT_REASON",
+    "PLACE",
+    "Column",
+    "Hidden",
+    "Source",
+    "check_sql",
+    "checks_sql",
+    "ranges_sql",
+]
 
 AT = "at"
 AT_REASON = "at: missing, no whole number of milliseconds, or far ahead"
@@ -36,6 +46,15 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """A column that features compute for themselves, such as the values of a ``where``."""
+
+    expression: Expression
+    features: tuple[str, ...]
+    """Whose it is, by name."""
+
+
+@dataclass(frozen=True)
 class Source:
     """A Kafka topic of JSON objects, read as events.
 
@@ -49,6 +68,8 @@ class Source:
         What the producer writes, besides `at` (int64 milliseconds, UTC).
     derived
         Columns computed row by row from `columns`, in order, each by name.
+    hidden
+        Columns that only features see, by name; a name that nobody can write.
     lateness_ms
         How far below the highest `at` of its partition an event may be.
     ahead_ms
@@ -70,10 +91,22 @@ class Source:
     ahead_ms: int = 86_400_000
     idle_ms: int = 0
     partitions: int = 1
+    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+
+    @property
+    def computed(self) -> dict[str, Expression]:
+        """Give everything that is computed row by row: derived columns, then hidden ones."""
+        return {**self.derived, **{name: each.expression for name, each in self.hidden.items()}}
+
+    def called(self, name: str) -> str:
+        """Say what a computed column is, for a dead letter's reason."""
+        if name not in self.hidden:
+            return f"column {name}"
+        return f"feature {', '.join(self.hidden[name].features)}"
 
     @property
     def types(self) -> dict[str, Type]:
-        """Give the type of every column of an event: `at`, written ones, derived ones."""
+        """Give the type of every column that has a name: `at`, written ones, derived ones."""
         written = {column.name: column.type for column in self.columns}
         derived = {name: expression.type for name, expression in self.derived.items()}
         return {AT: Type.INT64, **written, **derived}
@@ -96,11 +129,11 @@ def checks_sql(source: Source, quote: Callable[[str], str]) -> tuple[list[str], 
 def ranges_sql(source: Source, engine: str) -> str:
     """Print the branches of a CASE that refuse a row whose derived columns leave their types."""
     branches = []
-    for name, expression in source.derived.items():
+    for name, expression in source.computed.items():
         checks = list(range_checks(expression, engine))
         if checks:
             beyond = " OR ".join(f"{check} IS FALSE" for check in checks)
-            branches.append(f"WHEN {beyond} THEN 'column {name}: out of range'")
+            branches.append(f"WHEN {beyond} THEN '{source.called(name)}: out of range'")
     return " ".join(branches)
 
 

@@ -43,6 +43,10 @@ class Feature:
     aggregate: Aggregate
     window_ms: int | None = None
 
+    def __post_init__(self) -> None:
+        """Tell the aggregate its window."""
+        object.__setattr__(self, "aggregate", self.aggregate.over(self.window_ms))
+
 
 @dataclass(frozen=True)
 class View:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from headrace.operators.source import Source
 from headrace.operators.types import Type
 from headrace.operators.view import View
 from headrace.pipelines.decisions import decision_of, outcome_of
 from headrace.pipelines.document import Document, Place
+from headrace.pipelines.hidden import with_hidden
 from headrace.pipelines.pipeline import Decision, Model, Pipeline, Token
 from headrace.pipelines.schema import PipelineForm
 from headrace.pipelines.sources import sources_of
@@ -32,11 +35,7 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         raise document.refuse(
             ("every",), f"asked for a step of {written!r}", found, "use 1s, 1m, 5m or 1h"
         )
-    sources = sources_of(form, document)
-    views = {
-        name: view_of(name, view, sources, form.every, document)
-        for name, view in form.views.items()
-    }
+    sources, views = _views(form, sources_of(form, document), document)
     decision = decision_of(form, sources, views, document)
     outcome = outcome_of(form, sources, document)
     _distinct(views, decision, document)
@@ -53,6 +52,27 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
     _check_tokens(pipeline, document)
     _check_buckets(pipeline, document)
     return pipeline
+
+
+def _views(
+    form: PipelineForm, sources: Mapping[str, Source], document: Document
+) -> tuple[dict[str, Source], dict[str, View]]:
+    """Give the views, and the sources with the columns that the views' features hide in them."""
+    made = {
+        name: view_of(name, view, sources, form.every, document)
+        for name, view in form.views.items()
+    }
+    complete = {
+        name: with_hidden(
+            source,
+            [each for view, hides in made.values() if view.source is source for each in hides],
+        )
+        for name, source in sources.items()
+    }
+    views = {
+        name: replace(view, source=complete[view.source.name]) for name, (view, _) in made.items()
+    }
+    return complete, views
 
 
 def _distinct(views: Mapping[str, View], decision: Decision, document: Document) -> None:

@@ -17,7 +17,7 @@ from headrace.operators.source import AT, Source
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 
-__all__ = ["Decision", "Model", "Outcome", "Pipeline", "Token"]
+__all__ = ["Decision", "Model", "Outcome", "Pipeline", "Token", "canonical"]
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
         "outcome": [
             outcome.source.name,
             outcome.id,
-            _tree(outcome.label),
+            canonical(outcome.label),
             outcome.within_ms,
         ],
         "model": {
@@ -233,23 +233,32 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
 
 
 def _source(source: Source) -> dict[str, object]:
+    hidden = {
+        name: [canonical(each.expression), each.features] for name, each in source.hidden.items()
+    }
     return {
-        **vars(source),
+        **{name: value for name, value in vars(source).items() if name != "hidden"},
+        **({"hidden": hidden} if hidden else {}),
         "columns": {c.name: [c.type.value, c.required] for c in source.columns},
-        "derived": {name: _tree(tree) for name, tree in source.derived.items()},
+        "derived": {name: canonical(tree) for name, tree in source.derived.items()},
     }
 
 
 def _view(view: View) -> dict[str, object]:
     features = {
-        feature.name: [feature.aggregate.name, feature.aggregate.column, feature.window_ms]
-        for feature in view.features
+        each.name: [
+            each.aggregate.name,
+            each.aggregate.column,
+            each.window_ms,
+            *each.aggregate.told,
+        ]
+        for each in view.features
     }
     return {**vars(view), "source": view.source.name, "features": features}
 
 
-def _tree(tree: Expression) -> list[object]:
+def canonical(tree: Expression) -> list[object]:
     """Say an expression apart from any engine's text for it."""
     if isinstance(tree, Call):
-        return [tree.function.name, *map(_tree, tree.arguments)]
+        return [tree.function.name, *map(canonical, tree.arguments)]
     return ["column", tree.name] if isinstance(tree, Column) else [tree.type.value, tree.value]

@@ -12,7 +12,7 @@ from headrace.operators.types import Type
 from headrace.pipelines.document import Document, Place
 from headrace.pipelines.schema import PipelineForm, SourceForm
 
-__all__ = ["columns_of", "expression_of", "sources_of"]
+__all__ = ["check_nesting", "columns_of", "expression_of", "sources_of"]
 
 MAX_EXPRESSION = 1000
 MAX_NESTING = 100
@@ -87,10 +87,15 @@ def expression_of(
     except RecursionError as error:
         found = "it is nested too deep"
         raise document.refuse(place, asked, found, "write it shorter") from error
+    check_nesting(tree, asked, document, place)
+    return tree
+
+
+def check_nesting(tree: Expression, asked: str, document: Document, place: Place) -> None:
+    """Refuse what is nested so deep that an engine could not read it."""
     if _depth(tree) > MAX_NESTING:
         found = f"it is nested deeper than {MAX_NESTING} levels"
         raise document.refuse(place, asked, found, "write it shorter")
-    return tree
 
 
 def _depth(tree: Expression) -> int:

@@ -6,22 +6,26 @@ from collections.abc import Mapping
 
 from pydantic_core import PydanticCustomError
 
+from headrace.operators.expression import Expression
 from headrace.operators.source import Source
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 from headrace.pipelines import feature
 from headrace.pipelines.document import Document, Place
 from headrace.pipelines.schema import ViewForm
-from headrace.pipelines.sources import columns_of
+from headrace.pipelines.sources import check_nesting, columns_of
 from headrace.pipelines.values import DAY_MS, duration
 
-__all__ = ["view_of"]
+__all__ = ["Hides", "view_of"]
+
+Hides = tuple[str, str, Expression]
+"""A feature, the name of a column that it hides in its source, and what that computes."""
 
 
 def view_of(
     name: str, form: ViewForm, sources: Mapping[str, Source], every_ms: int, document: Document
-) -> View:
-    """Give the view that is declared by `form` under `name`."""
+) -> tuple[View, list[Hides]]:
+    """Give the view that is declared by `form` under `name`, and the columns its features hide."""
     document.require("source", form.source, sources, "views", name, "source")
     source = sources[form.source]
     columns = columns_of(source)
@@ -31,11 +35,16 @@ def view_of(
         if columns[column] is Type.FLOAT64:
             found = "it is float64, and a key's parts are compared for equality"
             raise document.refuse(place, f"asked for the key {column!r}", found, "use another type")
-    features = tuple(
-        _feature(each, text, source, every_ms, document, ("views", name, "features", each))
-        for each, text in form.features.items()
-    )
-    view = View(name, source, form.key, every_ms, features, form.shards)
+    features: list[Feature] = []
+    hides: list[Hides] = []
+    for each, text in form.features.items():
+        place = ("views", name, "features", each)
+        asked = _asked(text, source, document, place)
+        hides += [(each, column, tree) for column, tree in asked.hidden.items()]
+        window_ms = _window(asked.window, every_ms, document, place)
+        with document.at(*place):
+            features.append(Feature(each, asked.aggregate, window_ms))
+    view = View(name, source, form.key, every_ms, tuple(features), form.shards)
     tile = view.tile_schema.names
     for i, column in enumerate(form.key):
         if tile.count(column) > 1:
@@ -44,16 +53,20 @@ def view_of(
             raise document.refuse(
                 place, f"asked for the key {column!r}", found, "rename it in the source"
             )
-    return view
+    return view, hides
 
 
-def _feature(
-    name: str, text: str, source: Source, every_ms: int, document: Document, place: Place
-) -> Feature:
+def _asked(text: str, source: Source, document: Document, place: Place) -> feature.Asked:
     with document.at(*place):
-        aggregate, window = feature.parse(text, columns_of(source))
+        asked = feature.parse(text, source)
+    for tree in asked.hidden.values():
+        check_nesting(tree, f"asked for the feature {text[:60]!r}", document, place)
+    return asked
+
+
+def _window(window: str | None, every_ms: int, document: Document, place: Place) -> int | None:
     if window is None:
-        return Feature(name, aggregate)
+        return None
     try:
         window_ms = duration(window)
     except PydanticCustomError as error:
@@ -64,7 +77,7 @@ def _feature(
         near = max(every_ms, window_ms - window_ms % every_ms)
         do = f"use {_duration_text(near)} or {_duration_text(near + every_ms)}"
         raise document.refuse(place, f"asked for a window of {window!r}", found, do)
-    return Feature(name, aggregate, window_ms)
+    return window_ms
 
 
 def _duration_text(span_ms: int) -> str:

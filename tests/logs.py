@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from headrace.operators.aggregates import AGGREGATES
 from headrace.operators.engines.in_process import Message
 from headrace.operators.expression import parse
 from headrace.operators.source import Column, Source
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
+from headrace.pipelines import feature
+from headrace.pipelines.hidden import with_hidden
+from headrace.pipelines.values import duration
 
 EVERY, LATENESS, AHEAD, STAMP = 1_000, 2_000, 5_000, 30_000
 _COLUMNS = (
@@ -36,42 +38,51 @@ DERIVED = {
     "said": "LOWER(s) || '!'",
     "known": "CASE WHEN b THEN 'yes' WHEN i IS NULL THEN s END",
 }
-SOURCE = Source(
-    "events",
-    "events",
-    _COLUMNS,
-    {name: parse(text, _TYPES) for name, text in DERIVED.items()},
-    lateness_ms=LATENESS,
-    ahead_ms=AHEAD,
-    partitions=2,
-)
-
-
-def _features(view: str, texts: Sequence[str]) -> tuple[Feature, ...]:
-    """Read ``mean i 3000``: aggregate, column, window."""
-    features = []
-    for text in texts:
-        name, column, window = (*text.split(" "), "", "")[:3]
-        aggregate = AGGREGATES[name](column, SOURCE.types.get(column, Type.INT64))
-        title = f"{view}_{text.replace(' ', '_')}"
-        features.append(Feature(title, aggregate, int(window) if window else None))
-    return tuple(features)
-
-
-_BY_KEY = (
-    *("count", "count  1000", "count i 3000", "sum i", "sum i 3000", "mean i 1000"),
-    *("min w", "max w 3000", "latest w", "latest s 3000", "latest z", "age"),
-)
-_BY_PAIR = (
-    *("sum x 3000", "mean x 2000", "mean square", "min z 3000", "max z", "min x 1000"),
-    *("latest b", "latest said 2000", "latest known", "age  3000"),
-)
-_BY_NUMBER = ("mean least", "max next 3000", "count s", "min twice", "sum i 1000")
-VIEWS = {
-    "by_key": View("by_key", SOURCE, ("k",), EVERY, _features("a", _BY_KEY), 2),
-    "by_pair": View("by_pair", SOURCE, ("k", "h"), EVERY, _features("b", _BY_PAIR), 2),
-    "by_number": View("by_number", SOURCE, ("g",), EVERY, _features("c", _BY_NUMBER), 2),
+FEATURES: dict[str, tuple[str, ...]] = {
+    "by_key": (
+        *("count()", "count() over 1s", "count(i) over 3s", "sum(i)", "sum(i) over 3s"),
+        *("mean(i) over 1s", "min(w)", "max(w) over 3s", "latest(w)", "latest(s) within 3s"),
+        *("latest(z)", "age()", "count(where i >= 7) over 2s", "latest(s || h)"),
+    ),
+    "by_pair": (
+        *("sum(x) over 3s", "mean(x) over 2s", "mean(square)", "min(z) over 3s", "max(z)"),
+        *("min(x) over 1s", "latest(b)", "latest(said) within 2s", "latest(known)"),
+        *("age() within 3s", "mean(x * 2 where NOT b OR s = 'É') over 3s", "count(where b)"),
+    ),
+    "by_number": (
+        *("mean(least)", "max(next) over 3s", "count(s)", "min(twice)", "sum(i) over 1s"),
+        *("sum(LEAST(next, i) where w > 0)", "max(LEAST(next, i) where w > 0) over 2s"),
+    ),
 }
+"""Per view its features, as a pipeline says them."""
+KEYS = {"by_key": ("k",), "by_pair": ("k", "h"), "by_number": ("g",)}
+
+
+def _views() -> tuple[Source, dict[str, View]]:
+    written = Source(
+        "events",
+        "events",
+        _COLUMNS,
+        {name: parse(text, _TYPES) for name, text in DERIVED.items()},
+        lateness_ms=LATENESS,
+        ahead_ms=AHEAD,
+        partitions=2,
+    )
+    hides, features = [], dict[str, tuple[Feature, ...]]()
+    for view, texts in FEATURES.items():
+        for place, text in enumerate(texts):
+            asked = feature.parse(text, written)
+            window = None if asked.window is None else duration(asked.window)
+            name = f"{view}_{place}"
+            features[view] = (*features.get(view, ()), Feature(name, asked.aggregate, window))
+            hides += [(name, column, tree) for column, tree in asked.hidden.items()]
+    source = with_hidden(written, hides)
+    return source, {
+        view: View(view, source, key, EVERY, features[view], 2) for view, key in KEYS.items()
+    }
+
+
+SOURCE, VIEWS = _views()
 
 _TEXTS = (
     *('"a"', '"b"', '"a"', '"b"', '""', '"a|b"', '"|"', '"é"', '"É"', '"😀"', '"\\ud83d\\ude00"'),

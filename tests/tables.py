@@ -2,7 +2,8 @@ r"""Tables of cases: rows in, answers out, one file for each aggregate.
 
 ::
 
-    mean(x int64) over 20ms, every 10ms, lateness 5ms     the feature; a case may begin with its own
+    mean(x int64) over 20ms, every 10ms, lateness 5ms     the feature, with its columns' types; a
+                                                          case may begin with its own
 
     # nulls are skipped                                    a case and its name
     at | x    => at | y                                    what comes in, and what is asked
@@ -23,18 +24,21 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.operators.aggregates import AGGREGATES
 from headrace.operators.engines.in_process import Message
 from headrace.operators.source import Column, Source
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
+from headrace.pipelines.feature import parse
+from headrace.pipelines.hidden import with_hidden
+from headrace.pipelines.values import duration
 from tests.engines import Ask
 
 CASES = Path(__file__).with_name("cases")
-_FEATURE = re.compile(
-    r"(?P<name>\w+)\((?:(?P<column>\w+) (?P<type>\w+))?\)(?: (?:over|within) (?P<window>\d+)ms)?"
+_HEAD = re.compile(
+    r"(?P<feature>\w+\(.*\)(?: (?:over|within) \d+ms)?)"
     r", every (?P<every>\d+)ms, lateness (?P<lateness>\d+)ms"
 )
+_TYPED = re.compile(r"\b([a-z]\w*) (bool|int64|float64|string)\b")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def read(path: Path) -> list[Case]:
             if lines:
                 cases.append(_case(name, feature, lines))
             name, lines = line[1:].strip(), []
-        elif _FEATURE.fullmatch(line):
+        elif _HEAD.fullmatch(line):
             feature = line
         elif line.strip():
             lines.append(line)
@@ -97,15 +101,13 @@ def _cells(side: str) -> list[str]:
 
 
 def _view(text: str) -> View:
-    match = _FEATURE.fullmatch(text)
+    match = _HEAD.fullmatch(text)
     assert match is not None
-    kind = Type(match["type"] or "int64")
-    source = Source(
-        "events",
-        "events",
-        (Column("k", Type.STRING), Column("x", kind)),
-        lateness_ms=int(match["lateness"]),
-    )
-    aggregate = AGGREGATES[match["name"]](match["column"] or "", kind)
-    window = int(match["window"]) if match["window"] else None
-    return View("v", source, ("k",), int(match["every"]), (Feature("y", aggregate, window),))
+    typed = {"k": "string", "x": "int64", **dict(_TYPED.findall(match["feature"]))}
+    columns = tuple(Column(name, Type(kind)) for name, kind in typed.items())
+    source = Source("events", "events", columns, lateness_ms=int(match["lateness"]))
+    asked = parse(_TYPED.sub(r"\1", match["feature"]), source)
+    window = None if asked.window is None else duration(asked.window)
+    feature = Feature("y", asked.aggregate, window)
+    source = with_hidden(source, [("y", name, tree) for name, tree in asked.hidden.items()])
+    return View("v", source, ("k",), int(match["every"]), (feature,))

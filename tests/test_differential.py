@@ -82,7 +82,8 @@ def _same_rows(history: History, truth: Events) -> None:
     ours = sorted((*truth.dead, *truth.late), key=lambda row: (row.partition, row.offset))
     assert refused.to_pylist() == [vars(row) for row in ours]
 
-    names = ", ".join(f'"{name}"' for name in ("partition", "offset", *SOURCE.types))
+    columns = ("partition", "offset", *SOURCE.types, *SOURCE.hidden)
+    names = ", ".join(f'"{name}"' for name in columns)
     events = history.query(f'SELECT {names} FROM events_events ORDER BY partition, "offset"')
     assert [repr(row) for row in events.to_pylist()] == [
         repr({"partition": event.partition, "offset": event.offset, **event.values})

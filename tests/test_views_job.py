@@ -79,10 +79,8 @@ def _yaml() -> str:
     for view in logs.VIEWS.values():
         views += [f"{view.name}:", "  source: events", f"  key: [{', '.join(view.key)}]"]
         views += ["  shards: 2", "  features:"]
-        for each in view.features:
-            word = "over" if each.aggregate.windowed else "within"
-            window = f" {word} {each.window_ms}ms" if each.window_ms else ""
-            views.append(f"    {each.name}: {each.aggregate.name}({each.aggregate.column}){window}")
+        texts = zip(view.features, logs.FEATURES[view.name], strict=True)
+        views += [f"    {each.name}: {quoted(text)}" for each, text in texts]
     return f"""
 pipeline: hard
 every: {logs.EVERY}ms

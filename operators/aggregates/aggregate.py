@@ -12,11 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from headrace.operators.aggregates.parameter import Parameter, ParameterError
 from headrace.operators.types import Type
 
 __all__ = [
@@ -102,17 +103,57 @@ class Aggregate(ABC):
 
     Subclasses state their partials, their result over arrays of merged partials (the online path),
     the same result as SQL (the history path), and the plain algebra (the oracle).
+
+    Parameters
+    ----------
+    column, kind
+        The column that it is of, and its type; none where it is of the rows.
+    parameters
+        What it is told besides, one value for each of its `parameters`, in their order.
+
+    Raises
+    ------
+    ParameterError
+        Where a parameter is missing, or is not what it may be.
+
     """
 
     name: ClassVar[str]
     takes: ClassVar[tuple[Type, ...]] = ()
+    """The types of a column that it may be of; any, where there is none."""
+    columns: ClassVar[tuple[int, int]] = (1, 1)
+    """How many columns it takes, at least and at most."""
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
     windowed: ClassVar[bool] = True
     of_ages: ClassVar[bool] = False
     """Whether it is of the rows' ages at t, and of no column."""
+    filtered: ClassVar[str] = ""
+    """Of an aggregate of the newest row, which a ``where`` would hide: what to use with one."""
 
-    def __init__(self, column: str = "", kind: Type = Type.INT64) -> None:
+    def __init__(self, column: str = "", kind: Type = Type.INT64, *parameters: float | int) -> None:
         self.column = column
         self.kind = kind
+        if len(parameters) != len(self.parameters):
+            asked = f"asked for {self.name} with {len(parameters)} parameters"
+            do = f"write it like {self.example(*([column] if column else []))}"
+            raise ParameterError(asked, f"it takes {len(self.parameters)}", do)
+        for parameter, value in zip(self.parameters, parameters, strict=True):
+            parameter.check(value)
+        self.told = parameters
+
+    @classmethod
+    def example(cls, *columns: str) -> str:
+        """Write one out, as a pipeline does."""
+        return f"{cls.name}({', '.join([*columns, *(each.like for each in cls.parameters)])})"
+
+    def over(self, window_ms: int | None) -> Self:
+        """Give it as it is over a window; most are the same over all."""
+        del window_ms
+        return self
+
+    def row(self, values: Mapping[str, object]) -> object:
+        """Take from one row what `of` is given of it."""
+        return values.get(self.column)
 
     @property
     @abstractmethod

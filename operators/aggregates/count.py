@@ -21,6 +21,7 @@ class Count(Aggregate):
     """
 
     name = "count"
+    columns = (0, 1)
 
     @property
     def type(self) -> Type:

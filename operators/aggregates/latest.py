@@ -25,6 +25,7 @@ class Latest(Aggregate):
     name = "latest"
     takes = (Type.INT64, Type.FLOAT64, Type.STRING, Type.BOOL)
     windowed = False
+    filtered = "last"
 
     @property
     def type(self) -> Type:
@@ -61,6 +62,8 @@ class Age(Aggregate):
     name = "age"
     windowed = False
     of_ages = True
+    columns = (0, 0)
+    filtered = "time_since_last"
 
     @property
     def type(self) -> Type:

@@ -113,7 +113,7 @@ def events_sql(source: Source, log: str, odd: str = "") -> str:
     names = ["partition", "offset", "at", *(column.name for column in source.columns)]
     derived = [
         f"{expression.sql('duckdb')} AS {quote(name)}"
-        for name, expression in source.derived.items()
+        for name, expression in source.computed.items()
     ]
     checked = _checked_sql(source, log, odd)
     return (

@@ -200,7 +200,7 @@ def _checked(source: Source) -> str:
 
 def _events(source: Source) -> str:
     derived = "".join(
-        f", {expression.sql('flink')} AS `{name}`" for name, expression in source.derived.items()
+        f", {expression.sql('flink')} AS `{name}`" for name, expression in source.computed.items()
     )
     written = _names(column.name for column in source.columns)
     return f"""CREATE TEMPORARY VIEW `{source.name}` AS

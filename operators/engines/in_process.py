@@ -119,11 +119,11 @@ def _row(
             return at, f"column {column.name}: not {column.type.value}"
         row[column.name] = value
     written = dict(row)
-    for name, expression in source.derived.items():
+    for name, expression in source.computed.items():
         try:
             row[name] = expression.of(written)
         except OverflowError:
-            return at, f"column {name}: out of range"
+            return at, f"{source.called(name)}: out of range"
     return at, row
 
 
@@ -185,4 +185,4 @@ def feature(
     )
     if which.aggregate.of_ages:
         return which.aggregate.of([at - event.at for event in rows])
-    return which.aggregate.of([event.values.get(which.aggregate.column) for event in rows])
+    return which.aggregate.of([which.aggregate.row(event.values) for event in rows])
