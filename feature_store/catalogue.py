@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import StoreError
+from headrace.operators.types import Type
 
 __all__ = ["Catalogue", "Place"]
 
@@ -58,6 +59,7 @@ _SQL = {
     pa.float64(): "DOUBLE",
     pa.string(): "VARCHAR",
     pa.binary(): "BLOB",
+    Type.INT128.arrow: Type.INT128.duckdb,
 }
 
 

@@ -8,7 +8,7 @@
 Tiles are appended in the order of their ends. Each links to its key's tile before it and to one
 further back (a skew-binary jump pointer), so the newest tile at or before any time is found in
 O(log n) steps, without moving anything when a key grows. Sums are kept as running sums per key: a
-window is one difference. Minimum and maximum walk the tiles of the window.
+window is one difference. Minimum, maximum and sums that decay walk the tiles of the window.
 
 References
 ----------
@@ -26,8 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headrace.operators import wide
 from headrace.operators.aggregates import Merge, Newest, Partial
 from headrace.operators.compiled import compiled
+from headrace.operators.decay import Decay
 from headrace.operators.errors import StoreError
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, View
@@ -38,6 +40,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Values = npt.NDArray[Any]
 _NONE = -1
+_MOST_HIGH, _MOST_LOW = np.int64((10**38 - 1) >> 64), np.uint64((10**38 - 1) & (2**64 - 1))
 
 
 @compiled
@@ -115,6 +118,54 @@ def _run(prev: Ints, sums: Values, start: int, stop: int) -> int:
     return -1
 
 
+@compiled
+def _run_wide(prev: Ints, sums: Values, start: int, stop: int) -> int:
+    """Turn sums of 128 bits, none negative, into running sums; give the first of 39 digits."""
+    for tile in range(start, stop):
+        before = prev[tile]
+        if before >= 0:
+            low = sums[before, 0] + sums[tile, 0]
+            carry = 1 if np.uint64(low) < np.uint64(sums[tile, 0]) else 0
+            high = sums[before, 1] + sums[tile, 1] + carry
+            if high < 0 or high > _MOST_HIGH or (high == _MOST_HIGH and np.uint64(low) > _MOST_LOW):
+                return tile
+            sums[tile, 0] = low
+            sums[tile, 1] = high
+    return -1
+
+
+@compiled
+def _weigh(
+    high: Ints,
+    low: Ints,
+    ago: Ints,
+    end: Ints,
+    prev: Ints,
+    sums: Values,
+    steps: Ints,
+    tables: tuple[Values, Values, Values],
+) -> Values:
+    """Add up each row's tiles from `high` to `low`, each times its weight; `sums` are running.
+
+    `steps` are those of the view's step in ms, of a half-life, and of the fine table.
+    """
+    every, half_life, fine = steps
+    result = np.zeros(len(high), dtype=np.float64)
+    for row in range(len(high)):
+        tile = high[row]
+        total = 0.0
+        while tile >= 0 and tile != low[row]:
+            before = prev[tile]
+            own = sums[tile] - (sums[before] if before >= 0 else 0)
+            back = (ago[row] - end[tile]) // every
+            rest = back % half_life
+            weight = tables[0][rest // fine] * tables[1][rest % fine] * tables[2][back // half_life]
+            total += np.float64(own) * weight
+            tile = before
+        result[row] = total
+    return result
+
+
 class _Keys:
     """Numbers for the keys of a view: parts to codes, codes to slots."""
 
@@ -161,14 +212,17 @@ class _Column:
     valid: Bools
 
     def grow(self, size: int) -> None:
-        self.values = np.concatenate([self.values, np.zeros(size, self.values.dtype)])
+        more = np.zeros((size, *self.values.shape[1:]), self.values.dtype)
+        self.values = np.concatenate([self.values, more])
         self.valid = np.concatenate([self.valid, np.zeros(size, np.bool_)])
 
     def put(self, start: int, column: pa.ChunkedArray) -> None:
         array = column.combine_chunks()
         stop = start + len(array)
         self.valid[start:stop] = array.is_valid().to_numpy(zero_copy_only=False)
-        if self.values.dtype == np.object_:
+        if self.values.ndim == 2:
+            self.values[start:stop] = wide.from_arrow(array)
+        elif self.values.dtype == np.object_:
             self.values[start:stop] = array.to_pylist()
         else:
             nothing = False if self.values.dtype == np.bool_ else 0
@@ -196,8 +250,7 @@ class Index:
         if view.keeps_newest:
             kinds[NEWEST_AT] = Type.INT64
         self._columns = {
-            name: _Column(np.empty(0, _dtype(kind)), np.empty(0, np.bool_))
-            for name, kind in kinds.items()
+            name: _Column(_no_values(kind), np.empty(0, np.bool_)) for name, kind in kinds.items()
         }
 
     def append(self, tiles: pa.Table) -> None:
@@ -228,10 +281,13 @@ class Index:
             if partial.merge is Merge.ADD:
                 sums = self._columns[partial.name]
                 sums.valid[start : self.tiles] = True
-                over = _run(link["prev"], sums.values, start, self.tiles)
+                run = _run_wide if partial.type is Type.INT128 else _run
+                over = run(link["prev"], sums.values, start, self.tiles)
                 if over >= 0:
                     asked = f"asked for the running {partial.name} of view '{self.view.name}'"
-                    found = f"it leaves int64 at the tile that ends at {link[END][over]}"
+                    found = (
+                        f"it leaves {partial.type.value} at the tile that ends at {link[END][over]}"
+                    )
                     raise StoreError(asked, found, "sum smaller values, or a smaller scale")
 
     def _reserve(self) -> None:
@@ -270,12 +326,15 @@ class Index:
         low: dict[int | None, Ints] = {None: np.full(len(at), _NONE)}
         values = {}
         for feature in self.view.features:
-            window = feature.window_ms
+            window = feature.reach_ms
             if window not in low and window is not None:
                 low[window] = self._find(high, limits - window)
             alive = self._alive(high, limits, window)
+            half_life = feature.aggregate.half_life_ms
             merged = {
                 partial.name: self._merged(partial, high, low[window], alive)
+                if half_life is None
+                else self._weighed(partial, high, low[window], limits, half_life)
                 for partial in feature.aggregate.partials
             }
             age = np.full(len(at), _NONE, dtype=np.int64)
@@ -302,9 +361,16 @@ class Index:
     ) -> tuple[Values, Bools]:
         column = self._columns[partial.name]
         if not len(column.values):
-            return np.zeros(len(high), column.values.dtype), np.zeros(len(high), np.bool_)
+            none = np.zeros((len(high), *column.values.shape[1:]), column.values.dtype)
+            return none, np.zeros(len(high), np.bool_)
         if isinstance(partial, Newest):
             return column.values[high], alive & column.valid[high]
+        if partial.type is Type.INT128:
+            none = wide.zeros(len(high))
+            upper, lower = (
+                np.where(place[:, None] >= 0, column.values[place], none) for place in (high, low)
+            )
+            return wide.minus(upper, lower), np.ones(len(high), np.bool_)
         if partial.merge is Merge.ADD:
             upper = np.where(high >= 0, column.values[high], 0)
             lower = np.where(low >= 0, column.values[low], 0)
@@ -312,11 +378,25 @@ class Index:
         largest = partial.merge is Merge.MAX
         return _extreme(high, low, self._links["prev"], column.values, column.valid, largest)
 
+    def _weighed(
+        self, partial: Partial | Newest, high: Ints, low: Ints, limits: Ints, half_life_ms: int
+    ) -> tuple[Values, Bools]:
+        """Add up the tiles of each window, weighed: a walk, for each tile has another weight."""
+        every = self.view.every_ms
+        decay = Decay(half_life_ms // every)
+        steps = np.array([every, decay.half_life_steps, decay.fine_steps])
+        tables = np.array(decay.coarse), np.array(decay.fine), np.array(decay.halves)
+        sums, link = self._columns[partial.name].values, self._links
+        total = _weigh(high, low, limits, link[END], link["prev"], sums, steps, tables)
+        return total, np.ones(len(high), np.bool_)
+
     def statistics(self) -> Mapping[str, int]:
         """Count keys and tiles."""
         return {"keys": len(self._keys), "tiles": self.tiles}
 
 
-def _dtype(kind: Type) -> npt.DTypeLike:
+def _no_values(kind: Type) -> Values:
+    if kind is Type.INT128:
+        return wide.zeros(0)
     dtypes = {Type.BOOL: np.bool_, Type.INT64: np.int64, Type.FLOAT64: np.float64}
-    return dtypes.get(kind, np.object_)
+    return np.empty(0, dtypes.get(kind, np.object_))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from headrace.operators.aggregates import Aggregate, Newest, Partial
+from headrace.operators.decay import MOST_HALF_LIVES
 from headrace.operators.source import Source
 from headrace.operators.types import Type
 
@@ -46,6 +47,15 @@ class Feature:
     def __post_init__(self) -> None:
         """Tell the aggregate its window."""
         object.__setattr__(self, "aggregate", self.aggregate.over(self.window_ms))
+
+    @property
+    def reach_ms(self) -> int | None:
+        """Give how far before b its rows are looked for; with a half-life that has an end."""
+        half_life = self.aggregate.half_life_ms
+        if half_life is None:
+            return self.window_ms
+        most = MOST_HALF_LIVES * half_life
+        return most if self.window_ms is None else min(self.window_ms, most)
 
 
 @dataclass(frozen=True)

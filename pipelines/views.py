@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from pydantic_core import PydanticCustomError
 
+from headrace.operators.aggregates import Aggregate
+from headrace.operators.decay import MOST_STEPS
 from headrace.operators.expression import Expression
 from headrace.operators.source import Source
 from headrace.operators.types import Type
@@ -42,6 +44,7 @@ def view_of(
         asked = _asked(text, source, document, place)
         hides += [(each, column, tree) for column, tree in asked.hidden.items()]
         window_ms = _window(asked.window, every_ms, document, place)
+        _check_half_life(asked.aggregate, every_ms, document, place)
         with document.at(*place):
             features.append(Feature(each, asked.aggregate, window_ms))
     view = View(name, source, form.key, every_ms, tuple(features), form.shards)
@@ -72,12 +75,31 @@ def _window(window: str | None, every_ms: int, document: Document, place: Place)
     except PydanticCustomError as error:
         facts = error.context or {}
         raise document.refuse(place, facts["asked"], facts["found"], facts["do"]) from error
-    if window_ms == 0 or window_ms % every_ms:
-        found = f"a window is a multiple of the step, {document.written('every', '1s')}"
-        near = max(every_ms, window_ms - window_ms % every_ms)
-        do = f"use {_duration_text(near)} or {_duration_text(near + every_ms)}"
-        raise document.refuse(place, f"asked for a window of {window!r}", found, do)
+    _check_steps("window", window, window_ms, every_ms, document, place)
     return window_ms
+
+
+def _check_half_life(aggregate: Aggregate, every_ms: int, document: Document, place: Place) -> None:
+    half_life_ms = aggregate.half_life_ms
+    if half_life_ms is None:
+        return
+    written = _duration_text(half_life_ms)
+    _check_steps("half-life", written, half_life_ms, every_ms, document, place)
+    if half_life_ms > MOST_STEPS * every_ms:
+        found = f"it is more than {MOST_STEPS} steps of {document.written('every', '1s')}"
+        asked = f"asked for a half-life of {written!r}"
+        raise document.refuse(place, asked, found, "use a shorter one, or a longer step")
+
+
+def _check_steps(
+    what: str, written: str, span_ms: int, every_ms: int, document: Document, place: Place
+) -> None:
+    """Refuse a span of time that is no multiple of the step."""
+    if span_ms == 0 or span_ms % every_ms:
+        found = f"a {what} is a multiple of the step, {document.written('every', '1s')}"
+        near = max(every_ms, span_ms - span_ms % every_ms)
+        do = f"use {_duration_text(near)} or {_duration_text(near + every_ms)}"
+        raise document.refuse(place, f"asked for a {what} of {written!r}", found, do)
 
 
 def _duration_text(span_ms: int) -> str:

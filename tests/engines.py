@@ -7,6 +7,7 @@ online. All are given the same raw messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -126,4 +127,9 @@ def tile_rows(view: View, tiles: pa.Table | Sequence[Mapping[str, object]]) -> l
     rows = tiles.to_pylist() if isinstance(tiles, pa.Table) else tiles
     names = view.tile_schema.names
     assert END in names
-    return sorted(repr([row[name] for name in names]) for row in rows)
+    return sorted(repr([_whole(row[name]) for name in names]) for row in rows)
+
+
+def _whole(value: object) -> object:
+    """Give a sum of 128 bits, which Arrow has as a decimal, as Python has it."""
+    return int(value) if isinstance(value, Decimal) else value

@@ -25,20 +25,27 @@ def merge_of_halves_is_whole(aggregate: Aggregate, values: Values) -> None:
     for partial in _partials(aggregate):
         for cut in range(len(values) + 1):
             halves = [partial.of(values[:cut]), partial.of(values[cut:])]
-            assert partial.merge.of(halves) == partial.of(values)
+            assert partial.merged(halves) == partial.of(values)
 
 
 def zero_is_neutral(aggregate: Aggregate, values: Values) -> None:
     for partial in _partials(aggregate):
         whole = partial.of(values)
-        assert partial.merge.of([partial.of([]), whole]) == whole
-        assert partial.merge.of([whole, None]) == whole
+        assert partial.merged([partial.of([]), whole]) == whole
+        assert partial.merged([whole, None]) == whole
+
+
+def _of(aggregate: Aggregate, values: Values) -> object:
+    """Give the result, of rows with the value in each column, and of one tile where it decays."""
+    names = [partial.column for partial in aggregate.partials if partial.column]
+    rows = [aggregate.row(dict.fromkeys(names, value)) for value in values]
+    return aggregate.of(rows if aggregate.half_life_ms is None else [(1.0, rows)])
 
 
 def order_does_not_matter(aggregate: Aggregate, values: Values) -> None:
     """Of a windowed aggregate; the others take the newest row, by (at, partition, offset)."""
     if aggregate.windowed:
-        assert aggregate.of(values[::-1]) == aggregate.of(values)
+        assert _of(aggregate, values[::-1]) == _of(aggregate, values)
     else:
         assert aggregate.of(values) == (values[-1] if values else None)
 
@@ -47,14 +54,14 @@ def nulls_are_skipped(aggregate: Aggregate, values: Values) -> None:
     """Of an aggregate of a column's values; one of rows, or of the newest row, minds them."""
     skipped = [value for value in values if value is not None]
     if aggregate.windowed and aggregate.column:
-        assert aggregate.of(values) == aggregate.of(skipped)
+        assert _of(aggregate, values) == _of(aggregate, skipped)
     elif aggregate.windowed:
-        assert aggregate.of(values) == aggregate.of([1] * len(values))
+        assert _of(aggregate, values) == _of(aggregate, [1] * len(values))
 
 
 def inputs_are_not_changed(aggregate: Aggregate, values: Values) -> None:
     before = copy.copy(values)
-    aggregate.of(values)
+    _of(aggregate, values)
     assert values == before
 
 

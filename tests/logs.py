@@ -24,6 +24,7 @@ _COLUMNS = (
     Column("g", Type.INT64),
     Column("i", Type.INT64),
     Column("w", Type.INT64),
+    Column("c", Type.INT64),
     Column("x", Type.FLOAT64),
     Column("z", Type.FLOAT64),
     Column("s", Type.STRING),
@@ -43,15 +44,20 @@ FEATURES: dict[str, tuple[str, ...]] = {
         *("count()", "count() over 1s", "count(i) over 3s", "sum(i)", "sum(i) over 3s"),
         *("mean(i) over 1s", "min(w)", "max(w) over 3s", "latest(w)", "latest(s) within 3s"),
         *("latest(z)", "age()", "count(where i >= 7) over 2s", "latest(s || h)"),
+        *("var(i) over 3s", "std(i)", "rate() over 2s", "ratio(i, c) over 3s", "decayed_count(2s)"),
+        *("decayed_sum(i, 3s) over 12s", "decayed_mean(i, 5s)", "ratio(c, x)", "var(c)"),
     ),
     "by_pair": (
         *("sum(x) over 3s", "mean(x) over 2s", "mean(square)", "min(z) over 3s", "max(z)"),
         *("min(x) over 1s", "latest(b)", "latest(said) within 2s", "latest(known)"),
         *("age() within 3s", "mean(x * 2 where NOT b OR s = 'É') over 3s", "count(where b)"),
+        *("std(x) over 2s", "var(x)", "ratio(x, square)", "rate(x) over 3s"),
+        *("decayed_mean(x, 1s)", "decayed_sum(square, 7s) over 9s", "decayed_count(b, 1s where b)"),
     ),
     "by_number": (
         *("mean(least)", "max(next) over 3s", "count(s)", "min(twice)", "sum(i) over 1s"),
         *("sum(LEAST(next, i) where w > 0)", "max(LEAST(next, i) where w > 0) over 2s"),
+        *("var(least) over 2s", "decayed_mean(least, 3s)"),
     ),
 }
 """Per view its features, as a pipeline says them."""
@@ -95,6 +101,8 @@ _WHOLE = (
     *("1.5e1", "12.5e1", "[1]"),
 )
 _WIDE = ("9223372036854775806", "-9223372036854775808", "9007199254740993", "3", "null", "-1")
+# A hundred of these stay within int64, and their squares are far beyond it.
+_LARGE = ("36028797018963967", "-36028797018963967", "-36028797018963966", "0", "1", "null")
 _NUMBERS = (
     *("0.1", "0.2", "0.3", "-0.0", "0", "1", "-2.5", "1234.567891", "0.0000005", "-0.0000005"),
     *("1e3", "null", "{}", '"2.5"', '"-1e-3"', "9999.999999499999", "1e-400"),
@@ -110,6 +118,7 @@ CELLS: dict[str, Sequence[str | None]] = {
     "g": (*_WHOLE, "9223372036854775807", None),
     "i": (*_WHOLE, None),
     "w": (*_WIDE, None),
+    "c": (*_LARGE, None),
     "x": (*_NUMBERS, None),
     "z": (*_FAR, None),
     "s": (*_TEXTS, None),

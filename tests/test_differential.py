@@ -7,7 +7,7 @@ HYPOTHESIS_EXAMPLES sets how long it looks.
 from __future__ import annotations
 
 import os
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
@@ -18,8 +18,10 @@ from headrace.operators.aggregates import AGGREGATES
 from headrace.operators.engines import in_process
 from headrace.operators.engines.in_process import Events, Message
 from headrace.operators.functions import Value
+from headrace.operators.source import Column, Source
 from headrace.operators.types import Type
 from headrace.operators.view import View
+from headrace.pipelines.feature import parse
 from tests import logs
 from tests.engines import (
     Ask,
@@ -162,13 +164,15 @@ def test_order_of_arrival_and_partitions_do_not_matter(
 @given(st.lists(st.none() | st.integers(-1_000, 1_000)), st.data())
 def test_the_laws_hold(numbers: list[int | None], data: st.DataObject) -> None:
     kind = AGGREGATES[data.draw(st.sampled_from(sorted(AGGREGATES)))]
-    for column, given_type in (("x", Type.INT64), ("x", Type.FLOAT64), ("", Type.INT64)):
-        if kind.takes and not column:
-            continue
+    fewest, most = kind.columns
+    for count, given_type in product(range(fewest, most + 1), (Type.INT64, Type.FLOAT64)):
+        source = Source("s", "s", tuple(Column(name, given_type) for name in "xy"))
+        example = kind.example(*"xy"[:count])
+        aggregate = parse(example, source).aggregate.over(1_000)
         whole = given_type is Type.INT64
         values = [n if n is None or whole else n / 1_000 for n in numbers]
         for law in LAWS:
-            law(kind(column, given_type), values)
+            law(aggregate, values)
 
 
 @FEW

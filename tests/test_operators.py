@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import duckdb
 import pytest
 
 from headrace.operators.aggregates import AGGREGATES
+from headrace.operators.engines.in_process import Message
 from headrace.operators.errors import StoreError
 from headrace.operators.source import Column, Source
 from headrace.operators.types import Type
@@ -40,7 +44,14 @@ def test_an_aggregate_has_its_value(engine: str, case: Case) -> None:
     assert repr(answers) == repr(list(case.answers))
 
 
-@pytest.mark.parametrize("aggregate", ["sum", "mean"])
+def _of_numbers(aggregate: str, kind: Type, numbers: Sequence[str]) -> tuple[View, list[Message]]:
+    source = Source("events", "events", (Column("k", Type.STRING), Column("x", kind)))
+    view = View("v", source, ("k",), 10, (Feature("y", AGGREGATES[aggregate]("x", kind)),))
+    said = [f'{{"at": 1, "k": "a", "x": {number}}}'.encode() for number in numbers]
+    return view, [(0, offset, 0, payload) for offset, payload in enumerate(said)]
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "mean", "var", "std"])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("kind", "numbers"),
@@ -52,12 +63,18 @@ def test_an_aggregate_has_its_value(engine: str, case: Case) -> None:
     ],
 )
 def test_a_sum_beyond_int64_is_an_error(
-    aggregate: str, engine: str, kind: Type, numbers: tuple[str, str]
+    aggregate: str, engine: str, kind: Type, numbers: Sequence[str]
 ) -> None:
-    source = Source("events", "events", (Column("k", Type.STRING), Column("x", kind)))
-    feature = Feature("y", AGGREGATES[aggregate]("x", kind))
-    view = View("v", source, ("k",), 10, (feature,))
-    said = [f'{{"at": 1, "k": "a", "x": {number}}}'.encode() for number in numbers]
-    log = [(0, offset, 0, payload) for offset, payload in enumerate(said)]
+    view, log = _of_numbers(aggregate, kind, numbers)
     with pytest.raises((StoreError, OverflowError)):
         ENGINES[engine](view, log, [(("a",), 10)])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_squares_of_39_digits_are_an_error(engine: str, tiles: int) -> None:
+    view, log = _of_numbers("var", Type.INT64, ["-9223372036854775808", "9223372036854775807"])
+    second = log[1][3] or b""
+    log[1] = (0, 1, 0, second.replace(b'"at": 1', b'"at": %d' % (tiles * 10 - 9)))
+    with pytest.raises((StoreError, OverflowError, duckdb.DataError)):
+        ENGINES[engine](view, log, [(("a",), 20)])

@@ -1,4 +1,16 @@
-"""The aggregates, one family to a file; a new one is its file, its cases and its line here."""
+"""The aggregates, one family to a file; a new one is its file and its table of cases.
+
+What stands in this package is found by itself: every class of its modules that is an `Aggregate`
+and has a name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from types import ModuleType
 
 from headrace.operators.aggregates.aggregate import (
     SCALE,
@@ -8,29 +20,33 @@ from headrace.operators.aggregates.aggregate import (
     Partial,
     Partials,
 )
-from headrace.operators.aggregates.count import Count
-from headrace.operators.aggregates.extreme import Max, Min
-from headrace.operators.aggregates.latest import Age, Latest
-from headrace.operators.aggregates.mean import Mean
-from headrace.operators.aggregates.sum import Sum
 
 __all__ = [
     "AGGREGATES",
     "SCALE",
-    "Age",
     "Aggregate",
-    "Count",
-    "Latest",
-    "Max",
-    "Mean",
     "Merge",
-    "Min",
     "Newest",
     "Partial",
     "Partials",
-    "Sum",
+    "found_in",
 ]
 
-AGGREGATES: dict[str, type[Aggregate]] = {
-    kind.name: kind for kind in (Age, Count, Latest, Max, Mean, Min, Sum)
-}
+
+def found_in(package: ModuleType) -> dict[str, type[Aggregate]]:
+    """Give the aggregates that the modules of a package define, by name, in the names' order."""
+    found: dict[str, type[Aggregate]] = {}
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for kind in vars(importlib.import_module(module.name)).values():
+            if (
+                inspect.isclass(kind)
+                and issubclass(kind, Aggregate)
+                and kind.__module__ == module.name
+                and hasattr(kind, "name")
+            ):
+                found[kind.name] = kind
+    return dict(sorted(found.items()))
+
+
+AGGREGATES = found_in(sys.modules[__name__])
+"""Every aggregate, by the name that a pipeline calls it."""

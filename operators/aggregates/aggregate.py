@@ -31,8 +31,10 @@ __all__ = [
     "Partials",
     "counted",
     "fixed",
+    "fixed_sql",
     "numbers",
     "summed",
+    "within_38_digits",
     "within_int64",
 ]
 
@@ -54,8 +56,10 @@ class Merge(enum.Enum):
     MIN = "min"
     MAX = "max"
 
-    def of(self, values: Sequence[float | None]) -> float | None:
-        """Merge: the definition, never tuned.
+    def of(
+        self, values: Sequence[float | None], within: Callable[[float], float] | None = None
+    ) -> float | None:
+        """Merge: the definition, never tuned; a sum is `within` int64 unless another is given.
 
         >>> Merge.ADD.of([1, None, 3]), Merge.MIN.of([3, 1]), Merge.MAX.of([None]), Merge.ADD.of([])
         (4, 1, None, None)
@@ -64,7 +68,7 @@ class Merge(enum.Enum):
         if not known:
             return None
         if self is Merge.ADD:
-            return within_int64(sum(known))
+            return (within or within_int64)(sum(known))
         return min(known) if self is Merge.MIN else max(known)
 
 
@@ -83,6 +87,10 @@ class Partial:
     column: str
     of: Callable[[Sequence[object]], float | None]
     stream_sql: str = ""
+
+    def merged(self, values: Sequence[float | None]) -> float | None:
+        """Merge tiles' partials: the definition, never tuned."""
+        return self.merge.of(values, within_38_digits if self.type is Type.INT128 else within_int64)
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class Aggregate(ABC):
             raise ParameterError(asked, f"it takes {len(self.parameters)}", do)
         for parameter, value in zip(self.parameters, parameters, strict=True):
             parameter.check(value)
-        self.told = parameters
+        self.told: tuple[object, ...] = parameters
 
     @classmethod
     def example(cls, *columns: str) -> str:
@@ -159,6 +167,16 @@ class Aggregate(ABC):
     @abstractmethod
     def type(self) -> Type:
         """Give the type of the result."""
+
+    @property
+    def half_life_ms(self) -> int | None:
+        """Give the half-life of its partials' weights; None where all tiles count the same.
+
+        With one, its partials are sums, and come to `result` as float64s: each tile's times its
+        weight, added up from the newest to the oldest. `of` is then given tiles, newest first: the
+        weight of each and its rows' values.
+        """
+        return None
 
     @property
     def partials(self) -> tuple[Partial | Newest, ...]:
@@ -189,6 +207,13 @@ def within_int64(total: float) -> float:
     return total
 
 
+def within_38_digits(total: float) -> float:
+    """Give a sum of 128 bits, or an OverflowError where it has more digits than Flink keeps."""
+    if not abs(total) < 10**38:
+        raise OverflowError(total)
+    return total
+
+
 def fixed(value: float) -> int:
     """Turn one float64 into fixed point, half away from zero, as ROUND does in SQL.
 
@@ -200,6 +225,21 @@ def fixed(value: float) -> int:
     return int(Decimal(value * SCALE).to_integral_value(ROUND_HALF_UP))
 
 
+def fixed_sql(column: str, kind: Type) -> tuple[str, str, str]:
+    """Print the whole number of a column that enters sums, the same for Flink, and Flink's check.
+
+    The check is over a tile's rows, and empty where there is nothing to check. Flink's cast from
+    double stops at the ends of int64, and its ROUND of an infinity ends the job: there a value that
+    fixed point cannot hold is passed over, and the tile is to be refused.
+    """
+    value = f"`{column}`"
+    if kind is not Type.FLOAT64:
+        return value, value, ""
+    held = f"CASE WHEN ABS({value}) <= {_MOST_FIXED}e0 THEN {value} END"
+    whole, fits = (f"CAST(ROUND({each} * {SCALE}) AS BIGINT)" for each in (value, f"({held})"))
+    return whole, fits, f"MAX(ABS({value})) <= {_MOST_FIXED}e0"
+
+
 def counted(column: str) -> Partial:
     """Give the partial that counts the values of a column that are not null."""
     sql = f"COUNT(`{column}`)"
@@ -208,18 +248,11 @@ def counted(column: str) -> Partial:
 
 def summed(column: str, kind: Type) -> Partial:
     """Give the partial that sums a column exactly, in fixed point where it is a float64."""
-    value = fits = f"`{column}`"
-    if kind is Type.FLOAT64:
-        value = f"CAST(ROUND(`{column}` * {SCALE}) AS BIGINT)"
-        # Flink's cast from double stops at the ends of int64, and its ROUND of an infinity ends
-        # the job: a value that fixed point cannot hold is passed over, and the tile refused.
-        held = f"ABS(`{column}`) <= {_MOST_FIXED}e0"
-        fits = f"CAST(ROUND((CASE WHEN {held} THEN `{column}` END) * {SCALE}) AS BIGINT)"
+    value, fits, held = fixed_sql(column, kind)
     # DuckDB ends a query whose sum leaves int64. Flink's sum wraps, by multiples of 2^64, while the
     # sum of the values' upper halves does not. Such a tile gets a number that its reader refuses.
     right = f"ABS(SUM({fits}) / 4294967296 - SUM({fits} / 4294967296)) <= COUNT(*)"
-    if kind is Type.FLOAT64:
-        right += f" AND MAX(ABS(`{column}`)) <= {_MOST_FIXED}e0"
+    right += f" AND {held}" if held else ""
     whole, beyond = (f"CAST({v} AS DECIMAL(20, 0))" for v in (f"SUM({fits})", f"'{BEYOND}'"))
     return Partial(
         f"sum_{column}",

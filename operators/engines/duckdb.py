@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.operators.aggregates import Merge, Newest
+from headrace.operators.aggregates import Merge, Newest, Partial
+from headrace.operators.decay import Decay
 from headrace.operators.message import NOT_JSON, NOT_UTF8
 from headrace.operators.source import AT_REASON, Source, checks_sql, ranges_sql
 from headrace.operators.types import Type
@@ -177,7 +178,13 @@ def features_sql(
         f"SELECT {', '.join([partition, quote(END), *columns])} FROM {tiles} "
         f"WINDOW w AS (PARTITION BY {partition} ORDER BY {quote(END)})"
     )
-    windows = sorted({f.window_ms for f in view.features if f.window_ms is not None})
+    windows = sorted(
+        {
+            feature.window_ms
+            for feature in view.features
+            if feature.window_ms is not None and feature.aggregate.half_life_ms is None
+        }
+    )
     joins = " ".join(
         f"ASOF LEFT JOIN running AS {_read(window)} ON {_same_key(view, keys, _read(window))} "
         f"AND {_bound(view)} - {window} >= {_read(window)}.{quote(END)}"
@@ -232,11 +239,16 @@ def _feature_sql(view: View, feature: Feature, tiles: str, keys: Sequence[str]) 
     merged: dict[str, str] = {}
     for partial in feature.aggregate.partials:
         name = quote(partial.name)
-        if isinstance(partial, Newest):
+        if isinstance(partial, Partial) and feature.aggregate.half_life_ms is not None:
+            merged[partial.name] = _decayed_sql(view, feature, partial, tiles, keys)
+        elif isinstance(partial, Newest):
             merged[partial.name] = f"CASE WHEN {alive} THEN {now}.{name} END"
         elif partial.merge is Merge.ADD:
             low = "0" if window is None else f"COALESCE({_read(window)}.{name}, 0)"
-            merged[partial.name] = f"CAST(COALESCE({now}.{name}, 0) - {low} AS BIGINT)"
+            difference = f"COALESCE({now}.{name}, 0) - {low}"
+            if partial.type is Type.INT128:
+                difference = f"CAST({difference} AS DECIMAL(38, 0))"
+            merged[partial.name] = f"CAST({difference} AS {partial.type.duckdb})"
         else:
             since = "" if window is None else f" AND c.{quote(END)} > {_bound(view)} - {window}"
             merged[partial.name] = (
@@ -245,3 +257,19 @@ def _feature_sql(view: View, feature: Feature, tiles: str, keys: Sequence[str]) 
             )
     age = f'CASE WHEN {alive} THEN d."at" - {now}.{NEWEST_AT} END'
     return feature.aggregate.result_sql(merged, age)
+
+
+def _decayed_sql(
+    view: View, feature: Feature, partial: Partial, tiles: str, keys: Sequence[str]
+) -> str:
+    """Print a sum of weighed tiles: list_reduce adds them up one by one, in the list's order."""
+    end, half_life = f"c.{quote(END)}", feature.aggregate.half_life_ms or 0
+    weight = Decay(half_life // view.every_ms).weight_sql(
+        f"({_bound(view)} - {end}) // {view.every_ms}"
+    )
+    value = f"CAST(COALESCE(c.{quote(partial.name)}, 0) AS DOUBLE) * ({weight})"
+    return (
+        f"COALESCE((SELECT list_reduce(list({value} ORDER BY {end} DESC), lambda a, b: a + b) "
+        f"FROM {tiles} AS c WHERE {_same_key(view, keys, 'c')} AND {end} <= {_bound(view)} "
+        f"AND {end} > {_bound(view)} - {feature.reach_ms}), CAST(0 AS DOUBLE))"
+    )

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from headrace.operators.aggregates import Aggregate
+from headrace.operators.decay import Decay
 from headrace.operators.functions import Value
 from headrace.operators.message import texts
 from headrace.operators.source import AT, AT_REASON, Column, Source
@@ -172,7 +174,7 @@ def feature(
     The rows are those with b − W ≤ at < b, where b = ⌊t / every⌋ · every, oldest first.
     """
     high = bound(at, view.every_ms)
-    low = -math.inf if which.window_ms is None else high - which.window_ms
+    low = -math.inf if which.reach_ms is None else high - which.reach_ms
     rows = sorted(
         (
             event
@@ -185,4 +187,21 @@ def feature(
     )
     if which.aggregate.of_ages:
         return which.aggregate.of([at - event.at for event in rows])
+    if which.aggregate.half_life_ms is not None:
+        return which.aggregate.of(_weighed(view, which.aggregate, rows, high))
     return which.aggregate.of([which.aggregate.row(event.values) for event in rows])
+
+
+def _weighed(
+    view: View, aggregate: Aggregate, rows: Iterable[Event], high: int
+) -> list[tuple[float, list[object]]]:
+    """Give tiles, the newest first: each with its weight, and what its rows say."""
+    decay = Decay((aggregate.half_life_ms or 0) // view.every_ms)
+    found: dict[int, list[object]] = {}
+    for event in rows:
+        end = bound(event.at, view.every_ms) + view.every_ms
+        found.setdefault(end, []).append(aggregate.row(event.values))
+    return [
+        (decay.weight((high - end) // view.every_ms), found[end])
+        for end in sorted(found, reverse=True)
+    ]
