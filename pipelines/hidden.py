@@ -24,15 +24,24 @@ from headrace.operators.source import Hidden, Source
 from headrace.operators.types import Type
 from headrace.pipelines.pipeline import canonical
 
-__all__ = ["hidden_name", "inlined", "where", "with_hidden"]
+__all__ = ["computed", "hidden_name", "inlined", "with_hidden"]
 
 _LONGEST_NAME = 40
 
 
-def where(value: Expression | None, condition: Expression) -> Expression:
-    """Give `value`, or for rows without one true, where `condition` is true, else null."""
+def computed(
+    value: Expression | None, condition: Expression | None, derived: Mapping[str, Expression]
+) -> Expression:
+    """Give what a hidden column computes, from what is written alone.
+
+    That is `value`, or for rows without one true, where `condition` is true or is not asked, else
+    null.
+    """
     then = Literal(True, Type.BOOL) if value is None else value
-    return Call(FUNCTIONS["case"], (condition, then, Literal(None, then.type)), then.type)
+    if condition is not None:
+        nothing = Literal(None, then.type)
+        then = Call(FUNCTIONS["case"], (condition, then, nothing), then.type)
+    return inlined(then, derived)
 
 
 def inlined(tree: Expression, derived: Mapping[str, Expression]) -> Expression:
@@ -76,7 +85,7 @@ def _words(tree: Expression) -> str:
 def with_hidden(source: Source, found: Iterable[tuple[str, str, Expression]]) -> Source:
     """Give a source the hidden columns of features: feature, column and expression of each.
 
-    Of columns that begin with the same name only one is kept; its reason names all its features.
+    Features that compute the same share a column, and all are named where it refuses a row.
     """
     hidden: dict[str, Hidden] = {}
     for feature, name, tree in sorted(found, key=lambda each: each[:2]):

@@ -23,8 +23,11 @@ from headrace.operators.types import Type
 __all__ = ["DecayedCount", "DecayedMean", "DecayedSum"]
 
 
+_DAY_MS = 86_400_000
+
+
 class _Decayed(Aggregate):
-    parameters = (Parameter("half-life", "duration", "1h", least=1, most=10**12),)
+    parameters = (Parameter("half-life", "duration", "1h", least=1, most=10_000 * _DAY_MS),)
 
     @property
     def type(self) -> Type:

@@ -56,12 +56,20 @@ class Parameter:
         """Refuse a value that it cannot be."""
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not (whole or self.kind == "float") or not self.least <= value <= self.most:
-            raise self.refuse(str(value))
+            raise self.refuse(self._said(value))
 
     def refuse(self, written: str) -> ParameterError:
         """Make the error for what was written in its place."""
         word = {"int": "a whole number", "float": "a number", "duration": "a duration"}[self.kind]
-        unit = " ms" if self.kind == "duration" else ""
-        found = f"it is {word} from {self.least:g} to {self.most:g}{unit}"
+        found = f"it is {word} from {self._said(self.least)} to {self._said(self.most)}"
         do = f"write it like {self.like}"
         return ParameterError(f"asked for a {self.name} of {written}", found, do)
+
+    def _said(self, value: float) -> str:
+        if self.kind != "duration":
+            return f"{value:g}"
+        days, rest = divmod(int(value), _DAY_MS)
+        return f"{value}ms" if rest or not days else f"{days}d"
+
+
+_DAY_MS = 86_400_000

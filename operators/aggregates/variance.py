@@ -32,12 +32,6 @@ __all__ = ["Std", "Var"]
 def squared(column: str, kind: Type) -> Partial:
     """Give the partial that sums a column's squares exactly, in 128 bits."""
     value, fits, held = fixed_sql(column, kind)
-
-    def of(values: Sequence[object]) -> float | None:
-        known = numbers(values)
-        whole = known if kind is Type.INT64 else [fixed(number) for number in known]
-        return within_38_digits(sum(each * each for each in whole)) if whole else None
-
     # A sum of more than 38 digits is NULL in Flink, and the next value begins a new one: what is
     # lost is then 1e38 at least, which the sum in doubles shows. The reader refuses such a text.
     exact = f"SUM(CAST({fits} AS DECIMAL(19, 0)) * CAST({fits} AS DECIMAL(19, 0)))"
@@ -51,10 +45,19 @@ def squared(column: str, kind: Type) -> Partial:
         Merge.ADD,
         Type.INT128,
         column,
-        of,
+        _squares if kind is Type.INT64 else _fixed_squares,
         f"CASE WHEN COUNT(`{column}`) > 0 THEN "
         f"(CASE WHEN {right} THEN CAST({exact} AS STRING) ELSE 'beyond' END) END",
     )
+
+
+def _squares(values: Sequence[object]) -> float | None:
+    known = numbers(values)
+    return within_38_digits(sum(each * each for each in known)) if known else None
+
+
+def _fixed_squares(values: Sequence[object]) -> float | None:
+    return _squares([fixed(number) for number in numbers(values)])
 
 
 class Var(Aggregate):
