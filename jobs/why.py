@@ -86,7 +86,7 @@ def _tiles(store: Store, view: View, feature: Feature, row: dict[str, Any]) -> d
     """
     key = [row[name] for name in store.declared.keys[view.name]]
     high = bound(row["at"], view.every_ms)
-    low = 0 if feature.window_ms is None else high - feature.window_ms
+    low = 0 if feature.reach_ms is None else high - feature.reach_ms
     same = " AND ".join(f"{quote(name)} = ?" for name in view.key)
     newest = ""
     if not feature.aggregate.windowed:

@@ -62,13 +62,11 @@ def _views(
         name: view_of(name, view, sources, form.every, document)
         for name, view in form.views.items()
     }
-    complete = {
-        name: with_hidden(
-            source,
-            [each for view, hides in made.values() if view.source is source for each in hides],
-        )
-        for name, source in sources.items()
-    }
+    complete: dict[str, Source] = {}
+    for name, source in sources.items():
+        found = [each for view, hides in made.values() if view.source is source for each in hides]
+        with document.at("views"):
+            complete[name] = with_hidden(source, found)
     views = {
         name: replace(view, source=complete[view.source.name]) for name, (view, _) in made.items()
     }

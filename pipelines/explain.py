@@ -133,6 +133,8 @@ def _meaning(view: View) -> Iterator[str]:
     yield f"source {source.name} (topic {source.topic}, lateness {source.lateness_ms} ms)"
     for name, tree in source.derived.items():
         yield f"derive {name} := {said(tree)}"
+    for name, hidden in source.hidden.items():
+        yield f"derive {name} := {said(hidden.expression)}, for {', '.join(hidden.features)}"
     yield f"group by {', '.join(view.key)} in steps of {view.every_ms} ms, {view.shards} shards"
     for partial in view.partials:
         yield f"tile {partial.name} := {partial.sql}, merged by {partial.merge.value}"
@@ -144,10 +146,10 @@ def _meaning(view: View) -> Iterator[str]:
 
 def _feature(feature: Feature) -> str:
     aggregate = feature.aggregate
-    text = f"{aggregate.name}({aggregate.column}):{aggregate.type.value}"
-    if feature.window_ms is None:
+    text = f"{aggregate}:{aggregate.type.value}"
+    if feature.reach_ms is None:
         return f"{text} of all before b"
-    return f"{text} of b − {feature.window_ms} ms ≤ at < b"
+    return f"{text} of b − {feature.reach_ms} ms ≤ at < b"
 
 
 def _state(view: View) -> State:

@@ -22,6 +22,7 @@ from headrace.operators.expression import Call, Column, Expression, Literal
 from headrace.operators.functions import FUNCTIONS
 from headrace.operators.source import Hidden, Source
 from headrace.operators.types import Type
+from headrace.pipelines.feature_text import FeatureError
 from headrace.pipelines.pipeline import canonical
 
 __all__ = ["computed", "hidden_name", "inlined", "with_hidden"]
@@ -77,7 +78,7 @@ def _words(tree: Expression) -> str:
     if isinstance(tree, Column):
         return tree.name
     if isinstance(tree, Literal):
-        return str(tree.value)
+        return f"{tree.value:g}" if isinstance(tree.value, float) else str(tree.value)
     words = [_words(each) for each in tree.arguments]
     return f" {tree.function.name} ".join(words) if words[1:] else f"{tree.function.name} {words}"
 
@@ -85,10 +86,15 @@ def _words(tree: Expression) -> str:
 def with_hidden(source: Source, found: Iterable[tuple[str, str, Expression]]) -> Source:
     """Give a source the hidden columns of features: feature, column and expression of each.
 
-    Features that compute the same share a column, and all are named where it refuses a row.
+    Features that compute the same share a column, and all are named where it refuses a row. Two
+    that differ, and whose digests do not, are refused: a FeatureError.
     """
     hidden: dict[str, Hidden] = {}
     for feature, name, tree in sorted(found, key=lambda each: each[:2]):
-        known = hidden[name].features if name in hidden else ()
-        hidden[name] = Hidden(tree, (*known, feature))
+        known = hidden.get(name, Hidden(tree, ()))
+        if known.expression != tree:
+            asked = f"asked for the feature {feature!r}"
+            found = f"what it computes would have the name of what {known.features[0]!r} computes"
+            raise FeatureError(asked, f"{found}, {name}", "write one of the two another way")
+        hidden[name] = Hidden(tree, (*known.features, feature))
     return replace(source, hidden=hidden) if hidden else source

@@ -147,7 +147,13 @@ class Aggregate(ABC):
             raise ParameterError(asked, f"it takes {len(self.parameters)}", do)
         for parameter, value in zip(self.parameters, parameters, strict=True):
             parameter.check(value)
-        self.told: tuple[object, ...] = parameters
+        self.told: tuple[str | float, ...] = parameters
+
+    def __str__(self) -> str:
+        """Write it out, as a pipeline does."""
+        told = [each.said(value) for each, value in zip(self.parameters, self.told, strict=False)]
+        columns = [self.column] if self.column else []
+        return f"{self.name}({', '.join([*columns, *told])})"
 
     @classmethod
     def example(cls, *columns: str) -> str:

@@ -37,7 +37,7 @@ class _Decayed(Aggregate):
     @property
     def half_life_ms(self) -> int:
         """Give the half-life."""
-        return int(str(self.told[0]))
+        return int(self.told[0])
 
     def _folded(self, partial: Partial, tiles: Sequence[object]) -> float:
         """Add up a partial's tiles, each times its weight, in their order."""

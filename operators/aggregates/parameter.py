@@ -56,20 +56,26 @@ class Parameter:
         """Refuse a value that it cannot be."""
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not (whole or self.kind == "float") or not self.least <= value <= self.most:
-            raise self.refuse(self._said(value))
+            raise self.refuse(self.said(value))
 
     def refuse(self, written: str) -> ParameterError:
         """Make the error for what was written in its place."""
         word = {"int": "a whole number", "float": "a number", "duration": "a duration"}[self.kind]
-        found = f"it is {word} from {self._said(self.least)} to {self._said(self.most)}"
+        found = f"it is {word} from {self.said(self.least)} to {self.said(self.most)}"
         do = f"write it like {self.like}"
         return ParameterError(f"asked for a {self.name} of {written}", found, do)
 
-    def _said(self, value: float) -> str:
+    def said(self, value: str | float) -> str:
+        """Write a value as a pipeline does.
+
+        >>> Parameter("half-life", "duration", "1h", least=1, most=10**9).said(5_400_000)
+        '90m'
+        """
+        number = float(value)
         if self.kind != "duration":
-            return f"{value:g}"
-        days, rest = divmod(int(value), _DAY_MS)
-        return f"{value}ms" if rest or not days else f"{days}d"
-
-
-_DAY_MS = 86_400_000
+            return f"{number:g}"
+        units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000))
+        for unit, size in units:
+            if number and not number % size:
+                return f"{number / size:.0f}{unit}"
+        return f"{number:.0f}ms"

@@ -59,6 +59,10 @@ class Ratio(Aggregate):
         """Give both sums."""
         return tuple(partial for each in self.sums for partial in each.partials)
 
+    def __str__(self) -> str:
+        """Write it out, as a pipeline does."""
+        return f"{self.name}({', '.join(each.column for each in self.sums)})"
+
     def row(self, values: Mapping[str, object]) -> object:
         """Take both columns."""
         return tuple(each.row(values) for each in self.sums)
