@@ -94,7 +94,7 @@ def with_hidden(source: Source, found: Iterable[tuple[str, str, Expression]]) ->
         known = hidden.get(name, Hidden(tree, ()))
         if known.expression != tree:
             asked = f"asked for the feature {feature!r}"
-            found = f"what it computes would have the name of what {known.features[0]!r} computes"
-            raise FeatureError(asked, f"{found}, {name}", "write one of the two another way")
+            taken = f"what it computes would have the name of what {known.features[0]!r} computes"
+            raise FeatureError(asked, f"{taken}, {name}", "write one of the two another way")
         hidden[name] = Hidden(tree, (*known.features, feature))
     return replace(source, hidden=hidden) if hidden else source

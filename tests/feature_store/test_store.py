@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pytest
 
 from headrace.feature_store.store import Store
+from headrace.jobs import assembly
 from headrace.jobs.waiting import wait_until
-from tests.feature_store.made_up import EVERY, clicks, decisions, declared, examples, pages
+from headrace.pipelines.load import load
+from tests.feature_store.made_up import EVERY, TEXT, clicks, decisions, declared, examples, pages
 
 Messages = list[tuple[str, int, bytes]]
 """A topic, a partition of it, a message: as one poll after another brings them."""
@@ -242,3 +246,59 @@ def test_features_as_of_a_time_are_the_index(tmp_path: Path) -> None:
             compared += found.num_rows
     store.catalogue.close()
     assert compared > 300
+
+
+def test_sums_of_squares_and_weights_survive_the_file(tmp_path: Path) -> None:
+    """Squares of 126 bits come as texts in panes, and are the same in file, SQL and index."""
+    path = tmp_path / "wide.yaml"
+    features = "{v: var(x) over 2m, s: std(x), d: 'decayed_mean(x, 2m)', r: 'ratio(x, x)'}"
+    path.write_text(
+        TEXT.replace("{n: count() over 2m, total: sum(x) over 1h}", features + "\n")
+        .replace("n: [1, 2]", "v: [1, 2]")
+        .replace("hour, n]", "hour, v]")
+    )
+    told = assembly.declared(load(path))
+    assert [partial.name for partial in told.views["clicks"].partials] == [
+        "count_x",
+        "sum_x",
+        "squares_x",
+    ]
+    numbers = {1: [2**62, 5], 2: [-(2**62), 2**62 - 1], 4: [7]}
+    messages = [
+        orjson.dumps(
+            {
+                "end": step * EVERY,
+                "rows": len(values),
+                "unkeyed": 0,
+                "tiles": [
+                    {
+                        "k0": "u",
+                        "p0": len(values),
+                        "p1": sum(values),
+                        "p2": str(sum(value * value for value in values)),
+                    }
+                ],
+            }
+        )
+        for step, values in numbers.items()
+    ]
+    store = Store(tmp_path / "store.duckdb", told)
+    with store.catalogue.transaction():
+        store.add_tiles("clicks", 0, messages)
+    store.catalogue.close()
+    store = Store(tmp_path / "store.duckdb", told)
+    kept = store.catalogue.select('SELECT squares_x FROM views.clicks ORDER BY "end"')
+    squares = [sum(value * value for value in values) for values in numbers.values()]
+    assert [int(each) for each in kept["squares_x"].to_pylist()] == squares
+    for at in range(EVERY, 6 * EVERY, EVERY // 2):
+        found = store.catalogue.select(f"SELECT v, s, d, r FROM features.clicks({at})").to_pylist()
+        rows = pa.table({"at": [at], "user": ["u"], "page": ["a"]})
+        mine = store.with_features(rows).select(["v", "s", "d", "r"]).to_pylist()
+        assert repr(found) == repr(mine)
+        low = at // EVERY - 2
+        values = [x for step, many in numbers.items() if low < step <= low + 2 for x in many]
+        exact = Fraction(sum(x * x for x in values), len(values) or 1)
+        exact -= Fraction(sum(values), len(values) or 1) ** 2
+        value = mine[0]["v"]
+        assert (value is None) == (not values)
+        assert value is None or abs(Fraction(value) - exact) <= exact / 2**50
