@@ -82,7 +82,7 @@ UV := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes 
 lock: dev  ## resolve requirements/*.txt again; ARGS="--upgrade-package duckdb"
 	@$(UV) requirements/build.in -o requirements/build.txt
 	@$(UV) pyproject.toml --extra demo -o requirements/run.txt
-	@$(UV) pyproject.toml --extra demo --extra dev -c requirements/run.txt -o requirements/dev.txt
+	@$(UV) pyproject.toml --extra demo --extra outliers --extra dev -c requirements/run.txt -o requirements/dev.txt
 
 clean:  ## remove what was built and what the demo left; keep .venv and other state
 	@rm -rf build dist .headrace/demo .namespace/*.egg-info .coverage .coverage.* htmlcov

@@ -25,11 +25,12 @@ from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.ftrl import PREDICT, advance, blank, weights
 from headrace.online_learning.lock import Lock
 from headrace.online_learning.messages import Parser
-from headrace.online_learning.metrics import Metrics
 from headrace.online_learning.registry import Registry
+from headrace.online_learning.scores import result, scores
 from headrace.online_learning.settings import Learning, LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
 from headrace.online_learning.waiting import Columns, Waiting
+from headrace.operators.evaluation import Rows, State
 
 __all__ = ["Advance", "Learner", "registry"]
 
@@ -94,7 +95,7 @@ class Learner:
         self._parser = Parser(settings.encoding.inputs, Encoder(settings.encoding))
         self._zn = blank(settings.encoding.slots)
         self._touched = np.zeros(settings.encoding.slots, np.bool_)  # a scan of z and n takes 5 ms
-        self._scores = {name: Metrics() for name in _SCORES}
+        self._scores = {name: scores() for name in _SCORES}
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._through: int | None = None
         self._next_cut: int | None = None
@@ -252,7 +253,7 @@ class Learner:
             "waiting": {"predictions": len(self._predictions), "examples": len(self._examples)},
             "versions": self._version,
             "offsets": self.offsets,
-            **{name: metrics.result() for name, metrics in self._scores.items()},
+            **{name: result(score) for name, score in self._scores.items()},
         }
 
     def digest(self) -> str:
@@ -325,8 +326,9 @@ class Learner:
         start = self.settings.score_from_ms
         scored = labels["decided"] >= (_NEVER if start is None else start)
         for name, probabilities in (("prequential", trainer), ("served", labels["served"])):
-            self._scores[name].add(probabilities[scored], labels["label"][scored])
-            self._scores[f"{name}_all"].add(probabilities, labels["label"])
+            rows = Rows.of(probabilities, labels["label"])
+            self._scores[name].add(rows.take(np.flatnonzero(scored)))
+            self._scores[f"{name}_all"].add(rows)
 
     def _forget(self) -> None:
         """Drop the decisions of which no label can come any more."""
@@ -349,7 +351,7 @@ class Learner:
             encoding=self.settings.encoding.digest,
             through_ms=self._through_or_never,
             offsets=self.offsets,
-            metrics={name: self._scores[name].result() for name in ("prequential", "served")},
+            metrics={name: result(self._scores[name]) for name in ("prequential", "served")},
         )
         self._registry.prune(self.settings.keep)
         self._snapshots.save(self._snapshot())
@@ -364,10 +366,11 @@ class Learner:
             "given": self._given,
             "labelled": self._labelled.astype(np.uint8),
         }
-        for name, metrics in self._scores.items():
-            for part, array in metrics.state().items():
-                arrays[f"{name}.{part}"] = array
+        states = {name: score.state() for name, score in self._scores.items()}
+        for name, state in states.items():
+            arrays |= state.within(name)
         facts = {
+            "scores": {name: state.facts for name, state in states.items()},
             "counts": self._counts,
             "through": self._through,
             "next_cut": self._next_cut,
@@ -388,8 +391,8 @@ class Learner:
         self._decided, self._given = arrays["decided"], arrays["given"]
         self._labelled = arrays["labelled"].astype(np.bool_)
         for name in _SCORES:
-            state = {part: arrays[f"{name}.{part}"] for part in ("bins", "sums")}
-            self._scores[name] = Metrics.from_state(state)
+            state = State(arrays, {}).part(name, facts["scores"][name])
+            self._scores[name] = self._scores[name].from_state(state)
         self._counts = {name: facts["counts"][name] for name in _COUNTS}
         self._through, self._next_cut = facts["through"], facts["next_cut"]
         self._version, self._offsets = facts["version"], dict(facts["offsets"])

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.ftrl import PREDICT, advance, blank, weights
 from headrace.online_learning.learner import Learner, registry
-from headrace.online_learning.metrics import Metrics
 from headrace.online_learning.scorer import Scorer
+from headrace.online_learning.scores import result, scores
 from headrace.online_learning.settings import Learning, LearningError
 from headrace.operators.errors import CorruptError, EnvironmentProblem
 from tests.online_learning.made_up import ENCODING, SETTINGS, WITHIN, Log, log
@@ -101,7 +101,7 @@ def test_it_learns_and_scores_as_a_plain_loop_over_the_sorted_events(tmp_path: P
     )
     slots = Encoder(ENCODING).encode(x)
     state, given, seen = blank(ENCODING.slots), {}, set()
-    scores: dict[str, list[tuple[float, float]]] = {"prequential": [], "served_all": []}
+    paired: dict[str, list[tuple[float, float]]] = {"prequential": [], "served_all": []}
 
     def step(seq: int, label: float) -> float:
         p = advance(state, slots, np.array([seq]), np.array([label]), SETTINGS.ftrl)
@@ -117,19 +117,19 @@ def test_it_learns_and_scores_as_a_plain_loop_over_the_sorted_events(tmp_path: P
         seen.add(decision["seq"])
         label = float(event["label"])
         step(decision["seq"], label)
-        scores["served_all"].append((decision["p"], label))
+        paired["served_all"].append((decision["p"], label))
         if decision["at"] >= (SETTINGS.score_from_ms or 0):
-            scores["prequential"].append((given[decision["seq"]], label))
+            paired["prequential"].append((given[decision["seq"]], label))
 
     with learning(tmp_path) as learner:
         feed(learner, [(10_000, 10_000)])
         status = learner.status()
         assert status["examples"] == len(seen)
         assert status["unlabelled"] + status["pending"] == len(LOG.decided) - len(seen)
-        for name, pairs in scores.items():
-            expected = Metrics()
-            expected.add(*np.array(pairs).T.copy())
-            assert status[name] == expected.result()
+        for name, pairs in paired.items():
+            expected = scores()
+            expected.update(*np.array(pairs).T.copy())
+            assert status[name] == result(expected)
         learned = learner._snapshot().arrays
     touched = np.flatnonzero(state.any(axis=1))
     assert np.array_equal(learned["ids"], touched)
