@@ -327,8 +327,8 @@ class Learner:
         scored = labels["decided"] >= (_NEVER if start is None else start)
         for name, probabilities in (("prequential", trainer), ("served", labels["served"])):
             rows = Rows.of(probabilities, labels["label"])
-            self._scores[name].add(rows.take(np.flatnonzero(scored)))
             self._scores[f"{name}_all"].add(rows)
+            self._scores[name].add(rows if scored.all() else rows.take(np.flatnonzero(scored)))
 
     def _forget(self) -> None:
         """Drop the decisions of which no label can come any more."""

@@ -15,7 +15,7 @@ from headrace.operators.errors import HeadraceError, UnknownName
 from headrace.operators.evaluation.logarithm import ln
 from headrace.operators.evaluation.sums import ONE, fixed
 
-__all__ = ["CLIP", "Column", "EvaluationError", "Name", "Rows", "grouped"]
+__all__ = ["CLIP", "Column", "EvaluationError", "Name", "Rows", "grouped", "numbers"]
 
 CLIP = 1e-7
 """Log loss and AUC take a probability as no nearer than this to 0 or 1."""
@@ -91,21 +91,21 @@ class Rows:
         ([0.9], [1.0], [5])
         """
         given = {"p": p, "y": y} | ({} if weight is None else {"weight": weight})
-        numbers = {name: _numbers(name, column) for name, column in given.items()}
+        read = {name: numbers(name, column) for name, column in given.items()}
         others = {name: _arrow(column) for name, column in (columns or {}).items()}
         times = None if at is None else np.asarray(at, np.int64)
-        lengths = {name: len(values) for name, (values, _) in numbers.items()}
+        lengths = {name: len(values) for name, (values, _) in read.items()}
         lengths |= {name: len(column) for name, column in others.items()}
         lengths |= {} if times is None else {"at": len(times)}
         if len(set(lengths.values())) != 1:
             raise EvaluationError(_ASKED, f"columns of {lengths} rows", "give one for each row")
-        for name, (values, _) in numbers.items():
+        for name, (values, _) in read.items():
             if not np.isfinite(values).all():
                 found, do = f"a {name!r} is no finite number", "mend it, or make it null"
                 raise EvaluationError(_ASKED, found, do)
-        units = _units(numbers["weight"][0] if weight is not None else None, len(numbers["p"][0]))
-        rows = cls(numbers["p"][0], numbers["y"][0], units, times, others)
-        nulls = [null for _, null in numbers.values() if null is not None]
+        units = _units(read["weight"][0] if weight is not None else None, len(read["p"][0]))
+        rows = cls(read["p"][0], read["y"][0], units, times, others)
+        nulls = [null for _, null in read.values() if null is not None]
         return rows.take(np.flatnonzero(~np.logical_or.reduce(nulls))) if nulls else rows
 
     def __len__(self) -> int:
@@ -175,17 +175,21 @@ def grouped(column: pa.Array) -> tuple[list[Name], NDArray[np.int64]]:
     return encoded.dictionary.to_pylist(), codes
 
 
-def _numbers(name: str, given: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
-    """Give numbers, and which are null; None where none can be."""
+def numbers(name: str, given: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """Give a column's numbers, 0.0 for a null, and which are null; None where none is.
+
+    >>> numbers("p", [0.5, None])[0].tolist()
+    [0.5, 0.0]
+    """
     if isinstance(given, np.ndarray) and given.dtype == np.float64 and given.ndim == 1:
         return given, None
     column = _arrow(given)
     try:
-        numbers = column.cast(pa.float64())
+        cast = column.cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise EvaluationError(_ASKED, f"the {name!r} are {column.type}", "give numbers") from error
-    nulls: NDArray[np.bool_] = numbers.is_null().to_numpy(zero_copy_only=False)
-    return numbers.fill_null(0.0).to_numpy(), nulls if nulls.any() else None
+    nulls: NDArray[np.bool_] = cast.is_null().to_numpy(zero_copy_only=False)
+    return cast.fill_null(0.0).to_numpy(), nulls if nulls.any() else None
 
 
 def _arrow(given: Column) -> pa.Array:

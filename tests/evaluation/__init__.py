@@ -1,0 +1,1 @@
+"""Scores of predictions, baselines and outliers."""
