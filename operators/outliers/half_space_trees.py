@@ -46,6 +46,15 @@ class HalfSpaceTrees(Outliers):
     EnvironmentProblem
         Where `river` is not installed.
 
+    Examples
+    --------
+    >>> HalfSpaceTrees({"delay": (60.0, 0.0)})
+    Traceback (most recent call last):
+    ...
+    headrace.operators.evaluation.rows.EvaluationError: asked for half-space trees within {'delay...
+
+    With `river`, `HalfSpaceTrees({"delay": (0.0, 60.0)}).follow({"delay": delays})`.
+
     [^1]: Tan, Ting and Liu, Fast Anomaly Detection for Streaming Data, IJCAI 2011.
     """
 
