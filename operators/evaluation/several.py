@@ -40,7 +40,7 @@ class Several(Score):
         return self._scores[name]
 
     def add(self, rows: Rows) -> None:
-        """Score the rows by each."""
+        """Score the rows by each; where one refuses them, those before it have taken them."""
         for score in self._scores.values():
             score.add(rows)
         self._n += len(rows)
