@@ -97,7 +97,7 @@ class Catalogue:
 
     def create(self, table: str, schema: pa.Schema) -> None:
         """Create a table, ``name`` or ``schema.name``, unless it is there."""
-        columns = ", ".join(f"{quote(field.name)} {_SQL[field.type]}" for field in schema)
+        columns = ", ".join(f"{quote(field.name)} {_type(field.type)}" for field in schema)
         space, _, _ = table.rpartition(".")
         if space:
             self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(space)}")
@@ -246,6 +246,10 @@ class Catalogue:
 def _said(error: Exception) -> str:
     """Give what DuckDB says in one line, without the query that it points into."""
     return " ".join(str(error).partition("\n\nLINE ")[0].split())
+
+
+def _type(kind: pa.DataType) -> str:
+    return f"{_type(kind.value_type)}[]" if pa.types.is_list(kind) else _SQL[kind]
 
 
 def _quoted(table: str) -> str:

@@ -21,6 +21,7 @@ from headrace.operators.engines.duckdb import (
     odd_sql,
     quote,
     refused_sql,
+    rows_sql,
     tiles_sql,
 )
 from headrace.operators.errors import StoreError
@@ -90,9 +91,12 @@ class History:
         self._connection.unregister("odd")
         for view in self._declared.views.values():
             if view.source.name == name:
-                tiles = tiles_sql(view, quote(f"events_{name}"))
+                events = quote(f"events_{name}")
                 try:
-                    run(f"CREATE TABLE {quote(f'tiles_{view.name}')} AS {tiles}")
+                    run(f"CREATE TABLE {quote(f'tiles_{view.name}')} AS {tiles_sql(view, events)}")
+                    for rows in view.rows:
+                        table = quote(f"tiles_{view.companion(rows)}")
+                        run(f"CREATE TABLE {table} AS {rows_sql(view, rows, events)}")
                 except duckdb.DataError as error:  # a value that its type cannot hold
                     asked = f"asked for the tiles of view {view.name!r}"
                     found = " ".join(str(error).splitlines()[:1])
@@ -117,7 +121,14 @@ class History:
         """Give one view's features at every decision, in the order of their numbers."""
         view = self._declared.views[name]
         keys = self._declared.keys[name]
-        query = features_sql(view, quote(f"tiles_{name}"), "decisions", keys=keys, identity="seq")
+        query = features_sql(
+            view,
+            quote(f"tiles_{name}"),
+            "decisions",
+            keys=keys,
+            identity="seq",
+            rows={rows.name: quote(f"tiles_{view.companion(rows)}") for rows in view.rows},
+        )
         names = ", ".join(quote(feature.name) for feature in view.features)
         return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
 

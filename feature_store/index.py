@@ -8,7 +8,8 @@
 Tiles are appended in the order of their ends. Each links to its key's tile before it and to one
 further back (a skew-binary jump pointer), so the newest tile at or before any time is found in
 O(log n) steps, without moving anything when a key grows. Sums are kept as running sums per key: a
-window is one difference. Minimum, maximum and sums that decay walk the tiles of the window.
+window is one difference. Minimum, maximum and sums that decay walk the tiles of the window, and so
+do aggregates of several rows a tile.
 
 References
 ----------
@@ -26,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headrace.feature_store.ragged import Ragged
 from headrace.operators import wide
-from headrace.operators.aggregates import Merge, Newest, Partial
+from headrace.operators.aggregates import Bins, Ends, Gathered, Merge, Newest, OfRows, Partial
 from headrace.operators.compiled import compiled
 from headrace.operators.decay import Decay
 from headrace.operators.errors import StoreError
@@ -249,17 +251,19 @@ class Index:
         kinds |= {newest.name: newest.type for newest in view.newest}
         if view.keeps_newest:
             kinds[NEWEST_AT] = Type.INT64
+        self._ragged = {rows.name: Ragged(rows) for rows in view.rows}
         self._columns = {
             name: _Column(_no_values(kind), np.empty(0, np.bool_)) for name, kind in kinds.items()
         }
 
-    def append(self, tiles: pa.Table) -> None:
-        """Take in tiles, each key's in order of their ends.
+    def append(self, tiles: pa.Table, rows: Mapping[str, pa.Table] | None = None) -> None:
+        """Take in tiles, each key's in order of their ends, and their companion rows by name.
 
         Raises
         ------
         StoreError
-            Where a tile does not come after its key's last, or a running sum leaves int64.
+            Where a tile does not come after its key's last, a running sum leaves int64, or a row
+            has no tile.
 
         """
         keys = [tiles[name].combine_chunks() for name in self.view.key]
@@ -277,6 +281,9 @@ class Index:
             asked = f"asked to index a tile of view '{self.view.name}' that ends at {ends[wrong]}"
             found = "its key has a tile that ends at or after that already"
             raise StoreError(asked, found, "rebuild the store from the log")
+        for name, ragged in self._ragged.items():
+            table = (rows or {})[name]
+            ragged.append(self._tiles_of(table, slots, ends), len(slots), table)
         for partial in self.view.partials:
             if partial.merge is Merge.ADD:
                 sums = self._columns[partial.name]
@@ -289,6 +296,25 @@ class Index:
                         f"it leaves {partial.type.value} at the tile that ends at {link[END][over]}"
                     )
                     raise StoreError(asked, found, "sum smaller values, or a smaller scale")
+
+    def _tiles_of(self, rows: pa.Table, slots: Ints, ends: Ints) -> Ints:
+        """Say of each companion row which of the tiles just appended it belongs to."""
+        own = self._keys.slots([_one(rows[name]) for name in self.view.key], add=False)
+        steps = [each // self.view.every_ms for each in (ends, rows[END].to_numpy())]
+        least = min((int(each.min()) for each in steps if len(each)), default=0)
+        span = max((int(each.max()) for each in steps if len(each)), default=0) - least + 1
+        of_tiles = slots * span + steps[0] - least
+        order = np.argsort(of_tiles)
+        of_rows = own * span + steps[1] - least
+        place = np.searchsorted(of_tiles[order], of_rows)
+        known = place < len(of_tiles)
+        known[known] = of_tiles[order][place[known]] == of_rows[known]
+        if not known.all():
+            asked = f"asked to index rows of tiles of view '{self.view.name}'"
+            found = f"one that ends at {rows[END][int(np.argmin(known))]} has no tile"
+            raise StoreError(asked, found, "rebuild the store from the log")
+        tiles: Ints = order[place]
+        return tiles
 
     def _reserve(self) -> None:
         missing = self.tiles - len(self._links[END])
@@ -324,6 +350,7 @@ class Index:
         start = np.where(slots >= 0, self._head[slots] if len(self._head) else _NONE, _NONE)
         high = self._find(start, limits)
         low: dict[int | None, Ints] = {None: np.full(len(at), _NONE)}
+        gathered: dict[tuple[Bins | Ends, int | None], Gathered] = {}
         values = {}
         for feature in self.view.features:
             window = feature.reach_ms
@@ -336,7 +363,15 @@ class Index:
                 if half_life is None
                 else self._weighed(partial, high, low[window], limits, half_life)
                 for partial in feature.aggregate.partials
+                if isinstance(partial, Partial | Newest)
             }
+            if isinstance(feature.aggregate, OfRows):
+                rows = feature.aggregate.rows
+                place = (rows, window)
+                if place not in gathered:
+                    gathered[place] = self._gathered(rows, high, low[window])
+                found = feature.aggregate.gathered(gathered[place], at)
+                merged[rows.name] = found, gathered[place].counts > 0
             age = np.full(len(at), _NONE, dtype=np.int64)
             if self.view.keeps_newest:
                 age[alive] = at[alive] - self._columns[NEWEST_AT].values[high[alive]]
@@ -355,6 +390,9 @@ class Index:
         if window is not None and self.view.keeps_newest:
             alive[alive] = self._columns[NEWEST_AT].values[high[alive]] >= limits[alive] - window
         return alive
+
+    def _gathered(self, rows: Bins | Ends, high: Ints, low: Ints) -> Gathered:
+        return self._ragged[rows.name].gather(high, low, self._links["prev"], rows.most_rows or 0)
 
     def _merged(
         self, partial: Partial | Newest, high: Ints, low: Ints, alive: Bools
@@ -391,8 +429,14 @@ class Index:
         return total, np.ones(len(high), np.bool_)
 
     def statistics(self) -> Mapping[str, int]:
-        """Count keys and tiles."""
-        return {"keys": len(self._keys), "tiles": self.tiles}
+        """Count keys, tiles and their companion rows."""
+        rows = {f"{name}_rows": len(ragged) for name, ragged in self._ragged.items()}
+        return {"keys": len(self._keys), "tiles": self.tiles, **rows}
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined if isinstance(combined, pa.Array) else combined.chunk(0)
 
 
 def _no_values(kind: Type) -> Values:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,7 +29,7 @@ from headrace.feature_store.index import Index
 from headrace.feature_store.panes import read_items, read_tiles
 from headrace.operators.engines.duckdb import as_of_sql, quote
 from headrace.operators.source import Source
-from headrace.operators.view import View
+from headrace.operators.view import END, View
 
 __all__ = ["Declared", "Store"]
 
@@ -92,7 +93,10 @@ class Store:
     def _create(self) -> None:
         for name, view in self.declared.views.items():
             self.catalogue.create(f"views.{name}", view.tile_schema)
-            query = as_of_sql(view, f"views.{quote(name)}", "t")
+            for each in view.rows:
+                self.catalogue.create(f"views.{view.companion(each)}", view.rows_schema(each))
+            rows = {each.name: f"views.{quote(view.companion(each))}" for each in view.rows}
+            query = as_of_sql(view, f"views.{quote(name)}", "t", rows=rows)
             self.catalogue.define(f"features.{name}", "t", query)
         self.catalogue.create(_DECISIONS, self.declared.decision_schema)
         self.catalogue.create("predictions", self.declared.prediction_schema)
@@ -106,8 +110,9 @@ class Store:
         self._complete = {(row["name"], row["shard"]): row["complete"] for row in panes}
         for name, index in self._indexes.items():
             tiles = self.catalogue.read(f'SELECT * FROM views.{quote(name)} ORDER BY "end"')
-            for batch in tiles.to_batches(_LOAD_ROWS):
-                index.append(pa.Table.from_batches([batch]))
+            for start, stop in _between_ends(tiles[END].to_numpy()):
+                batch = tiles.slice(start, stop - start)
+                index.append(batch, self._companions(index.view, batch))
         self._waiting = self.catalogue.read(
             f"SELECT * FROM {_DECISIONS} WHERE seq > "
             "(SELECT COALESCE(MAX(seq), -1) FROM predictions) ORDER BY seq"
@@ -130,6 +135,17 @@ class Store:
         first = self.catalogue.read(f'SELECT MIN("at") AS "at" FROM {_DECISIONS}')["at"][0]
         self._first_decision: int | None = first.as_py()
 
+    def _companions(self, view: View, tiles: pa.Table) -> dict[str, pa.Table]:
+        """Read the companion rows of all tiles that end as some of these do."""
+        ends = [tiles[END][0].as_py(), tiles[END][-1].as_py()]
+        return {
+            rows.name: self.catalogue.read(
+                f'SELECT * FROM views.{quote(view.companion(rows))} WHERE "end" BETWEEN ? AND ?',
+                ends,
+            )
+            for rows in view.rows
+        }
+
     def add_tiles(self, name: str, shard: int, messages: Sequence[bytes]) -> None:
         """Take in panes of one shard of a view; inside a transaction."""
         view = self.declared.views[name]
@@ -137,8 +153,10 @@ class Store:
         if panes is None:
             return
         self.catalogue.append(f"views.{name}", panes.items)
+        for rows in view.rows:
+            self.catalogue.append(f"views.{view.companion(rows)}", panes.more[rows.name])
         with self._reading:
-            self._indexes[name].append(panes.items)
+            self._indexes[name].append(panes.items, panes.more)
         self._completed(name, shard, panes.end, panes.rows, panes.unkeyed)
 
     def add_decisions(self, messages: Sequence[bytes]) -> None:
@@ -295,6 +313,16 @@ class Store:
         self.catalogue.begin(list(places))
         known = self.catalogue.offsets()
         return {place: known[place] for place in places}
+
+
+def _between_ends(ends: npt.NDArray[np.int64]) -> Iterable[tuple[int, int]]:
+    """Cut sorted tiles into parts of about as many as are loaded at once, never inside an end."""
+    start = 0
+    while start < len(ends):
+        last = ends[min(start + _LOAD_ROWS, len(ends)) - 1]
+        stop = int(np.searchsorted(ends, last, side="right"))
+        yield start, stop
+        start = stop
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from headrace.feature_store.history import LOG, History
 from headrace.jobs import assembly, transport
 from headrace.jobs.transport import Reader
+from headrace.operators.aggregates import Bins, Ends
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.view import END, View
 from headrace.pipelines.pipeline import Pipeline
@@ -98,6 +99,9 @@ def verify(pipeline: Pipeline, *, bootstrap: str, ask: Ask) -> Verdict:
         for view in pipeline.views.values():
             stream = ask(f"SELECT * FROM views.{quote(view.name)}")
             _tiles(verdict, history, view, stream)
+            for rows in view.rows:
+                stream = ask(f"SELECT * FROM views.{quote(view.companion(rows))}")
+                _rows(verdict, history, view, rows, stream)
         names = ", ".join(map(quote, declared.decision_schema.names))
         _compare(
             verdict,
@@ -141,6 +145,18 @@ def _tiles(verdict: Verdict, history: History, view: View, stream: pa.Table) -> 
     _compare(verdict, history, f"tiles of {view.name}", key, columns, stream=stream, truth=truth)
 
 
+def _rows(
+    verdict: Verdict, history: History, view: View, rows: Bins | Ends, stream: pa.Table
+) -> None:
+    """Compare a companion table; bins are told apart by key, tile and bin, ends by their place."""
+    own = [name for name, _ in rows.fields]
+    compared = own[-1:]
+    key = [*view.key, END, *own[:-1]]
+    truth = history.query(f"SELECT * FROM {quote(f'tiles_{view.companion(rows)}')}")
+    where = f"{rows.name} of {view.name}"
+    _compare(verdict, history, where, key, compared, stream=stream, truth=truth)
+
+
 def _compare(
     verdict: Verdict,
     history: History,
@@ -153,15 +169,17 @@ def _compare(
 ) -> None:
     """Join two tables by key and count the cells that differ; a missing row is all its cells."""
     on = " AND ".join(f"s.{quote(k)} IS NOT DISTINCT FROM h.{quote(k)}" for k in key)
-    pairs = ", ".join(
-        f"s.{quote(c)} AS {quote('s_' + c)}, h.{quote(c)} AS {quote('h_' + c)}" for c in columns
+    pairs = "".join(
+        f", s.{quote(c)} AS {quote('s_' + c)}, h.{quote(c)} AS {quote('h_' + c)}" for c in columns
     )
     text = ", ".join(f"COALESCE(s.{quote(k)}, h.{quote(k)})" for k in key)
     # Doubles are compared as they are: NaN is refused at the door and −0.0 is made 0.0.
-    differs = " OR ".join(f"s.{quote(c)} IS DISTINCT FROM h.{quote(c)}" for c in columns)
+    cells_differ = (f"s.{quote(c)} IS DISTINCT FROM h.{quote(c)}" for c in columns)
+    differs = " OR ".join(["FALSE", *cells_differ])
     alone = f"s.{quote(key[0])} IS NULL OR h.{quote(key[0])} IS NULL"
     rows = history.query(
-        f"SELECT concat_ws(' ', {text}) AS key, {alone} AS alone, {pairs} FROM stream AS s "
+        f"SELECT concat_ws(' ', {text}) AS key, {alone} AS alone, "
+        f"s.{quote(key[0])} IS NULL AS missing{pairs} FROM stream AS s "
         f"FULL JOIN truth AS h ON {on} WHERE {alone} OR {differs}",
         stream=stream,
         truth=truth,
@@ -175,6 +193,9 @@ def _compare(
     verdict.cells += cells
     verdict.tables[where] = cells
     for row in rows.to_pylist():
+        if not columns:
+            there = (None, "1 row") if row["missing"] else ("1 row", None)
+            verdict.note(Difference(where, row["key"], "*", *there))
         for column in columns:
             ours, theirs = row[f"s_{column}"], row[f"h_{column}"]
             if row["alone"] or ours != theirs:

@@ -8,11 +8,11 @@ e − every ≤ at < e, so a window is the tiles with b − W < e ≤ b.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from headrace.operators.aggregates import Aggregate, Newest, Partial
+from headrace.operators.aggregates import Aggregate, Bins, Ends, Newest, Partial
 from headrace.operators.decay import MOST_HALF_LIVES
 from headrace.operators.source import Source
 from headrace.operators.types import Type
@@ -86,7 +86,38 @@ class View:
         """Say whether tiles carry their newest row's time and place."""
         return any(not feature.aggregate.windowed for feature in self.features)
 
-    def _needed(self) -> Iterable[Partial | Newest]:
+    @property
+    def bins(self) -> tuple[Bins, ...]:
+        """List the bins of a tile, each once."""
+        found = (p for p in self._needed() if isinstance(p, Bins))
+        return tuple({bins.name: bins for bins in found}.values())
+
+    @property
+    def ends(self) -> tuple[Ends, ...]:
+        """List the ends of a tile, each once, with the most rows that an aggregate needs."""
+        most: dict[str, Ends] = {}
+        for ends in (p for p in self._needed() if isinstance(p, Ends)):
+            known = most.setdefault(ends.name, ends)
+            rows = max(known.most_rows, ends.most_rows)
+            most[ends.name] = replace(known, most_rows=rows)
+        return tuple(most.values())
+
+    @property
+    def rows(self) -> tuple[Bins | Ends, ...]:
+        """List what tiles have several rows of, each with a companion table of its own."""
+        return (*self.bins, *self.ends)
+
+    def companion(self, rows: Bins | Ends) -> str:
+        """Name the companion table: no view has a name with two underscores."""
+        return f"{self.name}__{rows.name}"
+
+    def rows_schema(self, rows: Bins | Ends) -> pa.Schema:
+        """Give a companion table's columns: key parts, end, and the rows' own."""
+        fields = [(name, kind.arrow) for name, kind in zip(self.key, self.key_types, strict=True)]
+        fields.append((END, pa.int64()))
+        return pa.schema([*fields, *((name, kind.arrow) for name, kind in rows.fields)])
+
+    def _needed(self) -> Iterable[Partial | Newest | Bins | Ends]:
         for feature in self.features:
             yield from feature.aggregate.partials
 

@@ -113,6 +113,10 @@ def _check_tokens(pipeline: Pipeline, document: Document) -> None:
         for j, name in enumerate(token.parts):
             part = document.part(place, j)
             document.require("input", name, inputs, *part)
+            if inputs[name].item is not None:
+                found = f"it is a {inputs[name].value}, and a token is one value"
+                do = "leave it out of the tokens: it is served and kept all the same"
+                raise document.refuse(part, f"asked for the token {name!r}", found, do)
             if inputs[name] is Type.FLOAT64 and name not in pipeline.model.buckets:
                 found = "it is float64 and has no buckets"
                 do = f"give its edges under model: buckets: {name}:"

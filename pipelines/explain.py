@@ -40,6 +40,9 @@ class State:
         A tile's columns and their types.
     tile_bytes
         What one takes in the hot index; a text of a key is taken to have 16 bytes.
+    rows
+        What a tile has several rows of, and how many at most; None where there is no bound but the
+        events. A row takes 16 bytes in the hot index.
     open_steps
         For how many steps the stream keeps a key's tile before it is sent: those that a row
         within the lateness may still fall into.
@@ -48,6 +51,7 @@ class State:
 
     columns: dict[str, str]
     tile_bytes: int
+    rows: dict[str, int | None]
     open_steps: int
 
 
@@ -114,15 +118,23 @@ def _explained(pipeline: Pipeline, view: View) -> Explained:
         shard_keys=[f"<key of shard {shard}>" for shard in range(view.shards)],
     )
     keys = pipeline.decision.keys.get(view.name, view.key)
-    features = duckdb.features_sql(view, "tiles", "decisions", keys=keys, identity="seq")
+    rows = {each.name: f"tiles__{each.name}" for each in view.rows}
+    features = duckdb.features_sql(view, "tiles", "decisions", keys=keys, identity="seq", rows=rows)
+    tiles = [duckdb.tiles_sql(view, "events")]
+    tiles += [duckdb.rows_sql(view, each, "events") for each in view.rows]
+    tables = 1 + len(view.bins)
     steps = (
         Step(
             "events",
             ";\n".join(flink.source_sql(view.source, kafka)),
             duckdb.events_sql(view.source, "log"),
         ),
-        Step("tiles", made[0], duckdb.tiles_sql(view, "events")),
-        Step("panes of tiles to the store; features at decisions", ";\n".join(made[1:]), features),
+        Step("tiles", ";\n".join(made[:tables]), ";\n".join(tiles)),
+        Step(
+            "panes of tiles to the store; features at decisions",
+            ";\n".join(made[tables:]),
+            features,
+        ),
     )
     return Explained(view.name, tuple(_meaning(view)), steps, _state(view))
 
@@ -140,6 +152,12 @@ def _meaning(view: View) -> Iterator[str]:
         yield f"tile {partial.name} := {partial.sql}, merged by {partial.merge.value}"
     for newest in view.newest:
         yield f"tile {newest.name} := {newest.column} of the newest row"
+    for bins in view.bins:
+        merged = f"{bins.number_sql}, merged by {bins.merge.value}"
+        yield f"rows of a tile {bins.name} := by {bins.sql}: {merged}"
+    for ends in view.ends:
+        which = "newest" if ends.newest else "oldest"
+        yield f"rows of a tile {ends.name} := {ends.column} of the {which} rows that have it"
     for feature in view.features:
         yield f"feature {feature.name} := {_feature(feature)}"
 
@@ -156,7 +174,8 @@ def _state(view: View) -> State:
     schema = view.tile_schema
     columns = {field.name: str(field.type) for field in schema}
     size = _LINK_BYTES + sum(_width(field.type) for field in schema)
-    return State(columns, size, -(-view.source.lateness_ms // view.every_ms) + 1)
+    rows = {each.name: each.most_rows for each in view.rows}
+    return State(columns, size, rows, -(-view.source.lateness_ms // view.every_ms) + 1)
 
 
 def _width(kind: pa.DataType) -> int:

@@ -48,9 +48,9 @@ def view_of(
         with document.at(*place):
             features.append(Feature(each, asked.aggregate, window_ms))
     view = View(name, source, form.key, every_ms, tuple(features), form.shards)
-    tile = view.tile_schema.names
+    schemas = [view.tile_schema, *map(view.rows_schema, view.rows)]
     for i, column in enumerate(form.key):
-        if tile.count(column) > 1:
+        if any(schema.names.count(column) > 1 for schema in schemas):
             found = f"the view's tiles have a column {column!r} of their own"
             place = document.part(("views", name, "key"), i)
             raise document.refuse(

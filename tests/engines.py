@@ -17,12 +17,14 @@ from headrace.feature_store.index import Index
 from headrace.feature_store.store import Declared
 from headrace.operators.engines import in_process
 from headrace.operators.engines.duckdb import features_sql, quote
-from headrace.operators.engines.in_process import Message
+from headrace.operators.engines.in_process import Event, Message
 from headrace.operators.functions import Value
 from headrace.operators.source import Source
 from headrace.operators.view import END, View
 
 Row = tuple[object, ...]
+Rows = Mapping[str, pa.Table]
+"""The companion rows of a view, by their name."""
 Ask = tuple[tuple[Value, ...], int]
 """A key and a time."""
 
@@ -53,6 +55,24 @@ def tiles_of(history: History, view: View) -> pa.Table:
     names = ", ".join(map(quote, view.tile_schema.names))
     query = f'SELECT {names} FROM {quote(f"tiles_{view.name}")} ORDER BY "end"'
     return history.query(query).cast(view.tile_schema)
+
+
+def rows_of_tiles(history: History, view: View) -> Rows:
+    """Give the companion rows that DuckDB made of the log."""
+    return {
+        rows.name: history.query(f"SELECT * FROM {quote(f'tiles_{view.companion(rows)}')}").cast(
+            view.rows_schema(rows)
+        )
+        for rows in view.rows
+    }
+
+
+def rows_in_process(view: View, events: Sequence[Event]) -> Rows:
+    """Give the companion rows that the oracle makes."""
+    return {
+        rows.name: pa.Table.from_pylist(in_process.rows(view, rows, events), view.rows_schema(rows))
+        for rows in view.rows
+    }
 
 
 def _keys(view: View, asks: Sequence[Ask]) -> list[pa.Array]:
@@ -88,7 +108,8 @@ def asked_duckdb(history: History, view: View, asks: Sequence[Ask]) -> list[Row]
         }
     )
     tiles = quote(f"tiles_{view.name}")
-    query = features_sql(view, tiles, "decisions", keys=key, identity="seq")
+    rows = {each.name: quote(f"tiles_{view.companion(each)}") for each in view.rows}
+    query = features_sql(view, tiles, "decisions", keys=key, identity="seq", rows=rows)
     found = history.query(f"SELECT * FROM ({query}) ORDER BY seq", decisions=decisions)
     assert found["seq"].to_pylist() == list(range(len(asks)))
     return rows_of(found.drop_columns(["seq"]))
@@ -96,16 +117,23 @@ def asked_duckdb(history: History, view: View, asks: Sequence[Ask]) -> list[Row]
 
 def by_index(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> list[Row]:
     """Answer by the hot index, from the oracle's tiles."""
-    found = in_process.tiles(view, in_process.events(view.source, log).events)
-    tiles = pa.Table.from_pylist(found, view.tile_schema).sort_by(END)
-    return asked_index(view, [tiles], asks)
+    events = in_process.events(view.source, log).events
+    tiles = pa.Table.from_pylist(in_process.tiles(view, events), view.tile_schema).sort_by(END)
+    return asked_index(view, [tiles], asks, rows_in_process(view, events))
 
 
-def asked_index(view: View, batches: Sequence[pa.Table], asks: Sequence[Ask]) -> list[Row]:
-    """Feed an index, and ask it."""
+def asked_index(
+    view: View, batches: Sequence[pa.Table], asks: Sequence[Ask], rows: Rows
+) -> list[Row]:
+    """Feed an index its tiles in batches, each with its companion rows, and ask it."""
     index = Index(view)
+    key = [*view.key, END]
     for batch in batches:
-        index.append(batch)
+        here = {
+            name: table.join(batch.select(key), key, join_type="left semi")
+            for name, table in rows.items()
+        }
+        index.append(batch, here)
     times = np.array([at for _, at in asks], dtype=np.int64)
     return rows_of(pa.table(index.read(_keys(view, asks), times)))
 
@@ -125,9 +153,18 @@ def rows_of(table: pa.Table) -> list[Row]:
 def tile_rows(view: View, tiles: pa.Table | Sequence[Mapping[str, object]]) -> list[str]:
     """Give tiles, in one order, as texts whose equality is that of their bits."""
     rows = tiles.to_pylist() if isinstance(tiles, pa.Table) else tiles
-    names = view.tile_schema.names
+    return texts_of(rows, view.tile_schema.names)
+
+
+def texts_of(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> list[str]:
+    """Give rows, in one order, as texts."""
     assert END in names
     return sorted(repr([_whole(row[name]) for name in names]) for row in rows)
+
+
+def companion_rows(rows: Rows) -> dict[str, list[str]]:
+    """Give companion rows, in one order, as texts."""
+    return {name: texts_of(table.to_pylist(), table.schema.names) for name, table in rows.items()}
 
 
 def _whole(value: object) -> object:

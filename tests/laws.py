@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import cast
 
-from headrace.operators.aggregates import Aggregate, Partial
+from headrace.operators.aggregates import Aggregate, Bins, Ends, Partial
+from headrace.operators.functions import Value
 
 __all__ = ["LAWS"]
 
@@ -42,11 +44,30 @@ def _of(aggregate: Aggregate, values: Values) -> object:
     return aggregate.of(rows if aggregate.half_life_ms is None else [(1.0, rows)])
 
 
+def several_rows_merge_as_one_does(aggregate: Aggregate, values: Values) -> None:
+    """Of partials of several rows: halves make the whole, and what a tile leaves out never counts.
+
+    Half of a tile is a tile: so it holds for tiles and for windows.
+    """
+    plain = cast("Sequence[Value]", values)
+    for partial in aggregate.partials:
+        for cut in range(len(values) + 1):
+            if isinstance(partial, Bins):
+                parts = [partial.gather(plain[:cut]), partial.gather(plain[cut:])]
+                assert partial.merged(parts) == partial.gather(plain)
+                assert len(parts[0]) <= (partial.most_rows or len(values))
+            if isinstance(partial, Ends):
+                entries = [(0, 0, offset, value) for offset, value in enumerate(plain)]
+                kept = [*partial.kept(entries[cut:]), *partial.kept(entries[:cut])]
+                assert partial.kept(kept) == partial.kept(entries)
+                assert len(partial.kept(entries)) <= partial.most_rows
+
+
 def order_does_not_matter(aggregate: Aggregate, values: Values) -> None:
     """Of a windowed aggregate; the others take the newest row, by (at, partition, offset)."""
-    if aggregate.windowed:
+    if aggregate.windowed and not aggregate.ordered:
         assert _of(aggregate, values[::-1]) == _of(aggregate, values)
-    else:
+    elif not aggregate.windowed:
         assert aggregate.of(values) == (values[-1] if values else None)
 
 
@@ -67,6 +88,7 @@ def inputs_are_not_changed(aggregate: Aggregate, values: Values) -> None:
 
 LAWS: tuple[Callable[[Aggregate, Values], None], ...] = (
     merge_of_halves_is_whole,
+    several_rows_merge_as_one_does,
     zero_is_neutral,
     order_does_not_matter,
     nulls_are_skipped,

@@ -53,11 +53,24 @@ FEATURES: dict[str, tuple[str, ...]] = {
         *("age() within 3s", "mean(x * 2 where NOT b OR s = 'É') over 3s", "count(where b)"),
         *("std(x) over 2s", "var(x)", "ratio(x, square)", "rate(x) over 3s"),
         *("decayed_mean(x, 1s)", "decayed_sum(square, 7s) over 9s", "decayed_count(b, 1s where b)"),
+        *("count_distinct(s) over 3s", "count_distinct(w)", "count_distinct(b) over 1s", "hll(s)"),
+        *(
+            "top_k(said, 2)",
+            "entropy(s) over 3s",
+            "last(s)",
+            "last_n(z, 3)",
+            "last_n(z, 2) over 3s",
+        ),
+        *("first(said)", "quantile(x, 0.5) over 3s", "quantile(w, 0.9)", "first(w) over 2s"),
+        *("time_since_last(x) over 3s", "last(i where b) over 2s", "top_k(s || h, 2 where i > 0)"),
     ),
     "by_number": (
         *("mean(least)", "max(next) over 3s", "count(s)", "min(twice)", "sum(i) over 1s"),
         *("sum(LEAST(next, i) where w > 0)", "max(LEAST(next, i) where w > 0) over 2s"),
-        *("var(least) over 2s", "decayed_mean(least, 3s)"),
+        *("var(least) over 2s", "decayed_mean(least, 3s)", "hll(w) over 3s", "hll(b)"),
+        *("top_k(w, 3) over 3s", "entropy(b)", "top_k(b, 1) over 2s", "last(b)", "last(i) over 1s"),
+        *("last_n(s, 4) over 3s", "first(z)", "first(b) over 3s", "time_since_last(s)"),
+        *("quantile(z, 0)", "quantile(i, 1) over 1s", "count_distinct(LOWER(s)) over 2s"),
     ),
 }
 """Per view its features, as a pipeline says them."""

@@ -28,6 +28,9 @@ from tests.engines import (
     asked_duckdb,
     asked_index,
     by_in_process,
+    companion_rows,
+    rows_in_process,
+    rows_of_tiles,
     tile_rows,
     tiles_of,
     told,
@@ -105,11 +108,14 @@ def test_every_engine_gives_the_same(
             tiles = tiles_of(history, view)
             ours_tiles = in_process.tiles(view, truth.events)
             assert tile_rows(view, tiles) == tile_rows(view, ours_tiles)
+            rows = rows_of_tiles(history, view)
+            ours_rows = rows_in_process(view, truth.events)
+            assert companion_rows(rows) == companion_rows(ours_rows)
             answers = repr(by_in_process(view, log, asked))
             assert repr(asked_duckdb(history, view, asked)) == answers
             place = cut % (tiles.num_rows + 1)
             batches = [tiles.slice(0, place), tiles.slice(place)]
-            assert repr(asked_index(view, batches, asked)) == answers
+            assert repr(asked_index(view, batches, asked, rows)) == answers
 
 
 def test_what_is_hard_to_read_is_read_by_both_as_it_should() -> None:
@@ -188,4 +194,6 @@ def test_the_cut_into_batches_does_not_matter(rows: list[bytes], cuts: list[int]
             (None,) * len(view.key)
         }
         asked = [(each, at) for each in sorted(key, key=repr) for at in (0, 5_000, 9_999, 20_000)]
-        assert repr(asked_index(view, batches, asked)) == repr(asked_index(view, [table], asked))
+        more = rows_in_process(view, found)
+        whole = asked_index(view, [table], asked, more)
+        assert repr(asked_index(view, batches, asked, more)) == repr(whole)

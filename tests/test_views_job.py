@@ -45,7 +45,17 @@ from headrace.operators.view import END, View
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 from tests import logs
-from tests.engines import asked_index, by_in_process, tile_rows, tiles_of, told
+from tests.engines import (
+    Rows,
+    asked_index,
+    by_in_process,
+    companion_rows,
+    rows_in_process,
+    rows_of_tiles,
+    tile_rows,
+    tiles_of,
+    told,
+)
 from tests.test_expression import COLUMNS, EXPRESSIONS, LEAST, MOST, ROWS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
@@ -352,12 +362,17 @@ def _different(ours: Sequence[object], theirs: Sequence[object]) -> list[str]:
 def test_tiles_are_those_of_duckdb_and_of_in_process(run: Run, name: str) -> None:
     view = run.pipeline.views[name]
     events = in_process.events(view.source, run.sent["events"]).events
-    tiles = _tiles(run, view)
+    tiles, rows = _tiles(run, view)
     truth = tile_rows(view, in_process.tiles(view, events))
-    assert len(truth) > 100
+    truth_rows = companion_rows(rows_in_process(view, events))
+    assert min(map(len, [truth, *truth_rows.values()])) > 100
     assert _different(tile_rows(view, tiles), truth) == []
     with told(view.source, [view], run.sent["events"]) as history:
         assert _different(tile_rows(view, tiles_of(history, view)), truth) == []
+        by_duckdb = companion_rows(rows_of_tiles(history, view))
+    for name, texts in companion_rows(rows).items():
+        assert _different(texts, truth_rows[name]) == [], name
+        assert _different(by_duckdb[name], truth_rows[name]) == [], name
 
 
 def test_a_sum_beyond_its_type_never_wraps(run: Run) -> None:
@@ -401,28 +416,30 @@ def _sum(partial: Partial, group: Sequence[in_process.Event]) -> float | str | N
 @pytest.mark.parametrize("name", logs.VIEWS)
 def test_features_are_those_of_in_process(run: Run, name: str) -> None:
     view = run.pipeline.views[name]
-    tiles = _tiles(run, view)
+    tiles, rows = _tiles(run, view)
     keys = sorted(set(zip(*(tiles[part].to_pylist() for part in view.key), strict=True)), key=repr)
     chance = _chance()
     asks = [(chance.choice(keys), chance.randrange(LAST_AT + 2_000)) for _ in range(60)]
     truth = by_in_process(view, run.sent["events"], asks)
-    assert repr(asked_index(view, [tiles.sort_by(END)], asks)) == repr(truth)
+    assert repr(asked_index(view, [tiles.sort_by(END)], asks, rows)) == repr(truth)
 
 
-def _tiles(run: Run, view: View) -> pa.Table:
+def _tiles(run: Run, view: View) -> tuple[pa.Table, Rows]:
     shards = run.made[run.pipeline.view_topic(view)]
     assert len(shards) == view.shards
-    tables = []
+    tables, more = [], []
     for partition, messages in shards.items():
         panes = read_tiles(view, [message.value or b"" for message in messages], 0)
         assert panes is not None, partition
         tables.append(panes.items)
+        more.append(panes.more)
     keys = [
         set(zip(*(table[part].to_pylist() for part in view.key), strict=True)) for table in tables
     ]
     assert all(keys)
     assert not set.intersection(*keys)
-    return pa.concat_tables(tables)
+    rows = {each.name: pa.concat_tables(part[each.name] for part in more) for each in view.rows}
+    return pa.concat_tables(tables), rows
 
 
 @pytest.mark.parametrize("name", logs.VIEWS)

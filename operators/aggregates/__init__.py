@@ -15,18 +15,25 @@ from types import ModuleType
 from headrace.operators.aggregates.aggregate import (
     SCALE,
     Aggregate,
-    Merge,
     Newest,
     Partial,
     Partials,
 )
+from headrace.operators.aggregates.bins import Bins
+from headrace.operators.aggregates.ends import Ends
+from headrace.operators.aggregates.merge import Merge
+from headrace.operators.aggregates.of_rows import Gathered, OfRows
 
 __all__ = [
     "AGGREGATES",
     "SCALE",
     "Aggregate",
+    "Bins",
+    "Ends",
+    "Gathered",
     "Merge",
     "Newest",
+    "OfRows",
     "Partial",
     "Partials",
     "found_in",

@@ -7,7 +7,6 @@ computed once, at the end, in one stated order of operations.
 
 from __future__ import annotations
 
-import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,15 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from headrace.operators.aggregates.bins import Bins
+from headrace.operators.aggregates.ends import Ends
+from headrace.operators.aggregates.merge import Merge, within_38_digits, within_int64
 from headrace.operators.aggregates.parameter import Parameter, ParameterError
 from headrace.operators.types import Type
 
 __all__ = [
     "BEYOND",
+    "MOST_FIXED",
     "SCALE",
     "Aggregate",
     "Array",
@@ -47,29 +50,6 @@ BEYOND = 99_999_999_999_999_999_999
 Array = npt.NDArray[np.generic]
 Partials = Mapping[str, tuple[Array, npt.NDArray[np.bool_]]]
 """Per partial: its merged values for each row, and where there are any."""
-
-
-class Merge(enum.Enum):
-    """How two tiles' partials become one; null, which a tile without a value has, is neutral."""
-
-    ADD = "add"
-    MIN = "min"
-    MAX = "max"
-
-    def of(
-        self, values: Sequence[float | None], within: Callable[[float], float] | None = None
-    ) -> float | None:
-        """Merge: the definition, never tuned; a sum is `within` int64 unless another is given.
-
-        >>> Merge.ADD.of([1, None, 3]), Merge.MIN.of([3, 1]), Merge.MAX.of([None]), Merge.ADD.of([])
-        (4, 1, None, None)
-        """
-        known = [value for value in values if value is not None]
-        if not known:
-            return None
-        if self is Merge.ADD:
-            return (within or within_int64)(sum(known))
-        return min(known) if self is Merge.MIN else max(known)
 
 
 @dataclass(frozen=True)
@@ -138,6 +118,9 @@ class Aggregate(ABC):
     filtered: ClassVar[str] = ""
     """Of an aggregate of the newest row, which a ``where`` would hide: what to use with one."""
 
+    ordered: ClassVar[bool] = False
+    """Whether the order of the rows, by (at, partition, offset), matters."""
+
     def __init__(self, column: str = "", kind: Type = Type.INT64, *parameters: float | int) -> None:
         self.column = column
         self.kind = kind
@@ -185,7 +168,7 @@ class Aggregate(ABC):
         return None
 
     @property
-    def partials(self) -> tuple[Partial | Newest, ...]:
+    def partials(self) -> tuple[Partial | Newest | Bins | Ends, ...]:
         """List the tile columns it needs; aggregates of a view share those of equal name."""
         return ()
 
@@ -202,22 +185,8 @@ class Aggregate(ABC):
         """Compute the result of plain `values`, oldest first: the definition, never tuned."""
 
 
-_MOST_FIXED = 9_223_372_036_854
+MOST_FIXED = 9_223_372_036_854
 """The greatest float64, without its fraction, that fixed point can hold."""
-
-
-def within_int64(total: float) -> float:
-    """Give a sum, or an OverflowError where it leaves int64."""
-    if not -(2**63) <= total < 2**63:
-        raise OverflowError(total)
-    return total
-
-
-def within_38_digits(total: float) -> float:
-    """Give a sum of 128 bits, or an OverflowError where it has more digits than Flink keeps."""
-    if not abs(total) < 10**38:
-        raise OverflowError(total)
-    return total
 
 
 def fixed(value: float) -> int:
@@ -226,7 +195,7 @@ def fixed(value: float) -> int:
     >>> fixed(0.25), fixed(-0.0000005)
     (250000, -1)
     """
-    if abs(value) > _MOST_FIXED:
+    if abs(value) > MOST_FIXED:
         raise OverflowError(value)
     return int(Decimal(value * SCALE).to_integral_value(ROUND_HALF_UP))
 
@@ -241,9 +210,9 @@ def fixed_sql(column: str, kind: Type) -> tuple[str, str, str]:
     value = f"`{column}`"
     if kind is not Type.FLOAT64:
         return value, value, ""
-    held = f"CASE WHEN ABS({value}) <= {_MOST_FIXED}e0 THEN {value} END"
+    held = f"CASE WHEN ABS({value}) <= {MOST_FIXED}e0 THEN {value} END"
     whole, fits = (f"CAST(ROUND({each} * {SCALE}) AS BIGINT)" for each in (value, f"({held})"))
-    return whole, fits, f"MAX(ABS({value})) <= {_MOST_FIXED}e0"
+    return whole, fits, f"MAX(ABS({value})) <= {MOST_FIXED}e0"
 
 
 def counted(column: str) -> Partial:

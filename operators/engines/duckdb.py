@@ -6,10 +6,12 @@ function here prints a query over it that gives what the stream gives, row for r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from headrace.operators.aggregates import Merge, Newest, Partial
+from headrace.operators.aggregates import Bins, Ends, Merge, Newest, Partial
 from headrace.operators.decay import Decay
+from headrace.operators.engines.duckdb_rows import gathered_sql, rows_sql
+from headrace.operators.engines.quoting import quote
 from headrace.operators.message import NOT_JSON, NOT_UTF8
 from headrace.operators.source import AT_REASON, Source, checks_sql, ranges_sql
 from headrace.operators.types import Type
@@ -22,17 +24,9 @@ __all__ = [
     "odd_sql",
     "quote",
     "refused_sql",
+    "rows_sql",
     "tiles_sql",
 ]
-
-
-def quote(name: str) -> str:
-    """Quote an identifier.
-
-    >>> quote("at")
-    '"at"'
-    """
-    return '"' + name.replace('"', '""') + '"'
 
 
 # NaN and infinities, a comma before a closing bracket, exponents that are no int.
@@ -152,19 +146,25 @@ def tiles_sql(view: View, events: str) -> str:
         ]
     present = " AND ".join(f"{quote(part)} IS NOT NULL" for part in view.key)
     return (
-        f"SELECT {keys}, {end} AS {quote(END)}, {', '.join(columns)} FROM {events} "
+        f"SELECT {', '.join([keys, f'{end} AS {quote(END)}', *columns])} FROM {events} "
         f"WHERE {present} GROUP BY ALL"
     )
 
 
 def features_sql(
-    view: View, tiles: str, decisions: str, *, keys: Sequence[str], identity: str
+    view: View,
+    tiles: str,
+    decisions: str,
+    *,
+    keys: Sequence[str],
+    identity: str,
+    rows: Mapping[str, str] | None = None,
 ) -> str:
     """Print the query for a view's features at every decision: one row each, by `identity`.
 
     `decisions` is a relation with `identity`, ``at`` and the columns `keys`, in the order of the
-    view's key. Sums run over each key's tiles once; a window is the difference of two ASOF reads,
-    one at b and one at b − W.
+    view's key; `rows` names the companion tables by what they have rows of. Sums run over each
+    key's tiles once; a window is the difference of two ASOF reads, one at b and one at b − W.
     """
     partition = ", ".join(map(quote, view.key))
     columns = [
@@ -190,20 +190,26 @@ def features_sql(
         f"AND {_bound(view)} - {window} >= {_read(window)}.{quote(END)}"
         for window in (0, *windows)
     )
+    common, gathered = gathered_sql(view, rows or {}, decisions, keys, identity)
+    joins += "".join(
+        f" LEFT JOIN {each} ON d.{quote(identity)} = {each}._id" for each in gathered.values()
+    )
     features = ", ".join(
-        f"{_feature_sql(view, feature, tiles, keys)} AS {quote(feature.name)}"
+        f"{_feature_sql(view, feature, tiles, keys, gathered.get(feature.name, ''))} "
+        f"AS {quote(feature.name)}"
         for feature in view.features
     )
     return (
-        f"WITH running AS ({running}) SELECT d.{quote(identity)}, {features} "
-        f"FROM {decisions} AS d {joins}"
+        f"WITH {', '.join([f'running AS ({running})', *common])} "
+        f"SELECT d.{quote(identity)}, {features} FROM {decisions} AS d {joins}"
     )
 
 
-def as_of_sql(view: View, tiles: str, at: str) -> str:
+def as_of_sql(view: View, tiles: str, at: str, *, rows: Mapping[str, str] | None = None) -> str:
     """Print the query for a view's features as of one time: a row for each key known by then.
 
-    `at` is an SQL expression, int64 ms; a key is known when it has a tile that ends by b.
+    `at` is an SQL expression, int64 ms; a key is known when it has a tile that ends by b. `rows`
+    names the companion tables, as for `features_sql`.
     """
     keys = ", ".join(map(quote, view.key))
     features = ", ".join(quote(feature.name) for feature in view.features)
@@ -212,7 +218,7 @@ def as_of_sql(view: View, tiles: str, at: str) -> str:
         f"FROM (SELECT DISTINCT {keys} FROM {tiles} WHERE {quote(END)} <= "
         f"CAST({at} AS BIGINT) // {view.every_ms} * {view.every_ms})"
     )
-    found = features_sql(view, tiles, "asked", keys=view.key, identity="seq")
+    found = features_sql(view, tiles, "asked", keys=view.key, identity="seq", rows=rows)
     return (
         f"WITH asked AS MATERIALIZED ({asked}), found AS ({found}) "
         f'SELECT {keys}, "at", {features} FROM asked JOIN found USING (seq) ORDER BY seq'
@@ -233,13 +239,17 @@ def _same_key(view: View, keys: Sequence[str], alias: str) -> str:
     return " AND ".join(f"d.{quote(mine)} = {alias}.{quote(theirs)}" for mine, theirs in pairs)
 
 
-def _feature_sql(view: View, feature: Feature, tiles: str, keys: Sequence[str]) -> str:
+def _feature_sql(
+    view: View, feature: Feature, tiles: str, keys: Sequence[str], gathered: str
+) -> str:
     window, now = feature.window_ms, _read(0)
     alive = "TRUE" if window is None else f"{now}.{NEWEST_AT} >= {_bound(view)} - {window}"
     merged: dict[str, str] = {}
     for partial in feature.aggregate.partials:
         name = quote(partial.name)
-        if isinstance(partial, Partial) and feature.aggregate.half_life_ms is not None:
+        if isinstance(partial, Bins | Ends):
+            merged[partial.name] = f"{gathered}.y"
+        elif isinstance(partial, Partial) and feature.aggregate.half_life_ms is not None:
             merged[partial.name] = _decayed_sql(view, feature, partial, tiles, keys)
         elif isinstance(partial, Newest):
             merged[partial.name] = f"CASE WHEN {alive} THEN {now}.{name} END"

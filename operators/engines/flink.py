@@ -17,10 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace.operators.aggregates import Bins
+from headrace.operators.engines.flink_rows import bins_sql, columns, ends_sql, place_sql
 from headrace.operators.expression import Expression, range_checks
 from headrace.operators.message import NOT_JSON, NOT_UTF8
 from headrace.operators.source import AT_REASON, Source, checks_sql, ranges_sql
-from headrace.operators.view import PLACE_DIGITS, View
+from headrace.operators.view import View
 
 __all__ = ["Kafka", "decisions_sql", "examples_sql", "interval", "source_sql", "view_sql"]
 
@@ -288,7 +290,8 @@ def view_sql(
 
     A message is ``{"end": e, "rows": n, "unkeyed": m, "tiles": [{"k0": …, "p0": …}, …]}``: key
     parts and partials by their place in the view, and under ``newest`` the newest row, which sorts
-    as text: at, partition and offset with leading zeros, then its values as ``{"v0": …}``.
+    as text: at, partition and offset with leading zeros, then its values as ``{"v0": …}``. Ends
+    are the tile's ``e0``, …; bins stand beside the tiles, in the lists ``b0``, ….
     """
     tiles, rows = f"`{view.name}__tiles`", f"`{view.source.name}`"
     keys = _names(view.key)
@@ -296,44 +299,43 @@ def view_sql(
         f", {partial.stream_sql or partial.sql} AS p{i}" for i, partial in enumerate(view.partials)
     )
     newest = f", {_newest(view)} AS newest" if view.keeps_newest else ""
+    ends = "".join(f", {ends_sql(each)} AS `_e{i}`" for i, each in enumerate(view.ends))
     step = interval(view.every_ms)
     make = f"""CREATE TEMPORARY VIEW {tiles} AS
 SELECT {keys}, TUMBLE_ROWTIME(rowtime, {step}) AS pane_time, {_pane_end(view.every_ms)} AS pane
-  {partials}{newest}
+  {partials}{newest}{ends}
 FROM {rows} WHERE {" AND ".join(f"`{part}` IS NOT NULL" for part in view.key)}
 GROUP BY {keys}, TUMBLE(rowtime, {step})"""
     fields = [f"'k{i}' VALUE `{part}`" for i, part in enumerate(view.key)]
     fields += [f"'p{i}' VALUE p{i}" for i in range(len(view.partials))]
     fields += ["'newest' VALUE newest"] if view.keeps_newest else []
+    fields += [f"'e{i}' VALUE `_e{i}`" for i in range(len(view.ends))]
     row = f"JSON_OBJECT({', '.join(fields)} NULL ON NULL)"
     shard = _shard([f"`{part}`" for part in view.key], view.shards)
     gathered = (
         f"SELECT {shard} AS shard, pane_time, pane, {row} AS item, CAST(0 AS BIGINT) AS n, "
-        f"CAST(0 AS BIGINT) AS unkeyed FROM {tiles}"
+        f"CAST(0 AS BIGINT) AS unkeyed{columns(view.bins, {})} FROM {tiles}"
     )
+    bins, gathered_bins = bins_sql(view, step=step, pane=_pane_end(view.every_ms), shard=shard)
     statements, insert = _panes(
         view.name,
         kafka,
         topic,
         shard_keys,
-        [gathered],
+        [gathered, *gathered_bins],
         view.source.name,
         view.every_ms,
         unkeyed=f"`unkeyed_{view.name}`",
         items="tiles",
+        bins=view.bins,
     )
-    return [make, *statements], insert
+    return [make, *bins, *statements], insert
 
 
 def _newest(view: View) -> str:
-    parts = ("`at`", "`partition`", "`offset`")
-    place = ", ".join(
-        f"LPAD(CAST({part} AS STRING), {digits}, '0')"
-        for part, digits in zip(parts, PLACE_DIGITS, strict=True)
-    )
     values = ", ".join(f"'v{i}' VALUE `{n.column}`" for i, n in enumerate(view.newest))
     row = f"JSON_OBJECT({values} NULL ON NULL)" if values else "'{}'"
-    return f"MAX(CONCAT({place}, {row}))"
+    return f"MAX(CONCAT({place_sql()}, {row}))"
 
 
 def _panes(
@@ -347,12 +349,13 @@ def _panes(
     *,
     unkeyed: str,
     items: str,
+    bins: Sequence[Bins] = (),
 ) -> tuple[list[str], str]:
     """Gather items and progress per shard and pane into one message each."""
     beats = [
         f"SELECT {shard} AS shard, pane_time, pane, CAST(NULL AS STRING) AS item, "
         + (f"n, {unkeyed} AS unkeyed" if shard == 0 else "CAST(0 AS BIGINT), CAST(0 AS BIGINT)")
-        + f" FROM `{progress}__progress`"
+        + f"{columns(bins, {})} FROM `{progress}__progress`"
         for shard in range(len(shard_keys))
     ]
     union = f"CREATE TEMPORARY VIEW `{name}__items` AS " + " UNION ALL ".join([*gathered, *beats])
@@ -361,10 +364,11 @@ def _panes(
         f"{kafka.writing(topic, key='shard')}"
     )
     keys = " ".join(f"WHEN {i} THEN {text(key)}" for i, key in enumerate(shard_keys))
+    lists = "".join(f"'],\"b{i}\":[', COALESCE(LISTAGG(b{i}, ','), ''), " for i in range(len(bins)))
     message = (
         "CONCAT('{\"end\":', CAST(MAX(pane) AS STRING), ',\"rows\":', CAST(SUM(n) AS STRING), "
         "',\"unkeyed\":', CAST(SUM(unkeyed) AS STRING), "
-        f"',\"{items}\":[', COALESCE(LISTAGG(item, ','), ''), ']}}')"
+        f"',\"{items}\":[', COALESCE(LISTAGG(item, ','), ''), {lists}']}}')"
     )
     insert = (
         f"INSERT INTO `{name}__panes` SELECT CASE shard {keys} END, {message} "

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.operators.aggregates import Aggregate
+from headrace.operators.aggregates import Aggregate, Bins, Ends
 from headrace.operators.decay import Decay
 from headrace.operators.functions import Value
 from headrace.operators.message import texts
@@ -23,7 +23,7 @@ from headrace.operators.source import AT, AT_REASON, Column, Source
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View, bound
 
-__all__ = ["Event", "Events", "Message", "Refused", "events", "feature", "tiles"]
+__all__ = ["Event", "Events", "Message", "Refused", "events", "feature", "rows", "tiles"]
 
 Message = tuple[int, int, int, bytes | None]
 """Partition, offset, the broker's time stamp in ms, payload."""
@@ -146,13 +146,18 @@ def _value(column: Column, text: str) -> Value:
 
 def tiles(view: View, found: Iterable[Event]) -> list[dict[str, Value]]:
     """Give the tiles of a view, one for each key and step that has an event, in no order."""
+    return [_tile(view, key, group) for key, group in _groups(view, found).items()]
+
+
+def _groups(view: View, found: Iterable[Event]) -> dict[tuple[Value, ...], list[Event]]:
+    """Give the events of each tile, by the tile's key and end."""
     groups: dict[tuple[Value, ...], list[Event]] = {}
     for event in found:
         key = tuple(event.values[part] for part in view.key)
         if None not in key:
             end = bound(event.at, view.every_ms) + view.every_ms
             groups.setdefault((*key, end), []).append(event)
-    return [_tile(view, key, group) for key, group in groups.items()]
+    return groups
 
 
 def _tile(view: View, key: Sequence[Value], group: list[Event]) -> dict[str, Value]:
@@ -166,6 +171,22 @@ def _tile(view: View, key: Sequence[Value], group: list[Event]) -> dict[str, Val
     return row
 
 
+def rows(view: View, which: Bins | Ends, found: Iterable[Event]) -> list[dict[str, Value]]:
+    """Give a view's rows of one companion table, in no order."""
+    names = [*view.key, END, *(name for name, _ in which.fields)]
+    return [
+        dict(zip(names, (*key, *row), strict=True))
+        for key, group in _groups(view, found).items()
+        for row in _rows(which, group)
+    ]
+
+
+def _rows(which: Bins | Ends, group: list[Event]) -> Iterable[tuple[Value, ...]]:
+    if isinstance(which, Bins):
+        return which.gather(event.values[which.column] for event in group).items()
+    return which.kept((*event.order, event.values[which.column]) for event in group)
+
+
 def feature(
     view: View, which: Feature, found: Iterable[Event], key: Sequence[Value], at: int
 ) -> object:
@@ -175,7 +196,7 @@ def feature(
     """
     high = bound(at, view.every_ms)
     low = -math.inf if which.reach_ms is None else high - which.reach_ms
-    rows = sorted(
+    chosen = sorted(
         (
             event
             for event in found
@@ -185,11 +206,14 @@ def feature(
         ),
         key=lambda event: event.order,
     )
-    if which.aggregate.of_ages:
-        return which.aggregate.of([at - event.at for event in rows])
-    if which.aggregate.half_life_ms is not None:
-        return which.aggregate.of(_weighed(view, which.aggregate, rows, high))
-    return which.aggregate.of([which.aggregate.row(event.values) for event in rows])
+    aggregate = which.aggregate
+    if aggregate.of_ages:
+        column = aggregate.column
+        known = [each for each in chosen if not column or each.values[column] is not None]
+        return aggregate.of([at - event.at for event in known])
+    if aggregate.half_life_ms is not None:
+        return aggregate.of(_weighed(view, aggregate, chosen, high))
+    return aggregate.of([aggregate.row(event.values) for event in chosen])
 
 
 def _weighed(

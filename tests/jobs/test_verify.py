@@ -18,7 +18,11 @@ from headrace.operators.errors import HeadraceError
 from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store.made_up import EVERY, TEXT, pipeline
 
-MEAN = TEXT.replace("total: sum(x)", "mean_x: mean(x)")
+MEAN = TEXT.replace(
+    "features: {n: count() over 2m, total: sum(x) over 1h}",
+    "features: {n: count() over 2m, mean_x: mean(x) over 1h, "
+    "kinds: count_distinct(x) over 1h, lasts: 'last_n(x, 2) over 1h'}",
+).replace("{last_x: latest(x)}", "{last_x: latest(x), page_kinds: count_distinct(user)}")
 REFUSED = "refused rows of click"
 
 
@@ -73,9 +77,15 @@ class Stream:
             history.decisions()
             for name in small.views:
                 self._create(f"views.{name}", history.query(f"SELECT * FROM tiles_{name}"))
+                for rows in small.views[name].rows:
+                    table = small.views[name].companion(rows)
+                    self._create(f"views.{table}", history.query(f"SELECT * FROM tiles_{table}"))
             columns = ", ".join(f'"{name}"' for name in declared.decision_schema.names)
             self._create("decisions", history.query(f"SELECT {columns} FROM decisions"))
-            predictions = history.features("clicks").join(history.features("pages"), "seq")
+            predictions = history.features("clicks")
+            pages = history.features("pages")
+            for name in pages.column_names[1:]:  # both are in the order of seq
+                predictions = predictions.append_column(name, pages[name])
             self._create("predictions", predictions)
             refused = history.refused("click")
         places = "SELECT 'click' AS source, partition, \"offset\""
@@ -131,7 +141,10 @@ def test_no_difference_is_found_where_there_is_none(small: Pipeline, stream: Str
         "refused rows of ask",
         REFUSED,
         "tiles of clicks",
+        "values_x of clicks",
+        "last_x of clicks",
         "tiles of pages",
+        "values_user of pages",
         "decisions",
         "features of clicks",
         "features of pages",
@@ -163,6 +176,31 @@ PLANTED = {
     "a tile doubled": (
         "INSERT INTO views.clicks SELECT * FROM views.clicks WHERE \"user\" = 'v'",
         Difference("tiles of clicks", f"v {EVERY}", "*", "2 rows", "1 row"),
+    ),
+    "a bin's number": (
+        f'UPDATE views.clicks__values_x SET n = 2 WHERE bin = 9 AND "end" = {EVERY}',
+        Difference("values_x of clicks", f"v {EVERY} 9", "n", 2, 1),
+    ),
+    "a bin missing": (
+        "DELETE FROM views.clicks__values_x WHERE bin = 4",
+        Difference("values_x of clicks", f"u {2 * EVERY} 4", "n", None, 1),
+    ),
+    "another bin": (
+        "UPDATE views.clicks__values_x SET bin = 5 WHERE bin = 4",
+        Difference("values_x of clicks", f"u {2 * EVERY} 5", "n", 1, None),
+    ),
+    "an end of another value": (
+        "UPDATE views.clicks__last_x SET value = 3 WHERE value_at = 20",
+        Difference("last_x of clicks", f"u {EVERY} 20 0 1", "value", 3, 2),
+    ),
+    "an end too many": (
+        "INSERT INTO views.clicks__last_x BY NAME SELECT * REPLACE (5 AS value_at) "
+        "FROM views.clicks__last_x WHERE value = 9",
+        Difference("last_x of clicks", f"v {EVERY} 5 0 2", "value", 9, None),
+    ),
+    "a list": (
+        "UPDATE predictions SET lasts = [2, 1] WHERE seq = 0",
+        Difference("features of clicks", "0", "lasts", [2, 1], [1, 2]),
     ),
     "one ulp": (
         f"UPDATE predictions SET mean_x = {math.nextafter(1.5, 2)!r} WHERE seq = 0",
