@@ -17,7 +17,8 @@ from benchmarks.measure import Ratio, alternate, equal, say, seconds, store
 from headrace.feature_store.history import LOG
 from headrace.jobs import flights
 from headrace.jobs.demo import PIPELINE
-from headrace.operators.engines.duckdb import events_sql, features_sql, quote, tiles_sql
+from headrace.operators.engines.duckdb import features_sql, quote, tiles_sql
+from headrace.operators.engines.duckdb_log import events_sql
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 

@@ -11,22 +11,20 @@ from types import TracebackType
 from typing import Self
 
 import duckdb
-import orjson
 import pyarrow as pa
 
 from headrace.feature_store.store import Declared
-from headrace.operators.engines.duckdb import (
+from headrace.operators.engines.duckdb import features_sql, quote, rows_sql, tiles_sql
+from headrace.operators.engines.duckdb_log import (
+    checked_sql,
     events_sql,
-    features_sql,
+    forms,
     odd_sql,
-    quote,
     refused_sql,
-    rows_sql,
-    tiles_sql,
 )
 from headrace.operators.errors import StoreError
 from headrace.operators.message import texts
-from headrace.operators.source import Source
+from headrace.operators.source import AT, Source
 
 __all__ = ["LOG", "History"]
 
@@ -39,6 +37,9 @@ LOG = pa.schema(
     ]
 )
 """The form of a raw log: messages with their place and the broker's time stamp."""
+
+_SAMPLE = 64
+"""So many messages say which forms a log has: a millisecond."""
 
 
 class History:
@@ -81,14 +82,8 @@ class History:
             Where a tile's sum leaves int64.
 
         """
-        source = self._sources[name]
-        self._connection.register("log", log)
         run = self._connection.execute
-        self._connection.register("odd", _said(self.query(odd_sql(source, "log"))))
-        run(f"CREATE TABLE {quote(f'events_{name}')} AS {events_sql(source, 'log', 'odd')}")
-        run(f"CREATE TABLE {quote(f'refused_{name}')} AS {refused_sql(source, 'log', 'odd')}")
-        self._connection.unregister("log")
-        self._connection.unregister("odd")
+        self._read(self._sources[name], log)
         for view in self._declared.views.values():
             if view.source.name == name:
                 events = quote(f"events_{name}")
@@ -101,6 +96,25 @@ class History:
                     asked = f"asked for the tiles of view {view.name!r}"
                     found = " ".join(str(error).splitlines()[:1])
                     raise StoreError(asked, found, "sum smaller values") from error
+
+    def _read(self, source: Source, log: pa.Table) -> None:
+        """Make the tables of a source's events, and of what is none."""
+        payloads = log["payload"]
+        sample = (payloads[at].as_py() for at in range(0, len(log), len(log) // _SAMPLE + 1))
+        run = self._connection.execute
+        self._connection.register("log", log)
+        found = self._connection.sql(odd_sql(source, "log", forms(sample))).to_arrow_reader()
+        odd = pa.Table.from_batches((_said(source, each) for each in found), _odd_schema(source))
+        self._connection.register("odd", odd)
+        checked, refused = quote(f"checked_{source.name}"), quote(f"refused_{source.name}")
+        run(
+            f"CREATE TABLE {checked} AS "
+            + checked_sql(source, "log", "odd" if odd.num_rows else "")
+        )
+        run(f"CREATE VIEW {quote(f'events_{source.name}')} AS {events_sql(source, checked)}")
+        run(f"CREATE TABLE {refused} AS {refused_sql(checked, 'log')}")
+        self._connection.unregister("log")
+        self._connection.unregister("odd")
 
     def refused(self, name: str) -> pa.Table:
         """Give the places and reasons of what is no event of a source; ``late`` for late rows."""
@@ -143,8 +157,16 @@ class History:
                 self._connection.unregister(name)
 
 
-def _said(odd: pa.Table) -> pa.Table:
-    """Read the messages that DuckDB may read otherwise: none of the million of the flights."""
-    fields = [texts(payload) for payload in odd["payload"].to_pylist()]
-    said = [None if isinstance(each, str) else orjson.dumps(each).decode() for each in fields]
-    return odd.select(["partition", "offset"]).append_column("said", pa.array(said, pa.string()))
+def _odd_schema(source: Source) -> pa.Schema:
+    texts = [(name, pa.string()) for name in (AT, *(column.name for column in source.columns))]
+    fields = [*list(LOG)[:3], ("said", pa.struct(texts)), ("unread", pa.string())]
+    return pa.schema(fields)
+
+
+def _said(source: Source, odd: pa.RecordBatch) -> pa.RecordBatch:
+    """Read the messages that are not plain: none of the million of the flights."""
+    schema = _odd_schema(source)
+    read = [texts(payload) for payload in odd["payload"].to_pylist()]
+    said = pa.array([None if isinstance(each, str) else each for each in read], schema[3].type)
+    unread = pa.array([each if isinstance(each, str) else None for each in read], pa.string())
+    return pa.RecordBatch.from_arrays([*odd.columns[:3], said, unread], schema=schema)

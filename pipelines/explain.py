@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from headrace.operators.engines import duckdb, flink
+from headrace.operators.engines.duckdb_log import checked_sql, events_sql
 from headrace.operators.engines.flink import Kafka
 from headrace.operators.errors import UnknownName
 from headrace.operators.expression import Call, Column, Expression
@@ -127,7 +128,12 @@ def _explained(pipeline: Pipeline, view: View) -> Explained:
         Step(
             "events",
             ";\n".join(flink.source_sql(view.source, kafka)),
-            duckdb.events_sql(view.source, "log"),
+            ";\n".join(
+                (
+                    f"CREATE TABLE checked AS {checked_sql(view.source, 'log', 'odd')}",
+                    events_sql(view.source, "checked"),
+                )
+            ),
         ),
         Step("tiles", ";\n".join(made[:tables]), ";\n".join(tiles)),
         Step(

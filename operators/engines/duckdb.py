@@ -1,7 +1,7 @@
-"""The DuckDB engine: the same sources, views and features over history, as DuckDB SQL.
+"""The DuckDB engine: the same views and features over history, as DuckDB SQL.
 
-The raw log is a table ``(partition INTEGER, offset BIGINT, timestamp BIGINT, payload BLOB)``; every
-function here prints a query over it that gives what the stream gives, row for row.
+Every function here prints a query that gives what the stream gives, row for row. The events that
+they begin with come from the raw log, by `headrace.operators.engines.duckdb_log`.
 """
 
 from __future__ import annotations
@@ -12,118 +12,9 @@ from headrace.operators.aggregates import Bins, Ends, Merge, Newest, Partial
 from headrace.operators.decay import Decay
 from headrace.operators.engines.duckdb_rows import gathered_sql, rows_sql
 from headrace.operators.engines.quoting import quote
-from headrace.operators.message import NOT_JSON, NOT_UTF8
-from headrace.operators.source import AT_REASON, Source, checks_sql, ranges_sql
-from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View
 
-__all__ = [
-    "as_of_sql",
-    "events_sql",
-    "features_sql",
-    "odd_sql",
-    "quote",
-    "refused_sql",
-    "rows_sql",
-    "tiles_sql",
-]
-
-
-# NaN and infinities, a comma before a closing bracket, exponents that are no int.
-_LENIENT = r"[:,\[]\s*-?([nN][aA][nN]|[iI][nN][fF])|,\s*[}\]]|[0-9][eE][+-]?[0-9]{9}"
-
-
-def odd_sql(source: Source, log: str) -> str:
-    """Print the query for the messages that DuckDB's JSON may read in another way than the stream.
-
-    Its rows are partition, offset and payload. What `headrace.operators.message` says of them goes
-    into the relation `odd` that `events_sql` and `refused_sql` take.
-    """
-    whole = ["at", *(c.name for c in source.columns if c.type in (Type.INT64, Type.STRING))]
-    texts = " OR ".join(f"json_type(doc, '$.{name}') = 'DOUBLE'" for name in whole)
-    return rf"""
-WITH decoded AS (
-  SELECT partition, "offset", payload, TRY(decode(payload)) AS body FROM {log}
-), parsed AS (
-  SELECT *, CASE WHEN json_valid(body) AND json_type(body) = 'OBJECT' THEN body::JSON END AS doc
-  FROM decoded
-)
-SELECT partition, "offset", payload FROM parsed WHERE doc IS NOT NULL AND (
-  regexp_matches(body, '{_LENIENT}') OR {texts}
-  OR len(json_keys(doc)) <> len(list_distinct(json_keys(doc)))
-  OR (length(body) > 1000 AND (length(body) > 50000 OR regexp_matches(body, '[0-9.eE+-]{{1000}}')
-      OR length(regexp_replace(body, '[^\[{{]', '', 'g')) > 500)))"""
-
-
-def _checked_sql(source: Source, log: str, odd: str) -> str:
-    """Print the log with every column's value, `high`, and the reason where a row is refused."""
-    names = ["at", *(column.name for column in source.columns)]
-    texts = ", ".join(
-        # A nested value is no scalar: Flink's JSON_VALUE gives NULL for it.
-        f"CASE WHEN json_type(doc, '$.{name}') NOT IN ('OBJECT', 'ARRAY') "
-        f"THEN json_extract_string(doc, '$.{name}') END AS {quote(name)}"
-        for name in names
-    )
-    values, reasons = checks_sql(source, quote)
-    ranges = ranges_sql(source, "duckdb")
-    at = "TRY_CAST(regexp_extract(\"at\", '^[0-9]{1,14}$') AS BIGINT)"
-    own = "CASE WHEN json_valid(body) AND json_type(body) = 'OBJECT' THEN body::JSON END"
-    if odd:
-        read = f'decoded LEFT JOIN (SELECT partition, "offset", TRUE AS is_odd, said FROM {odd}) '
-        read += 'USING (partition, "offset")'
-        own = f"CASE WHEN is_odd THEN said::JSON ELSE {own} END"
-    else:
-        read = "decoded"
-    checked = f"""
-WITH decoded AS (
-  SELECT partition, "offset", "timestamp", payload, TRY(decode(payload)) AS body FROM {log}
-), parsed AS (
-  SELECT *, {own} AS doc FROM {read}
-), texts AS (
-  SELECT partition, "offset", "timestamp", payload, body, doc, {texts} FROM parsed
-), timed AS (
-  SELECT * REPLACE (CASE WHEN {at} <= "timestamp" + {source.ahead_ms} THEN {at} END AS "at")
-  FROM texts
-), high AS (
-  SELECT *, MAX("at") OVER (PARTITION BY partition ORDER BY "offset") AS high FROM timed
-)
-SELECT partition, "offset", payload, "at", high,
-  CASE WHEN body IS NULL AND payload IS NOT NULL THEN '{NOT_UTF8}'
-       WHEN doc IS NULL THEN '{NOT_JSON}'
-       WHEN "at" IS NULL THEN '{AT_REASON}'
-       {reasons} END AS reason, {", ".join(values)}
-FROM high"""
-    if not ranges:
-        return checked
-    reason = f"CASE WHEN reason IS NOT NULL THEN reason {ranges} END AS reason"
-    return f"SELECT * REPLACE ({reason}) FROM ({checked})"
-
-
-def events_sql(source: Source, log: str, odd: str = "") -> str:
-    """Print the query for a source's events: checked, punctual, derived.
-
-    `odd`, where given, is a relation of partition, offset and `said`, the JSON object of the texts
-    that the odd messages of the log have, or NULL where one is none.
-    """
-    names = ["partition", "offset", "at", *(column.name for column in source.columns)]
-    derived = [
-        f"{expression.sql('duckdb')} AS {quote(name)}"
-        for name, expression in source.computed.items()
-    ]
-    checked = _checked_sql(source, log, odd)
-    return (
-        f"SELECT {', '.join([*map(quote, names), *derived])} FROM ({checked}) "
-        f'WHERE reason IS NULL AND "at" >= high - {source.lateness_ms}'
-    )
-
-
-def refused_sql(source: Source, log: str, odd: str = "") -> str:
-    """Print the query for what is no event: place, reason (``late`` for the late ones), bytes."""
-    return (
-        "SELECT partition, \"offset\", COALESCE(reason, 'late') AS reason, payload "
-        f"FROM ({_checked_sql(source, log, odd)}) "
-        f'WHERE reason IS NOT NULL OR "at" < high - {source.lateness_ms}'
-    )
+__all__ = ["as_of_sql", "features_sql", "quote", "rows_sql", "tiles_sql"]
 
 
 def tiles_sql(view: View, events: str) -> str:
