@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from benchmarks.history import connect, log, printed
+from benchmarks.history import connect, log, ours
 from benchmarks.measure import Ratio, each, equal, say, store
 from headrace.jobs import assembly
 from headrace.jobs.demo import PIPELINE
@@ -47,10 +47,11 @@ class Messages:
 
     def __init__(self, settings: Learning) -> None:
         pipeline = load(PIPELINE)
-        connection = connect(log(DAYS, pipeline))
-        for queries in printed(pipeline).values():
-            for query in queries:
-                connection.execute(query)
+        tables = log(DAYS, pipeline)
+        connection = connect(tables)
+        for works in ours(pipeline, connection, tables).values():
+            for work in works:
+                work()
         joins = " ".join(f"JOIN features_{name} USING (seq)" for name in pipeline.views)
         names = list(settings.encoding.inputs)
         table = connection.sql(

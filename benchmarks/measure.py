@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import orjson
 
-__all__ = ["Ratio", "alternate", "each", "equal", "say", "seconds", "store"]
+__all__ = ["Ratio", "alternate", "cost", "each", "equal", "say", "seconds", "store"]
 
 T = TypeVar("T")
 _RESULTS = Path(__file__).parent / "results"
@@ -64,6 +64,13 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def cost(work: Callable[[], object]) -> dict[str, float]:
+    """Time one call as `seconds` does, and the CPU that all threads of this process took for it."""
+    start = time.process_time()
+    wall = seconds(work)
+    return {"wall": wall, "cpu": time.process_time() - start}
 
 
 def alternate(forms: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:

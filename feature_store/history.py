@@ -6,7 +6,8 @@ cell for cell; training sets come from here, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -26,7 +27,7 @@ from headrace.operators.errors import StoreError
 from headrace.operators.message import texts
 from headrace.operators.source import AT, Source
 
-__all__ = ["LOG", "History"]
+__all__ = ["LOG", "History", "read"]
 
 LOG = pa.schema(
     [
@@ -40,6 +41,7 @@ LOG = pa.schema(
 
 _SAMPLE = 64
 """So many messages say which forms a log has: a millisecond."""
+_BATCH = 65_536
 
 
 class History:
@@ -83,7 +85,7 @@ class History:
 
         """
         run = self._connection.execute
-        self._read(self._sources[name], log)
+        read(self._connection, self._sources[name], log)
         for view in self._declared.views.values():
             if view.source.name == name:
                 events = quote(f"events_{name}")
@@ -96,25 +98,6 @@ class History:
                     asked = f"asked for the tiles of view {view.name!r}"
                     found = " ".join(str(error).splitlines()[:1])
                     raise StoreError(asked, found, "sum smaller values") from error
-
-    def _read(self, source: Source, log: pa.Table) -> None:
-        """Make the tables of a source's events, and of what is none."""
-        payloads = log["payload"]
-        sample = (payloads[at].as_py() for at in range(0, len(log), len(log) // _SAMPLE + 1))
-        run = self._connection.execute
-        self._connection.register("log", log)
-        found = self._connection.sql(odd_sql(source, "log", forms(sample))).to_arrow_reader()
-        odd = pa.Table.from_batches((_said(source, each) for each in found), _odd_schema(source))
-        self._connection.register("odd", odd)
-        checked, refused = quote(f"checked_{source.name}"), quote(f"refused_{source.name}")
-        run(
-            f"CREATE TABLE {checked} AS "
-            + checked_sql(source, "log", "odd" if odd.num_rows else "")
-        )
-        run(f"CREATE VIEW {quote(f'events_{source.name}')} AS {events_sql(source, checked)}")
-        run(f"CREATE TABLE {refused} AS {refused_sql(checked, 'log')}")
-        self._connection.unregister("log")
-        self._connection.unregister("odd")
 
     def refused(self, name: str) -> pa.Table:
         """Give the places and reasons of what is no event of a source; ``late`` for late rows."""
@@ -157,15 +140,46 @@ class History:
                 self._connection.unregister(name)
 
 
+def read(connection: duckdb.DuckDBPyConnection, source: Source, log: pa.Table) -> None:
+    """Make the tables of a source: what each message says, its events, and what is none.
+
+    They are ``checked_<source>``, ``events_<source>`` (a view) and ``refused_<source>``.
+    """
+    sample = (log["payload"][at].as_py() for at in range(0, len(log), len(log) // _SAMPLE + 1))
+    # DuckDB's threads share a table by its batches.
+    batches = log.to_batches(max_chunksize=_BATCH)
+    with _registered(connection, "log", pa.Table.from_batches(batches, log.schema)):
+        found = connection.sql(odd_sql(source, "log", forms(sample))).to_arrow_reader()
+        schema = _odd_schema(source)
+        odd = pa.Table.from_batches((_said(each, schema) for each in found), schema)
+        names = (quote(f"{what}_{source.name}") for what in ("checked", "events", "refused"))
+        checked, events, refused = names
+        with _registered(connection, "odd", odd):
+            said = checked_sql(source, "log", "odd" if odd.num_rows else "")
+            connection.execute(f"CREATE OR REPLACE TABLE {checked} AS {said}")
+        connection.execute(f"CREATE OR REPLACE VIEW {events} AS {events_sql(source, checked)}")
+        connection.execute(f"CREATE OR REPLACE TABLE {refused} AS {refused_sql(checked, 'log')}")
+
+
+@contextmanager
+def _registered(
+    connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table
+) -> Iterator[None]:
+    connection.register(name, table)
+    try:
+        yield
+    finally:
+        connection.unregister(name)
+
+
 def _odd_schema(source: Source) -> pa.Schema:
     texts = [(name, pa.string()) for name in (AT, *(column.name for column in source.columns))]
     fields = [*list(LOG)[:3], ("said", pa.struct(texts)), ("unread", pa.string())]
     return pa.schema(fields)
 
 
-def _said(source: Source, odd: pa.RecordBatch) -> pa.RecordBatch:
-    """Read the messages that are not plain: none of the million of the flights."""
-    schema = _odd_schema(source)
+def _said(odd: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Read messages that are not plain: none of the million of the flights."""
     read = [texts(payload) for payload in odd["payload"].to_pylist()]
     said = pa.array([None if isinstance(each, str) else each for each in read], schema[3].type)
     unread = pa.array([each if isinstance(each, str) else None for each in read], pa.string())

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from headrace.operators.engines.duckdb import quote
-from headrace.operators.message import NOT_JSON, texts
+from headrace.operators.message import texts
 from headrace.operators.source import AT, AT_REASON, Column, Source, check_sql, ranges_sql
 from headrace.operators.types import Type
 
@@ -169,7 +169,7 @@ def _columns(source: Source, at: str, *, plain: bool) -> str:
 
 def events_sql(source: Source, checked: str) -> str:
     """Print the query for a source's events: checked, punctual, derived."""
-    names = ", ".join(map(quote, ("partition", "offset", *source.types)))
+    names = ", ".join(map(quote, ("partition", "offset", *source.types, *source.hidden)))
     return f"SELECT {names} FROM {checked} WHERE reason IS NULL"
 
 
