@@ -96,6 +96,11 @@ class Bench:
         ends = transport.ends(bootstrap, [source.topic for source in sources])
         self.events = sum(ends.values())
 
+    @property
+    def tiles(self) -> Mapping[str, pa.Table]:
+        """Give the tiles of every view, once a run has read the log."""
+        return self._tiles or {}
+
     def run(self, form: str, *, empty: bool = False) -> dict[str, float]:
         """Run one form; its first run that reads the log must give the tiles of the others."""
         self._runs += 1
