@@ -83,11 +83,13 @@ lock: dev  ## resolve requirements/*.txt again; ARGS="--upgrade-package duckdb"
 	@$(UV) requirements/build.in -o requirements/build.txt
 	@$(UV) pyproject.toml --extra demo -o requirements/run.txt
 	@$(UV) pyproject.toml --extra demo --extra outliers --extra dev -c requirements/run.txt -o requirements/dev.txt
+	@for peer in bytewax quix; do \
+	    $(UV) requirements/peer-$$peer.in -o requirements/peer-$$peer.txt; done
 
 clean:  ## remove what was built and what the demo left; keep .venv and other state
 	@rm -rf build dist .headrace/demo .namespace/*.egg-info .coverage .coverage.* htmlcov
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	@find $(wildcard feature_store jobs online_learning operators pipelines tests) -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find $(wildcard benchmarks feature_store jobs online_learning operators pipelines tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## and remove .venv
 	@rm -rf .venv

@@ -51,5 +51,4 @@ def python_of(peer: str) -> Path:
 def versions_of(peer: str) -> dict[str, str]:
     """Give what a peer's environment is asked for, with the versions."""
     asked = (_ROOT / "requirements" / f"peer-{peer}.in").read_text().splitlines()
-    pairs = (line.split("==") for line in asked if "==" in line)
-    return dict((name, version) for name, version in pairs)
+    return dict(line.split("==") for line in asked if "==" in line)

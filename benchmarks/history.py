@@ -37,20 +37,8 @@ _SCHEDULE = (
     '"dest":"VARCHAR","tailnum":"VARCHAR","distance":"BIGINT","sched":"BIGINT","hour":"BIGINT",'
     '"weekday":"BIGINT"'
 )
-_READINGS = (
-    "temp",
-    "dewp",
-    "humid",
-    "wind_dir",
-    "wind_speed",
-    "wind_gust",
-    "precip",
-    "pressure",
-    "visib",
-)
-_WEATHER = '"origin":"VARCHAR",' + ",".join(f'"{name}":"DOUBLE"' for name in _READINGS)
+_WEATHER = '"origin":"VARCHAR",' + ",".join(f'"{name}":"DOUBLE"' for name in flights.READINGS)
 _STEP = 300_000
-_HOUR = 3_600_000
 
 
 def log(days: int, pipeline: Pipeline) -> dict[str, pa.Table]:
@@ -223,7 +211,7 @@ def _windows(view: str, key: tuple[str, ...], features: dict[str, tuple[str, int
     joins = " ".join(
         f"ASOF LEFT JOIN running r{hour} ON "
         + " AND ".join(f"d.{part} = r{hour}.{part}" for part in key)
-        + f' AND d."at" // {_STEP} * {_STEP} - {hour * _HOUR} >= r{hour}."end"'
+        + f' AND d."at" // {_STEP} * {_STEP} - {hour * flights.HOUR} >= r{hour}."end"'
         for hour in hours
     )
     columns = []

@@ -1,20 +1,22 @@
-"""The views job against the same tiles in other stream processors for Python, on one log.
+"""headrace against other stream processors for Python: the same tiles, from one log of a broker.
 
 ::
 
-    events of two keys, 1000 a second ─► a broker ─┬─► ours      Flink SQL, checked, dead letters
-                                                   ├─► bytewax   fold_window
+    events of two keys, 1000 a second ─► a broker ─┬─► stream    views job: Flink SQL, to topics
+                                                   ├─► history   DuckDB, to Parquet
+                                                   ├─► bytewax   fold_window, to topics
                                                    └─► quix      tumbling_window().reduce()
 
-Every one gives count, sum, minimum and maximum of each key and second, as messages of a topic; they
-are compared first. A peer has one worker in an environment of its own (`environment.py`), keeps
-nothing for a recovery and checks nothing; ours has a parallelism of 1 and does all it always does.
-Each run is a process of its own; `net` is without what a run over an empty log takes. CPU is told
-beside wall time, for the JVM compiles and collects beside its one worker.
+Every one gives count, sum, minimum and maximum of each key and second; they are compared. A peer
+has one worker in an environment of its own (`environment.py`), keeps nothing for a recovery and
+checks nothing; the stream has a parallelism of 1 and does all it always does. Each run is a process
+of its own; `net` is without what a run over a log of one event takes. CPU is told beside wall time:
+the JVM compiles and collects beside its one worker, and DuckDB uses every core.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.by_hand import DENSE
 from benchmarks.environment import python_of, versions_of
@@ -40,14 +43,17 @@ from headrace.pipelines.load import load
 
 __all__ = ["run"]
 
-EVENTS = {"bytewax": 20_000, "quix": 5_000}
-"""What a peer is given: a run of the slower one is to end within two minutes, too."""
+EVENTS = 1_000_000
+PEERS = ("bytewax", "quix")
+OURS = ("stream", "history")
+_PIPELINE = Path(__file__).with_name("peers.yaml")
 _A_SECOND, _USERS, _ITEMS, _LAST = 1_000, 20_000, 50, "last"
 _STARTS = 1_356_998_400_000
 _DEADLINE_SECONDS = 400.0
 _NUMBERS = ("rows", "sum_value", "min_value", "max_value")
 _WHAT = ("wall", "cpu", "net_wall", "net_cpu")
 Took = dict[str, float]
+Tiles = list[tuple[Any, ...]]
 
 
 def _events(count: int) -> Iterator[list[Message]]:
@@ -71,43 +77,55 @@ def _event(at: int, user: str, item: str, value: int) -> Message:
 
 
 @dataclass
-class Peer:
-    """A peer's job on the log of a bench, each run into topics of its own."""
+class Job:
+    """A job on the logs of one broker, a process for each run; `python` is its environment's."""
 
     name: str
+    script: str
+    python: str
     bootstrap: str
     folder: Path
-    python: Path
     keys: tuple[str, ...] = ("user", "item")
     runs: int = 0
+
+    @property
+    def run_name(self) -> str:
+        """Give the name of the last run."""
+        return f"{self.name}{self.runs}"
 
     def run(self, log: str) -> Took:
         """Run it to the end of a log."""
         self.runs += 1
-        name = f"{self.name}{self.runs}"
-        folder = self.folder / name
+        folder = self.folder / self.run_name
         folder.mkdir()
-        views = [(key, f"{name}.{key}") for key in self.keys]
+        views = [(key, f"{self.run_name}.{key}") for key in self.keys]
         transport.create_topics(self.bootstrap, [Topic(topic, 1) for _, topic in views])
         task, result = folder / "task.json", folder / "result.json"
-        told = {"name": name, "bootstrap": self.bootstrap, "topic": log, "views": views}
-        task.write_bytes(orjson.dumps({**told, "step_ms": 1_000, "last": _LAST}))
+        told: dict[str, object] = {
+            "name": self.run_name,
+            "bootstrap": self.bootstrap,
+            "topic": log,
+            "views": views,
+        }
+        told |= {"step_ms": 1_000, "last": _LAST, "pipeline": str(_PIPELINE), "folder": str(folder)}
+        task.write_bytes(orjson.dumps(told))
         here = Path(__file__).parent
-        argv = [self.python, here / "peer_job.py", here / f"peer_{self.name}.py", task, result]
+        argv = [self.python, *map(str, (here / "peer_job.py", here / self.script, task, result))]
         with Supervisor() as supervisor:
-            supervisor.start(Process("peer", list(map(str, argv)), folder / "log", finishes=True))
+            supervisor.start(Process("peer", argv, folder / "log", finishes=True))
             supervisor.wait_finished("peer", deadline_seconds=_DEADLINE_SECONDS)
         took: Took = orjson.loads(result.read_bytes())
         say(f"   {self.name}, {log}: cpu {took['cpu']:.1f} s, wall {took['wall']:.1f} s")
         return took
 
-    def tiles(self) -> dict[str, list[tuple[Any, ...]]]:
+    def tiles(self, key: str) -> Tiles:
         """Read the tiles of the last run, in order."""
-        return {key: self._read(f"{self.name}{self.runs}.{key}") for key in self.keys}
-
-    def _read(self, topic: str) -> list[tuple[Any, ...]]:
+        parquet = self.folder / self.run_name / f"by_{key}.parquet"
+        if parquet.exists():
+            return listed(pq.read_table(parquet), key)
+        topic = f"{self.run_name}.{key}"
         end = transport.ends(self.bootstrap, [topic])[topic, 0]
-        rows: list[tuple[Any, ...]] = []
+        rows: Tiles = []
         with Reader(self.bootstrap, {(topic, 0): 0}) as reader:
             while len(rows) < end:
                 for some in reader.poll(1_000).values():
@@ -115,55 +133,72 @@ class Peer:
         return sorted(row for row in rows if row[0] != _LAST)
 
 
-def _ours(tiles: pa.Table, key: str) -> list[tuple[Any, ...]]:
+def listed(tiles: pa.Table, key: str) -> Tiles:
+    """List tiles in order, without those of the last event: a peer may leave its window open."""
     columns = [tiles[name].to_pylist() for name in (key, END, *_NUMBERS)]
     return sorted(row for row in zip(*columns, strict=True) if row[0] != _LAST)
 
 
-def _measure(name: str, rounds: int) -> dict[str, Any]:
-    python = python_of(name)
-    pipeline = load(Path(__file__).with_name("peers.yaml"))
+def _fill(bootstrap: str) -> None:
+    """Make a log of the last event alone, by which to know what a start takes."""
+    transport.create_topics(bootstrap, [Topic("empty", 1)])
+    log = [[event._replace(topic="empty") for event in each] for each in _events(0)]
+    replay(log, bootstrap=bootstrap, partitions={"empty": 1}, beat_ms=1_000, rest_ms=1_000)
+
+
+def _measure(rounds: int) -> dict[str, list[Took]]:
+    """Run every form in turn; `net` is less the run over an empty log, which comes first."""
+    pythons = {name: str(python_of(name)) for name in PEERS}
     with (
-        tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
-        broker.running(Path(folder) / "broker") as kafka,
+        tempfile.TemporaryDirectory(prefix="headrace-bench-") as name,
+        broker.running(Path(name) / "broker") as kafka,
     ):
-        case = Case(pipeline, DENSE, _events(EVENTS[name]), 10_000)
-        bench = Bench(case, kafka.address, Path(folder))
-        transport.create_topics(kafka.address, [Topic("empty", 1)])
-        last = [[event._replace(topic="empty") for event in each] for each in _events(0)]
-        replay(last, bootstrap=kafka.address, partitions={"empty": 1}, beat_ms=1_000, rest_ms=1_000)
-        peer = Peer(name, kafka.address, Path(folder), python)
-        idle = {"ours": bench.run("ours", empty=True), name: peer.run("empty")}
-        forms = {"ours": partial(bench.run, "ours"), name: partial(peer.run, "action")}
+        folder = Path(name)
+        bench = Bench(Case(load(_PIPELINE), DENSE, _events(EVENTS), 10_000), kafka.address, folder)
+        _fill(kafka.address)
+        jobs = {"history": Job("history", "history_job.py", sys.executable, kafka.address, folder)}
+        for peer, python in pythons.items():
+            jobs[peer] = Job(peer, f"peer_{peer}.py", python, kafka.address, folder)
+        idle = {"stream": bench.run("ours", empty=True)}
+        idle |= {form: job.run("empty") for form, job in jobs.items()}
+        forms = {"stream": partial(bench.run, "ours")}
+        forms |= {form: partial(job.run, "action") for form, job in jobs.items()}
         found = alternate(forms, rounds)
-        tiles = peer.tiles()
-        ours = {key: _ours(bench.tiles[f"by_{key}"], key) for key in tiles}
-        equal(f"{name}, {sum(map(len, ours.values()))} tiles", ours == tiles)
-    for form, rows in found.items():
-        for took in rows:
-            took |= {f"net_{what}": took[what] - idle[form][what] for what in ("wall", "cpu")}
-    return {"events": EVENTS[name], "seconds": found, "seconds_of_an_empty_log": idle}
+        for key in ("user", "item"):
+            ours = listed(bench.tiles[f"by_{key}"], key)
+            for form, job in jobs.items():
+                equal(f"{form}, {len(ours)} tiles by {key}", ours == job.tiles(key))
+    return {
+        form: [
+            {**took, **{f"net_{what}": took[what] - idle[form][what] for what in ("wall", "cpu")}}
+            for took in rows
+        ]
+        for form, rows in found.items()
+    }
 
 
 def run(rounds: int) -> list[str]:
     """Measure against each peer; give a line for each."""
-    results: dict[str, Any] = {}
-    lines = []
-    for name in EVENTS:
-        result = _measure(name, rounds)
-        found = result["seconds"]
-        ratios = {
-            what: Ratio.of(*([took[what] for took in found[form]] for form in (name, "ours")))
+    found = _measure(rounds)
+    ratios = {
+        f"{peer} / {ours}": {
+            what: Ratio.of(*([took[what] for took in found[form]] for form in (peer, ours)))
             for what in _WHAT
         }
-        rates = {
-            form: round(result["events"] / min(took["net_cpu"] for took in rows))
-            for form, rows in found.items()
-        }
-        said = {"ratios_peer_to_ours": ratios, "events_per_cpu_second": rates}
-        results[name] = {"versions": versions_of(name), **said, **result}
-        told = ", ".join(f"{what} {ratio}" for what, ratio in ratios.items())
-        lines.append(f"{name} / ours on {result['events']} events: {told}")
-        say(f"   {lines[-1]}")
-    store("peers", rounds=rounds, **results)
-    return lines
+        for peer in PEERS
+        for ours in OURS
+    }
+    rates = {
+        form: round(EVENTS / min(took["net_cpu"] for took in rows)) for form, rows in found.items()
+    }
+    versions = {peer: versions_of(peer) for peer in PEERS}
+    facts = {"events": EVENTS, "rounds": rounds, "versions_of_peers": versions}
+    store("peers", **facts, ratios_of_time=ratios, events_per_net_cpu_second=rates, seconds=found)
+    lines = [
+        f"{pair}: " + ", ".join(f"{what} {ratio}" for what, ratio in each.items())
+        for pair, each in ratios.items()
+    ]
+    for line in lines:
+        say(f"   {line}")
+    told = ", ".join(f"{form} {rate}" for form, rate in rates.items())
+    return [*lines, f"events per second of CPU, net: {told}"]

@@ -12,6 +12,7 @@ from headrace.operators.aggregates import Bins, Ends, Merge, Newest, Partial
 from headrace.operators.decay import Decay
 from headrace.operators.engines.duckdb_rows import gathered_sql, rows_sql
 from headrace.operators.engines.quoting import quote
+from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View
 
 __all__ = ["as_of_sql", "features_sql", "quote", "rows_sql", "tiles_sql"]
