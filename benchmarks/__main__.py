@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROUNDS = {"history": 5, "index": 3, "learner": 5, "peers": 1, "views": 2}
-"""Each benchmark, and the rounds that fit into ten minutes for all."""
+"""Each benchmark, and the rounds that fit into a quarter of an hour for all."""
 
 
 def _package() -> None:
