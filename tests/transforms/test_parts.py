@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.settings import Encoding, Token
 from headrace.operators.aggregates.aggregate import fixed
+from headrace.operators.aggregates.quantile import Quantile
 from headrace.operators.sketch import VALUES, Sketch, middle, places
 from headrace.operators.transforms import (
     columns,
@@ -76,6 +77,7 @@ def test_sums_and_sketches_are_exact(numbers: list[int]) -> None:
     for share in (0.0, 0.3, 0.5, 1.0):
         rank = max(math.ceil(share * len(numbers)), 1)
         assert sketch.quantile(share) == (ordered[rank - 1] if ordered else None)
+        assert sketch.quantile(share) == Quantile("x", Type.INT64, share).of(numbers)
     for number in numbers:
         assert abs(middle(number) - number) * 128 <= abs(number)
 
