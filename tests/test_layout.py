@@ -53,7 +53,7 @@ def test_every_folder_with_code_is_a_package() -> None:
 
 def test_operators_load_no_engine() -> None:
     loaded = python(
-        "import sys, headrace.operators.errors, headrace.operators.outliers;"
+        "import sys, headrace.operators.errors, headrace.operators.evaluation;"
         f"print(*(name for name in {HEAVY} if name in sys.modules))"
     )
     assert loaded == ""
