@@ -172,6 +172,8 @@ def test_the_laws_hold(numbers: list[int | None], data: st.DataObject) -> None:
     kind = AGGREGATES[data.draw(st.sampled_from(sorted(AGGREGATES)))]
     fewest, most = kind.columns
     for count, given_type in product(range(fewest, most + 1), (Type.INT64, Type.FLOAT64)):
+        if kind.takes and given_type not in kind.takes:
+            continue
         source = Source("s", "s", tuple(Column(name, given_type) for name in "xy"))
         example = kind.example(*"xy"[:count])
         aggregate = parse(example, source).aggregate.over(1_000)
