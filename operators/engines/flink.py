@@ -119,6 +119,8 @@ _UNPAIRED = (
     "'\\\\u[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2}', '_'), "
     "'\\\\u[dD][89a-fA-F]')"
 )
+# What is not sound is no JSON object; what is sound may be none.
+_SOUND = f"({_PLAIN} OR ({_IS_UTF8} AND {_ENDS} AND NOT ({_UNPAIRED})))"
 
 
 def _json_text(name: str) -> str:
@@ -131,60 +133,61 @@ def source_sql(source: Source, kafka: Kafka) -> list[str]:
 
 
 def _log(source: Source, kafka: Kafka) -> str:
-    # At most 14 digits: no sign, no fraction, before the year 5138.
-    # Java's $ would also stand before a last line feed.
-    digits = f"REGEXP_EXTRACT({_json_text('at')}, '^[0-9]{{1,14}}\\z', 0)"
-    at = f"TRY_CAST({digits} AS BIGINT)"
-    ahead = f"TO_TIMESTAMP_LTZ({at}, 3) <= `timestamp` + {interval(source.ahead_ms)}"
-    # A message that is none has no time, whatever is found in it.
-    sound = f"({_PLAIN} OR ({_IS_UTF8} AND {_ENDS} AND NOT ({_UNPAIRED})))"
-    valid = f"CASE WHEN {ahead} AND {sound} THEN {at} END"
+    # At most 14 digits: no sign, no fraction, before the year 5138. Java's $ would also stand
+    # before a last line feed. Not REGEXP_EXTRACT: it compiles its pattern for every row.
+    digits = f"REGEXP_SUBSTR({_json_text('at')}, '^[0-9]{{1,14}}\\z')"
     # Flink holds a row for late at or below the watermark: one millisecond less keeps ties.
     lag = interval(source.lateness_ms + 1)
+    # The planner writes rowtime's expression for every rowtime, and each one parses the message:
+    # it stands once in the row. A message that is none, or is far ahead, moves no watermark.
     return f"""CREATE TEMPORARY TABLE `{source.name}__log` (
   payload BYTES,
   `partition` INT METADATA VIRTUAL,
   `offset` BIGINT METADATA VIRTUAL,
   `timestamp` TIMESTAMP_LTZ(3) METADATA VIRTUAL,
-  `at` AS {valid},
-  rowtime AS TO_TIMESTAMP_LTZ(COALESCE({valid}, 0), 3),
+  rowtime AS TO_TIMESTAMP_LTZ(COALESCE(TRY_CAST({digits} AS BIGINT), -1), 3),
   arrived AS PROCTIME(),
-  WATERMARK FOR rowtime AS rowtime - {lag}
+  WATERMARK FOR rowtime AS
+    CASE WHEN {_in_time(source)} AND {_SOUND} THEN rowtime - {lag} END
 ) {kafka.reading(source.topic, source.idle_ms)}"""
+
+
+_TIMELESS = "rowtime < TO_TIMESTAMP_LTZ(0, 3)"
+
+
+def _in_time(source: Source) -> str:
+    return f"rowtime <= `timestamp` + {interval(source.ahead_ms)}"
 
 
 def _texts(source: Source) -> str:
     """Take each column's text once, and the running maximum of the time.
 
-    The maximum keeps the planner from pulling the checks, which read a text several times, down to
-    the parser: each use would parse the document again.
+    RAND() < 2 is true, and keeps the planner from writing `sound` and the texts anew wherever they
+    are used, for each use would parse the message again; the maximum keeps it from pulling the
+    checks of the texts down to them.
     """
     columns = [f"{_json_text(column.name)} AS `{column.name}`" for column in source.columns]
+    place = "payload, `partition`, `offset`, rowtime"
+    read = (
+        f"SELECT {place}, `timestamp`, arrived, {_SOUND} AND RAND() < 2 AS sound, "
+        f"{', '.join(columns)} FROM `{source.name}__log`"
+    )
+    # Where the message has a time, JSON_VALUE has found it to be an object.
+    timed = f"NOT ({_TIMELESS}) AND {_in_time(source)}"
     form = (
-        f"CASE WHEN {_PLAIN} THEN (CASE WHEN {_BODY} IS NOT JSON OBJECT THEN {text(NOT_JSON)} "
-        f"WHEN `at` IS NULL THEN {text(AT_REASON)} END) "
-        f"WHEN NOT ({_IS_UTF8}) THEN {text(NOT_UTF8)} "
-        f"WHEN payload IS NULL OR {_BODY} IS NOT JSON OBJECT OR NOT ({_ENDS}) OR ({_UNPAIRED}) "
-        f"THEN {text(NOT_JSON)} WHEN `at` IS NULL THEN {text(AT_REASON)} END"
+        f"CASE WHEN sound THEN (CASE WHEN {timed} THEN CAST(NULL AS STRING) "
+        f"WHEN {_TIMELESS} AND {_BODY} IS NOT JSON OBJECT THEN {text(NOT_JSON)} "
+        f"ELSE {text(AT_REASON)} END) "
+        f"WHEN NOT ({_IS_UTF8}) THEN {text(NOT_UTF8)} ELSE {text(NOT_JSON)} END"
     )
-    inner = ", ".join(
-        [
-            "payload",
-            "`partition`",
-            "`offset`",
-            "`at`",
-            "rowtime",
-            "arrived",
-            f"{form} AS form",
-            *columns,
-        ]
-    )
+    at = "EXTRACT(EPOCH FROM rowtime) * 1000 + EXTRACT(MILLISECOND FROM rowtime)"
     kept = _names(column.name for column in source.columns)
     return f"""CREATE TEMPORARY VIEW `{source.name}__text` AS
-SELECT payload, `partition`, `offset`, `at`, rowtime, form, {kept},
+SELECT {place}, `at`, form, {kept},
   MAX(`at`) OVER (PARTITION BY `partition` ORDER BY arrived
                   ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS high
-FROM (SELECT {inner} FROM `{source.name}__log`)"""
+FROM (SELECT {place}, arrived, CASE WHEN sound AND {timed} THEN {at} END AS `at`,
+  {form} AS form, {kept} FROM ({read}))"""
 
 
 def _checked(source: Source) -> str:
@@ -368,7 +371,7 @@ def _panes(
     message = (
         "CONCAT('{\"end\":', CAST(MAX(pane) AS STRING), ',\"rows\":', CAST(SUM(n) AS STRING), "
         "',\"unkeyed\":', CAST(SUM(unkeyed) AS STRING), "
-        f"',\"{items}\":[', COALESCE(LISTAGG(item, ','), ''), {lists}']}}')"
+        f"',\"{items}\":[', ARRAY_JOIN(ARRAY_AGG(item), ','), {lists}']}}')"
     )
     insert = (
         f"INSERT INTO `{name}__panes` SELECT CASE shard {keys} END, {message} "
