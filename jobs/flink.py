@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.jobs.java import jars, java_home
+from headrace.jobs.transport import rewind_group
+from headrace.operators.engines.flink import Kafka
 
 if TYPE_CHECKING:
     from pyflink.table import TableEnvironment
@@ -64,7 +66,8 @@ def run(
     inserts: Sequence[str],
     *,
     checkpoints: Path,
-    begin: Callable[[], None],
+    kafka: Kafka | None = None,
+    topics: Collection[str] = (),
     parallelism: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> None:
@@ -76,8 +79,9 @@ def run(
         The job's name.
     checkpoints
         The folder for checkpoints; the newest complete one there is where the job takes up.
-    begin
-        Sets the offsets to begin at, where there is no checkpoint.
+    kafka, topics
+        Where there is no checkpoint, the group's offsets in these topics are set to their
+        beginning; without a `kafka` the tables say where they begin.
     settings
         Flink settings over the ones above.
 
@@ -95,9 +99,9 @@ def run(
         **(settings or {}),
     }
     newest = newest_checkpoint(checkpoints)
-    if newest is None:
-        begin()
-    else:
+    if newest is None and kafka is not None:
+        rewind_group(kafka.bootstrap, kafka.group, topics)
+    elif newest is not None:
         chosen["execution.state-recovery.path"] = newest.as_uri()
     config = environment.get_config()
     for key, value in chosen.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.jobs import flink
-from headrace.jobs.transport import rewind_group, shard_keys
+from headrace.jobs.transport import shard_keys
 from headrace.operators.engines.flink import Kafka, examples_sql, source_sql
 from headrace.pipelines.pipeline import Pipeline
 
@@ -39,5 +39,6 @@ def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
         statements,
         inserts,
         checkpoints=folder / "checkpoints",
-        begin=lambda: rewind_group(bootstrap, kafka.group, topics),
+        kafka=kafka,
+        topics=topics,
     )

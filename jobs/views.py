@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.jobs import flink
-from headrace.jobs.transport import rewind_group, shard_keys
+from headrace.jobs.transport import shard_keys
 from headrace.operators.engines.flink import (
     Kafka,
     decisions_sql,
@@ -27,17 +27,15 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
         views = [view for view in pipeline.views.values() if view.source == source]
         statements += source_sql(source, kafka)
         statements.append(progress_sql(source, pipeline.every_ms, views))
-        tables, refused = refused_sql(
-            source, kafka, dead=pipeline.dead_topic, late=pipeline.late_topic
-        )
-        statements += tables
-        inserts += refused
         for view in views:
             made, insert = view_sql(
                 view, kafka, topic=pipeline.view_topic(view), shard_keys=shard_keys(view.shards)
             )
             statements += made
             inserts.append(insert)
+    tables, refused = refused_sql(
+        pipeline.sources.values(), kafka, dead=pipeline.dead_topic, late=pipeline.late_topic
+    )
     made, insert = decisions_sql(
         pipeline.decision.source,
         pipeline.decision.id,
@@ -46,7 +44,7 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
         topic=pipeline.decisions_topic,
         shard_key=shard_keys(1)[0],
     )
-    return [*statements, *made], [*inserts, insert]
+    return [*statements, *tables, *made], [*refused, *inserts, insert]
 
 
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
@@ -59,5 +57,6 @@ def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
         statements,
         inserts,
         checkpoints=folder / "checkpoints",
-        begin=lambda: rewind_group(bootstrap, kafka.group, topics),
+        kafka=kafka,
+        topics=topics,
     )
