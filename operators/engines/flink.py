@@ -164,8 +164,8 @@ def _texts(source: Source) -> str:
     """Take each column's text once, and the running maximum of the time.
 
     RAND() < 2 is true, and keeps the planner from writing `sound` and the texts anew wherever they
-    are used, for each use would parse the message again; the maximum keeps it from pulling the
-    checks of the texts down to them.
+    are used: it merges no projection whose value of chance is used more than once. Each use would
+    parse the message again; with three columns it is parsed six times, which were eleven.
     """
     columns = [f"{_json_text(column.name)} AS `{column.name}`" for column in source.columns]
     place = "payload, `partition`, `offset`, rowtime"
@@ -344,7 +344,7 @@ GROUP BY {keys}, TUMBLE(rowtime, {step})"""
 def _object(fields: Mapping[str, tuple[str, Type]]) -> str:
     """Print a JSON object of fields, each an SQL expression and its type; NULL is null.
 
-    JSON_OBJECT makes a tree of nodes for every row, and took a third of the time of the tiles.
+    JSON_OBJECT makes a tree of nodes for every row: a third of the time of a tile of three sums.
     """
     parts, opening = [], "{"
     for name, (value, kind) in fields.items():
@@ -388,6 +388,8 @@ def _panes(
     )
     keys = " ".join(f"WHEN {i} THEN {text(key)}" for i, key in enumerate(shard_keys))
     lists = "".join(f"'],\"b{i}\":[', ARRAY_JOIN(ARRAY_AGG(b{i}), ','), " for i in range(len(bins)))
+    # LISTAGG copies all of its text for every item: at a thousand tiles a pane this window took ten
+    # times as long with it (4.3 s against 0.4 s for 500 panes).
     message = (
         "CONCAT('{\"end\":', CAST(MAX(pane) AS STRING), ',\"rows\":', CAST(SUM(n) AS STRING), "
         "',\"unkeyed\":', CAST(SUM(unkeyed) AS STRING), "
