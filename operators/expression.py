@@ -12,13 +12,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import SqlglotError
+from sqlglot.tokens import TokenType
 
 from headrace.operators.errors import HeadraceError, UnknownName
-from headrace.operators.functions import FUNCTIONS, WIDENED, Function, Value
+from headrace.operators.functions import (
+    ALIASES,
+    CASTS,
+    FUNCTIONS,
+    NO_CAST,
+    REFUSED,
+    WIDENED,
+    Constant,
+    Entry,
+    Function,
+    Value,
+)
 from headrace.operators.types import Type
 
 __all__ = ["Call", "Column", "Expression", "ExpressionError", "Literal", "parse", "range_checks"]
@@ -113,10 +127,9 @@ def range_checks(tree: Expression, engine: str) -> Iterator[str]:
     if isinstance(tree, Call):
         for argument in tree.arguments:
             yield from range_checks(argument, engine)
-        check = tree.function.fits.get(tree.type)
+        check = tree.function.check(engine, [part.sql(engine) for part in tree.arguments])
         if check:
-            texts = [argument.sql(engine) for argument in tree.arguments]
-            yield check.format(*texts, value=tree.sql(engine))
+            yield check
 
 
 def parse(text: str, columns: Mapping[str, Type]) -> Expression:
@@ -143,11 +156,11 @@ def parse(text: str, columns: Mapping[str, Type]) -> Expression:
     """
     do = "write one SQL expression over the columns"
     try:
-        nodes = sqlglot.parse(text, dialect="duckdb")
+        nodes = sqlglot.parse(text, dialect=_Rows)
         if len(nodes) != 1 or nodes[0] is None:
             found = f"it is {len(nodes)} statements" if nodes[1:] else "it is empty"
             raise ExpressionError(_asked(text), found, do)
-        return _Reading(text, columns).read(nodes[0])
+        tree = _Reading(text, columns).read(nodes[0])
     except sqlglot.ParseError as error:
         reason = error.errors[0]["description"] if error.errors else str(error)
         raise ExpressionError(_asked(text), str(reason), do) from error
@@ -156,6 +169,51 @@ def parse(text: str, columns: Mapping[str, Type]) -> Expression:
         raise ExpressionError(_asked(text), found, do) from error
     except RecursionError as error:
         raise ExpressionError(_asked(text), "it is nested too deep", "write it shorter") from error
+    for engine in ("flink", "duckdb"):
+        if _size(tree, engine) > _MOST_SQL:
+            found = f"it is more than {_MOST_SQL} characters of SQL for {engine}"
+            raise ExpressionError(_asked(text), found, "nest fewer functions in one another")
+    return tree
+
+
+class _Rows(DuckDB):
+    """DuckDB's expressions, with every function read as a name and its arguments.
+
+    What sqlglot knows of functions is theirs; what one means here is the catalogue's.
+    """
+
+    class Parser(DuckDB.Parser):
+        FUNC_TOKENS = {*DuckDB.Parser.FUNC_TOKENS, TokenType.CROSS}
+        FUNCTIONS: ClassVar[dict[str, object]] = {}
+        NO_PAREN_FUNCTIONS: ClassVar[dict[object, object]] = {}
+        FUNCTION_PARSERS: ClassVar[dict[str, object]] = {
+            name: read
+            for name, read in DuckDB.Parser.FUNCTION_PARSERS.items()
+            if name in ("CAST", "TRY_CAST")
+        }
+        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, object]] = {
+            name: read
+            for name, read in DuckDB.Parser.NO_PAREN_FUNCTION_PARSERS.items()
+            if name == "CASE"
+        }
+
+
+# Flink compiles an expression to Java, where no method may have more than 64 KB.
+_MOST_SQL = 100_000
+
+
+def _size(tree: Expression, engine: str) -> int:
+    """Count the characters of an expression's SQL and of its checks, without printing them."""
+    if not isinstance(tree, Call):
+        return len(tree.sql(engine))
+    marks = [chr(_MARK + place) for place in range(len(tree.arguments))]
+    printed = tree.function.sql(engine, marks) + tree.function.check(engine, marks)
+    sizes = (_size(argument, engine) for argument in tree.arguments)
+    uses = (printed.count(mark) * size for mark, size in zip(marks, sizes, strict=True))
+    return len(printed) + sum(uses)
+
+
+_MARK = 0xF0000
 
 
 def _asked(text: str) -> str:
@@ -171,16 +229,27 @@ _NODES: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
     **{
         node: (node.__name__.lower(), _BOTH)
         for node in (
-            *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.DPipe, exp.And, exp.Or),
+            *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe, exp.And, exp.Or),
             *(exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE),
         )
     },
-    **{
-        node: (node.__name__.lower(), ("this",))
-        for node in (exp.Abs, exp.Floor, exp.Length, exp.Lower, exp.Neg, exp.Not)
-    },
-    **{node: (node.__name__.lower(), _LISTED) for node in (exp.Coalesce, exp.Greatest, exp.Least)},
+    exp.IntDiv: ("idiv", _BOTH),
+    exp.NullSafeEQ: ("is_not_distinct_from", _BOTH),
+    exp.NullSafeNEQ: ("is_distinct_from", _BOTH),
+    exp.Pow: ("power", _BOTH),
+    exp.Like: ("like", _BOTH),
+    exp.Neg: ("neg", ("this",)),
+    exp.Not: ("not", ("this",)),
+    exp.Between: ("between", ("this", "low", "high")),
+    exp.In: ("in", _LISTED),
     exp.Anonymous: ("", ("expressions",)),
+}
+_TYPES = {
+    exp.DType.BIGINT: Type.INT64,
+    exp.DType.DOUBLE: Type.FLOAT64,
+    exp.DType.TEXT: Type.STRING,
+    exp.DType.VARCHAR: Type.STRING,
+    exp.DType.BOOLEAN: Type.BOOL,
 }
 # Notes of the parser about the dialect's meaning; the meaning here is the function's own.
 _NOTES = {"safe", "typed", "ignore_nulls", "is_string", "quoted"}
@@ -207,19 +276,64 @@ class _Reading:
         literal = self._literal(node)
         if literal is not None:
             return literal
+        if isinstance(node, exp.Cast):
+            return self._cast(node)
         name, operands = self._call(node)
-        if name not in FUNCTIONS:
-            raise UnknownName(kind="function", name=name, known=list(FUNCTIONS))
-        return self._typed(FUNCTIONS[name], [self.read(operand) for operand in operands])
+        name = ALIASES.get(name, name)
+        if name in FUNCTIONS:
+            return self._read_call(FUNCTIONS[name], operands)
+        if name in REFUSED:
+            do = "compute it before, or leave it out"
+            raise ExpressionError(f"asked for the function {name!r}", str(REFUSED[name]), do)
+        raise UnknownName(kind="function", name=name, known=list(FUNCTIONS))
 
-    def _typed(self, function: Function, arguments: Sequence[Expression]) -> Call:
-        for tried in _with_types(arguments, function):
-            result = function.typed([argument.type for argument in tried])
-            if result is not None:
-                return Call(function, tuple(_widened(tried)), result)
-        given = ", ".join(argument.type.value for argument in arguments)
-        asked = f"asked for {function.name}({given}) in {self.text!r}"
-        found = f"{function.name} takes {function.takes}"
+    def _read_call(self, entry: Entry, operands: Sequence[exp.Expr]) -> Call:
+        rows = len(operands) if entry.rows is None else entry.rows
+        arguments = [self.read(operand) for operand in operands[:rows]]
+        if entry.as_text:
+            arguments = [_as_text(argument) for argument in arguments]
+        constants = []
+        for place, operand in enumerate(operands[rows:], start=rows + 1):
+            constant = _constant(operand)
+            if constant is None:
+                asked = f"asked for {entry.name} in {self.text!r}"
+                found = f"its argument {place} is no constant"
+                raise ExpressionError(asked, found, f"{entry.name} takes {entry.takes}")
+            constants.append(constant)
+        return self._typed(entry, arguments, constants)
+
+    def _cast(self, node: exp.Cast) -> Expression:
+        """Read CAST, TRY_CAST and `::`."""
+        self._only(node, ("this", "to", "_type"))
+        asked = f"asked for a cast in {self.text!r}"
+        target = _TYPES.get(node.to.this) if not node.to.expressions else None
+        if target is None:
+            found = f"the type {node.to.sql(dialect='duckdb')} is none of those that have a cast"
+            raise ExpressionError(asked, found, "use BIGINT, DOUBLE, VARCHAR or BOOLEAN")
+        argument = self.read(node.this)
+        gap = NO_CAST.get((argument.type, target))
+        if gap is not None:
+            found = f"from {argument.type.value} to {target.value}; {gap}"
+            raise ExpressionError(asked, found, "leave it as it is")
+        name = CASTS[target.value, isinstance(node, exp.TryCast)]
+        return self._typed(FUNCTIONS[name], [argument], [])
+
+    def _typed(
+        self, entry: Entry, arguments: Sequence[Expression], constants: Sequence[Constant]
+    ) -> Call:
+        for tried in _with_types(arguments, entry):
+            try:
+                function = entry.chosen([argument.type for argument in tried], constants)
+            except ValueError as error:
+                asked = f"asked for {entry.name} in {self.text!r}"
+                raise ExpressionError(asked, str(error), "change the constant") from error
+            if function is not None:
+                return Call(function, tuple(_widened(tried)), function.type)
+        given = ", ".join(
+            [*(argument.type.value for argument in arguments), *map(repr, constants)]
+        )
+        asked = f"asked for {entry.name}({given}) in {self.text!r}"
+        found = f"{entry.name} takes {entry.takes}"
         raise ExpressionError(asked, found, "cast or change an argument")
 
     def _literal(self, node: exp.Expr) -> Literal | None:
@@ -257,12 +371,14 @@ class _Reading:
         """Name the function behind a node and give its operands in order."""
         if isinstance(node, exp.Is):
             self._only(node, _BOTH)
-            if not isinstance(node.expression, exp.Null):
+            if isinstance(node.expression, exp.Null):
+                return "is_null", [node.this]
+            if not isinstance(node.expression, exp.Boolean):
                 raise self._refuse(node, "write IS NULL, or compare it with =")
-            return "is_null", [node.this]
+            return ("is_true" if node.expression.this else "is_false"), [node.this]
         if isinstance(node, exp.Not) and isinstance(node.this, exp.Is):
-            _, operands = self._call(node.this)
-            return "is_not_null", operands
+            name, operands = self._call(node.this)
+            return ("is_not_null", operands) if name == "is_null" else ("not", [node.this])
         if isinstance(node, exp.Case):
             return "case", self._branches(node)
         if type(node) in _NODES:
@@ -270,6 +386,10 @@ class _Reading:
             if isinstance(node, exp.Anonymous):
                 self._only(node, _LISTED)
                 name = str(node.this).lower()
+                only = node.expressions[0] if len(node.expressions) == 1 else None
+                if name == "position" and isinstance(only, exp.In) and only.args.get("field"):
+                    self._only(only, ("this", "field"))
+                    return name, [only.args["field"], only.this]
             else:
                 self._only(node, places)
             operands = []
@@ -303,15 +423,45 @@ class _Reading:
         )
 
 
+def _constant(node: exp.Expr) -> Constant | None:
+    """Give a literal, or a list of them; None where it is neither."""
+    if isinstance(node, exp.Array):
+        parts = [_constant(each) for each in node.expressions]
+        return tuple(each for each in parts if isinstance(each, int | float | str)) if all(
+            part is not None and not isinstance(part, tuple) for part in parts
+        ) else None
+    if isinstance(node, exp.Neg):
+        number = _constant(node.this)
+        return -number if isinstance(number, int | float) else None
+    if not isinstance(node, exp.Literal):
+        return None
+    written = str(node.this)
+    if node.is_string:
+        return written if "\0" not in written else None
+    if written.isdecimal():
+        return int(written) if int(written) <= INT64_MAX else None
+    return float(written) + 0.0 if math.isfinite(float(written)) else None
+
+
+def _as_text(argument: Expression) -> Expression:
+    """Make the text of an int64 or a bool."""
+    if argument.type not in (Type.INT64, Type.BOOL):
+        return argument
+    if isinstance(argument, Literal) and argument.value is None:
+        return replace(argument, type=Type.STRING)
+    function = FUNCTIONS["to_string"].chosen([argument.type], ())
+    return argument if function is None else Call(function, (argument,), Type.STRING)
+
+
 def _with_types(
-    arguments: Sequence[Expression], function: Function
+    arguments: Sequence[Expression], entry: Entry
 ) -> Iterator[Sequence[Expression]]:
     """Give the arguments with each type that their NULL literals may take, the likeliest first."""
     nulls = [isinstance(argument, Literal) and argument.value is None for argument in arguments]
     if not any(nulls):
         yield arguments
         return
-    conditions = range(0, len(arguments) - 1, 2) if function.name == "case" else ()
+    conditions = range(0, len(arguments) - 1, 2) if entry.name in ("case", "if") else ()
     others = [
         argument.type
         for place, (argument, null) in enumerate(zip(arguments, nulls, strict=True))
@@ -335,4 +485,5 @@ def _widened(arguments: Sequence[Expression]) -> Iterator[Expression]:
             value = None if number is None else float(str(number))
             yield replace(argument, value=value, type=Type.FLOAT64)
         else:
-            yield Call(WIDENED, (argument,), Type.FLOAT64)
+            widened = WIDENED.chosen([Type.INT64], ())
+            yield argument if widened is None else Call(widened, (argument,), Type.FLOAT64)

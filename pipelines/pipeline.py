@@ -260,5 +260,6 @@ def _view(view: View) -> dict[str, object]:
 def canonical(tree: Expression) -> list[object]:
     """Say an expression apart from any engine's text for it."""
     if isinstance(tree, Call):
-        return [tree.function.name, *map(canonical, tree.arguments)]
+        constants = [["constants", *tree.function.constants]] if tree.function.constants else []
+        return [tree.function.name, *map(canonical, tree.arguments), *constants]
     return ["column", tree.name] if isinstance(tree, Column) else [tree.type.value, tree.value]

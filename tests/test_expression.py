@@ -1,200 +1,94 @@
 """Expressions: one meaning in Python and in DuckDB, and every refusal word for word.
 
-Each expression is evaluated on every row, in both; the table says what it must be on one of them.
-`tests/test_views_job.py` puts the same expressions through Flink.
+Each expression of `tests/cases/functions` is evaluated on every row, in both; its table says what
+it must be on one of them. `tests/test_functions_job.py` puts the same through Flink.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import doctest
+import textwrap
+from collections import defaultdict
 
-import duckdb
-import pyarrow as pa
 import pytest
 
 from headrace.operators.errors import HeadraceError
-from headrace.operators.expression import Expression, parse, range_checks
-from headrace.operators.functions import FUNCTIONS, Value
-from headrace.operators.types import Type
-
-COLUMNS = {
-    "i": Type.INT64,
-    "j": Type.INT64,
-    "x": Type.FLOAT64,
-    "y": Type.FLOAT64,
-    "b": Type.BOOL,
-    "c": Type.BOOL,
-    "s": Type.STRING,
-    "u": Type.STRING,
-}
-LEAST, MOST = -(2**63), 2**63 - 1
-ROWS: dict[str, dict[str, Value]] = {
-    name: dict(zip(COLUMNS, values, strict=True))
-    for name, values in {
-        "plain": (7, 2, 2.5, 0.1, True, False, "Été À 'b'", "été"),
-        "minus": (-7, 2, -2.5, -0.1, False, False, "a", "B"),
-        "zeros": (0, 0, 0.0, 0.0, False, True, "", ""),
-        "nulls": (None,) * len(COLUMNS),
-        "half": (None, 3, None, 1.0, None, True, None, "ẞİΣ"),
-        "other": (5, None, 5.5, None, True, None, "😀🏳️", None),
-        "wide": (LEAST, -1, 1.7976931348623157e308, 5e-324, True, True, "\\", "%"),
-        "high": (MOST, 2**53 + 1, float(2**53), 1e-300, False, True, '"', "a|b"),
-    }.items()
-}
-BEYOND = "beyond its type"
-CASES: tuple[tuple[str, str, Value], ...] = (
-    ("i + j", "plain", 9),
-    ("i + 1", "high", BEYOND),
-    ("i - 1", "wide", BEYOND),
-    ("i - j", "half", None),
-    ("i * j", "minus", -14),
-    ("i * j", "wide", BEYOND),
-    ("i * i", "high", BEYOND),
-    ("(i + 1) * 0", "high", BEYOND),
-    ("CASE WHEN i < 10 THEN i + 1 ELSE i END", "high", BEYOND),
-    ("i + x", "plain", 9.5),
-    ("x * 10", "wide", BEYOND),
-    ("x * y", "zeros", 0.0),
-    ("x * -1", "zeros", 0.0),
-    ("x * -1 * y", "high", -9007199254740992.0 * 1e-300),
-    ("y * y * -1", "wide", 0.0),
-    ("x + x - x", "wide", BEYOND),
-    ("i / j", "plain", 3.5),
-    ("i / j", "minus", -3.5),
-    ("i / j", "zeros", None),
-    ("x / 0", "plain", None),
-    ("x / y", "wide", BEYOND),
-    ("0 / x", "minus", 0.0),
-    ("-i", "minus", 7),
-    ("-i", "wide", BEYOND),
-    ("-x", "zeros", 0.0),
-    ("- -5", "nulls", 5),
-    ("abs(i)", "minus", 7),
-    ("abs(i)", "wide", BEYOND),
-    ("ABS(x)", "minus", 2.5),
-    ("FLOOR(x)", "minus", -3.0),
-    ("FLOOR(i)", "plain", 7.0),
-    ("FLOOR(-0.0 * x)", "plain", 0.0),
-    ("i = j", "nulls", None),
-    ("i == 7", "plain", True),
-    ("i <> j", "plain", True),
-    ("i != j", "half", None),
-    ("x < j", "high", False),
-    ("j > x", "high", False),
-    ("j = 9007199254740993", "high", True),
-    ("i <= 7 AND x >= 2.5", "plain", True),
-    ("s < u", "minus", False),
-    ("s > 'a'", "plain", True),
-    ("s <= u", "zeros", True),
-    ("b = c", "minus", True),
-    ("b AND c", "half", None),
-    ("b AND c", "zeros", False),
-    ("c AND b", "nulls", None),
-    ("b OR c", "half", True),
-    ("b OR NULL", "plain", True),
-    ("NOT b", "minus", True),
-    ("NOT b", "nulls", None),
-    ("s IS NULL", "nulls", True),
-    ("i IS NOT NULL", "nulls", False),
-    ("NOT i IS NULL", "plain", True),
-    ("(b AND c) IS NULL", "half", True),
-    ("COALESCE(i, j, 1)", "half", 3),
-    ("COALESCE(i, x)", "plain", 7.0),
-    ("COALESCE(s, 'none')", "nulls", "none"),
-    ("IFNULL(b, FALSE)", "nulls", False),
-    ("LEAST(i, 5)", "plain", 5),
-    ("LEAST(i, j)", "half", None),
-    ("LEAST(i, 2.5)", "minus", -7.0),
-    ("LEAST(s, u)", "minus", "B"),
-    ("GREATEST(x, y, 0)", "minus", 0.0),
-    ("GREATEST(x, NULL)", "plain", None),
-    ("GREATEST(s, u)", "half", None),
-    ("CASE WHEN b THEN 'x' END", "minus", None),
-    ("CASE WHEN b THEN 'x' END", "plain", "x"),
-    ("CASE WHEN b THEN NULL ELSE s END", "minus", "a"),
-    ("CASE WHEN NULL THEN 1 ELSE 2.5 END", "plain", 2.5),
-    ("CASE WHEN b THEN i WHEN c THEN x ELSE 0 END", "zeros", 0.0),
-    ("CASE WHEN i > 0 THEN i END", "half", None),
-    ("CASE WHEN x IS NULL THEN -1 WHEN x > 2 THEN 1 ELSE 0 END", "nulls", -1),
-    ("LENGTH(s)", "other", 3),
-    ("LENGTH(s)", "zeros", 0),
-    ("CHAR_LENGTH(u)", "half", 3),
-    ("LOWER(s)", "plain", "Été À 'b'"),
-    ("LOWER(u)", "minus", "b"),
-    ("LOWER(u)", "half", "ẞİΣ"),
-    ("s || u", "plain", "Été À 'b'été"),
-    ("s || '''' || u", "nulls", None),
-    ("s || '😀\"'", "zeros", '😀"'),
-    ("\"s\" = 'Été À ''b'''", "plain", True),
-    ("1.5e3", "nulls", 1500.0),
-    ("0.30000000000000004", "nulls", 0.30000000000000004),
-    ("-0.0", "nulls", 0.0),
-    ("1e16 + 0", "nulls", 1e16),
-    ("123456789.987654321e-20", "nulls", 123456789.987654321e-20),
-    ("-9223372036854775808", "nulls", LEAST),
-    ("9223372036854775807", "nulls", MOST),
-    ("TRUE", "nulls", True),
-    ("NULL", "plain", None),
-    ("i /* a note */ + 1 -- and another", "plain", 8),
+from headrace.operators.expression import parse
+from headrace.operators.functions import ALIASES, FAMILIES, FUNCTIONS, REFUSED, Entry, Value
+from tests.formulas import (
+    COLUMNS,
+    EXPRESSIONS,
+    ROWS,
+    TABLES,
+    by_duckdb,
+    functions_of,
+    python,
 )
-EXPRESSIONS = tuple(dict.fromkeys(text for text, _, _ in CASES))
 
-
-def python(tree: Expression, row: Mapping[str, Value]) -> Value:
-    try:
-        return tree.of(row)
-    except OverflowError:
-        return BEYOND
+CASES = [
+    pytest.param(*case, id=f"{family}: {case[0]} on {case[1]}")
+    for family, cases in TABLES.items()
+    for case in cases
+]
+FEWEST_FUNCTIONS = 60
 
 
 @pytest.fixture(scope="module")
 def answers() -> dict[tuple[str, str], Value]:
     """Every expression on every row, by DuckDB."""
-    fields = [("row", pa.string()), *((name, kind.arrow) for name, kind in COLUMNS.items())]
-    rows = [{"row": name, **row} for name, row in ROWS.items()]
-    table = pa.Table.from_pylist(rows, pa.schema(fields))
     trees = [parse(text, COLUMNS) for text in EXPRESSIONS]
-    values = ", ".join(f"{tree.sql('duckdb')} AS e{n}" for n, tree in enumerate(trees))
-    beyond = ", ".join(
-        " OR ".join(f"{check} IS FALSE" for check in ("TRUE", *range_checks(tree, "duckdb")))
-        + f" AS f{n}"
-        for n, tree in enumerate(trees)
-    )
-    with duckdb.connect() as connection:
-        connection.register("arrow", table)
-        connection.execute("CREATE TABLE rows AS SELECT * FROM arrow")
-        found = connection.sql(f"SELECT row, {values}, {beyond} FROM rows").to_arrow_table()
-    types = [found.schema.field(f"e{n}").type for n in range(len(trees))]
-    assert types == [tree.type.arrow for tree in trees]
+    found = by_duckdb(trees, list(ROWS.values()))
     return {
-        (text, row["row"]): BEYOND if row[f"f{n}"] else row[f"e{n}"]
-        for row in found.to_pylist()
-        for n, text in enumerate(EXPRESSIONS)
+        (text, name): value
+        for name, values in zip(ROWS, found, strict=True)
+        for text, value in zip(EXPRESSIONS, values, strict=True)
     }
 
 
-@pytest.mark.parametrize(("text", "row", "value"), CASES, ids=[f"{c[0]} on {c[1]}" for c in CASES])
+@pytest.mark.parametrize(("text", "row", "value"), CASES)
 def test_an_expression_has_its_value(text: str, row: str, value: Value) -> None:
     assert repr(python(parse(text, COLUMNS), ROWS[row])) == repr(value)
 
 
 @pytest.mark.parametrize("text", EXPRESSIONS)
 def test_duckdb_gives_the_same_on_every_row(
-    text: str, answers: Mapping[tuple[str, str], Value]
+    text: str, answers: dict[tuple[str, str], Value]
 ) -> None:
     tree = parse(text, COLUMNS)
     ours = {name: repr(python(tree, row)) for name, row in ROWS.items()}
     assert {name: repr(answers[text, name]) for name in ROWS} == ours
 
 
-def test_every_function_has_a_case() -> None:
-    used: set[str] = set()
-    todo = [parse(text, COLUMNS) for text in EXPRESSIONS]
-    while todo:
-        tree = todo.pop()
-        used.add(getattr(getattr(tree, "function", None), "name", ""))
-        todo += getattr(tree, "arguments", ())
-    assert used - {"", "float64"} == set(FUNCTIONS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_has_three_cases_and_one_on_null(name: str) -> None:
+    rows = defaultdict(set)
+    for cases in TABLES.values():
+        for text, row, value in cases:
+            for function in functions_of(parse(text, COLUMNS)):
+                rows[function].add((text, row, value))
+    assert len(rows[name]) >= 3
+    nulls = {text for text, row, _ in rows[name] if None in ROWS[row].values() or "NULL" in text}
+    assert nulls or name == "duration"  # which has no argument
+
+
+def test_the_catalogue_is_whole() -> None:
+    assert set(TABLES) == {*FAMILIES, "literals"}
+    assert len(FUNCTIONS) == sum(map(len, FAMILIES.values())) >= FEWEST_FUNCTIONS
+    assert set(ALIASES.values()) <= set(FUNCTIONS)
+    assert not (set(REFUSED) | set(ALIASES)) & set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("entry", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_the_examples_of_a_function_run(entry: Entry) -> None:
+    def of(text: str) -> Value:
+        return parse(text, {}).of({})
+
+    about = textwrap.dedent("    " + entry.about)
+    test = doctest.DocTestParser().get_doctest(about, {"of": of}, entry.name, None, 0)
+    assert test.examples
+    said: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(test, out=said.append)
+    assert result.failed == 0, "".join(said)
 
 
 WRITE = "write one SQL expression over the columns"
