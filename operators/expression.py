@@ -271,6 +271,7 @@ class _Reading:
             if not isinstance(node.this, exp.Identifier):
                 raise self._refuse(node)
             if node.name not in self.columns:
+                self._refuse_by_name(node.name.lower())  # now() may be written without brackets
                 raise UnknownName(kind="column", name=node.name, known=list(self.columns))
             return Column(node.name, self.columns[node.name])
         literal = self._literal(node)
@@ -282,10 +283,13 @@ class _Reading:
         name = ALIASES.get(name, name)
         if name in FUNCTIONS:
             return self._read_call(FUNCTIONS[name], operands)
+        self._refuse_by_name(name)
+        raise UnknownName(kind="function", name=name, known=list(FUNCTIONS))
+
+    def _refuse_by_name(self, name: str) -> None:
         if name in REFUSED:
             do = "compute it before, or leave it out"
             raise ExpressionError(f"asked for the function {name!r}", str(REFUSED[name]), do)
-        raise UnknownName(kind="function", name=name, known=list(FUNCTIONS))
 
     def _read_call(self, entry: Entry, operands: Sequence[exp.Expr]) -> Call:
         rows = len(operands) if entry.rows is None else entry.rows

@@ -19,7 +19,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from headrace.operators.expression import Call, Expression, range_checks
+from headrace.operators.expression import Call, Column, Expression, parse, range_checks
 from headrace.operators.functions import Value
 from headrace.operators.types import Type
 
@@ -145,7 +145,7 @@ def _types(trees: Sequence[Expression]) -> dict[str, Type]:
         tree = todo.pop()
         if isinstance(tree, Call):
             todo += tree.arguments
-        elif hasattr(tree, "name"):
+        elif isinstance(tree, Column):
             found[tree.name] = tree.type
     return found
 
@@ -155,3 +155,18 @@ def functions_of(tree: Expression) -> set[str]:
     if not isinstance(tree, Call):
         return set()
     return {tree.function.name}.union(*map(functions_of, tree.arguments))
+
+
+def _forms() -> tuple[str, ...]:
+    """Give an expression for each function, the first that has it."""
+    known: set[str] = set()
+    forms = []
+    for text in EXPRESSIONS:
+        used = functions_of(parse(text, COLUMNS))
+        if used - known:
+            forms.append(text)
+        known |= used
+    return tuple(forms)
+
+
+FORMS = _forms()

@@ -2,7 +2,8 @@
 
 One run for everything, for a Flink job costs seconds. The log has late rows, dead letters of every
 kind, null keys, ties and progress events; the views have every aggregate; the decisions' source
-has every expression of `tests/test_expression.py` as a derived column.
+has an expression with every function as a derived column; `tests/test_functions_job.py` has the
+rest of them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ from tests.engines import (
     tiles_of,
     told,
 )
-from tests.test_expression import COLUMNS, EXPRESSIONS, LEAST, MOST, ROWS
+from tests.formulas import COLUMNS, FORMS, LEAST, MOST, ROWS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 
@@ -84,7 +85,7 @@ def _yaml() -> str:
     ]
     derived = [f"{name}: {quoted(text)}" for name, text in logs.DERIVED.items()]
     forms = ["name: string required", *(f"{c}: {kind.value}" for c, kind in COLUMNS.items())]
-    said = [f"e{n}: {quoted(text)}" for n, text in enumerate(EXPRESSIONS)]
+    said = [f"e{n}: {quoted(text)}" for n, text in enumerate(FORMS)]
     views = []
     for view in logs.VIEWS.values():
         views += [f"{view.name}:", "  source: events", f"  key: [{', '.join(view.key)}]"]
@@ -499,7 +500,7 @@ def test_decisions_are_the_events_of_their_source_with_every_expression(run: Run
 
 
 def _expression(source: Source, column: str) -> str:
-    return EXPRESSIONS[int(column[1:])] if column in source.derived else column
+    return FORMS[int(column[1:])] if column in source.derived else column
 
 
 def test_examples_are_the_newest_prediction_within_before_each_outcome(run: Run) -> None:

@@ -31,9 +31,14 @@ def _byte(text: str, place: int) -> str:
     return f"CAST(LOCATE(' ' || {digits}, '{_BYTES}') / 3 AS BIGINT)"
 
 
+def _half(text: str, first: int) -> str:
+    """Print 32 bits of a text's MD5 for DuckDB, from its hexadecimal digit `first` on."""
+    return f"CAST('0x' || substring(md5({text}), {first}, 8) AS BIGINT)"
+
+
 def _hash64_sql(engine: str, arguments: Sequence[str]) -> str:
     if engine == "duckdb":
-        halves = [f"CAST('0x' || md5({arguments[0]})[{a}:{b}] AS BIGINT)" for a, b in ((1, 8), (9, 16))]
+        halves = [_half(arguments[0], first) for first in (1, 9)]
         high = f"((({halves[0]} + 2147483648) % 4294967296) - 2147483648)"
         return f"({high} * 4294967296 + {halves[1]})"
     signed = f"(MOD({_byte(arguments[0], 0)} + 128, CAST(256 AS BIGINT)) - 128)"
@@ -56,8 +61,7 @@ def _bucket(types: Sequence[Type], constants: Sequence[Constant]) -> Function | 
 
     def printed(engine: str, arguments: Sequence[str]) -> str:
         if engine == "duckdb":
-            number = f"CAST('0x' || md5({arguments[0]})[1:8] AS BIGINT)"
-            return f"({number} * {count} // 4294967296)"
+            return f"({_half(arguments[0], 1)} * {count} // 4294967296)"
         parts = (f"{_byte(arguments[0], n)} * {1 << 8 * (3 - n)}" for n in range(4))
         return f"(({' + '.join(parts)}) * {count} / CAST(4294967296 AS BIGINT))"
 

@@ -74,8 +74,9 @@ def _sound_duckdb(value: str) -> str:
 
 def _last_duckdb(value: str, name: str) -> str:
     """Print the last value of a name in an object; DuckDB's own path takes the first."""
-    keys = f"list_reverse(json_keys({value}))"
-    values = f"list_reverse(json_extract({value}, '$.*'))"
+    # Cast, or DuckDB takes the list of a constant without keys for a text.
+    keys = f"list_reverse(CAST(json_keys({value}) AS VARCHAR[]))"
+    values = f"list_reverse(CAST(json_extract({value}, '$.*') AS JSON[]))"
     return f"list_extract({values}, list_position({keys}, {text(name)}))"
 
 
