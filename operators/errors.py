@@ -48,6 +48,8 @@ class HeadraceError(Exception):
     asked: str
     found: str
     do: str
+    start: int | None = None
+    """How many characters into the text that was read it is about, where that is known."""
 
     def __str__(self) -> str:
         return "; ".join(part for part in (self.asked, self.found, self.do) if part)

@@ -10,15 +10,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
+from sqlglot.parsers.duckdb import DuckDBParser
+from sqlglot.tokenizer_core import TokenType
 
 from headrace.operators.errors import HeadraceError, UnknownName
 from headrace.operators.functions import (
@@ -182,18 +183,18 @@ class _Rows(DuckDB):
     What sqlglot knows of functions is theirs; what one means here is the catalogue's.
     """
 
-    class Parser(DuckDB.Parser):
-        FUNC_TOKENS = {*DuckDB.Parser.FUNC_TOKENS, TokenType.CROSS}
-        FUNCTIONS: ClassVar[dict[str, object]] = {}
-        NO_PAREN_FUNCTIONS: ClassVar[dict[object, object]] = {}
-        FUNCTION_PARSERS: ClassVar[dict[str, object]] = {
+    class Parser(DuckDBParser):
+        FUNC_TOKENS: ClassVar[set[TokenType]] = {*DuckDBParser.FUNC_TOKENS, TokenType.CROSS}
+        FUNCTIONS: ClassVar[dict[str, Callable[..., Any]]] = {}
+        NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
+        FUNCTION_PARSERS: ClassVar[dict[str, Callable[..., Any]]] = {
             name: read
-            for name, read in DuckDB.Parser.FUNCTION_PARSERS.items()
+            for name, read in DuckDBParser.FUNCTION_PARSERS.items()
             if name in ("CAST", "TRY_CAST")
         }
-        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, object]] = {
+        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Callable[..., Any]]] = {
             name: read
-            for name, read in DuckDB.Parser.NO_PAREN_FUNCTION_PARSERS.items()
+            for name, read in DuckDBParser.NO_PAREN_FUNCTION_PARSERS.items()
             if name == "CASE"
         }
 
@@ -263,6 +264,15 @@ class _Reading:
     columns: Mapping[str, Type]
 
     def read(self, node: exp.Expr) -> Expression:
+        """Read a node; an error of it, and of none within it, is about where it begins."""
+        try:
+            return self._read(node)
+        except HeadraceError as error:
+            if error.start is None:
+                error.start = _start(node)
+            raise
+
+    def _read(self, node: exp.Expr) -> Expression:
         if isinstance(node, exp.Paren):
             self._only(node, ("this",))
             return self.read(node.this)
@@ -288,8 +298,8 @@ class _Reading:
 
     def _refuse_by_name(self, name: str) -> None:
         if name in REFUSED:
-            do = "compute it before, or leave it out"
-            raise ExpressionError(f"asked for the function {name!r}", str(REFUSED[name]), do)
+            asked, do = f"asked for the function {name!r}", "compute it before, or leave it out"
+            raise ExpressionError(asked, str(REFUSED[name]), do)
 
     def _read_call(self, entry: Entry, operands: Sequence[exp.Expr]) -> Call:
         rows = len(operands) if entry.rows is None else entry.rows
@@ -333,9 +343,7 @@ class _Reading:
                 raise ExpressionError(asked, str(error), "change the constant") from error
             if function is not None:
                 return Call(function, tuple(_widened(tried)), function.type)
-        given = ", ".join(
-            [*(argument.type.value for argument in arguments), *map(repr, constants)]
-        )
+        given = ", ".join([*(argument.type.value for argument in arguments), *map(repr, constants)])
         asked = f"asked for {entry.name}({given}) in {self.text!r}"
         found = f"{entry.name} takes {entry.takes}"
         raise ExpressionError(asked, found, "cast or change an argument")
@@ -427,13 +435,20 @@ class _Reading:
         )
 
 
+def _start(node: exp.Expr) -> int:
+    """Find where a node begins in the text: the parser notes that of names."""
+    return min((int(part.meta["start"]) for part in node.walk() if "start" in part.meta), default=0)
+
+
 def _constant(node: exp.Expr) -> Constant | None:
     """Give a literal, or a list of them; None where it is neither."""
     if isinstance(node, exp.Array):
         parts = [_constant(each) for each in node.expressions]
-        return tuple(each for each in parts if isinstance(each, int | float | str)) if all(
-            part is not None and not isinstance(part, tuple) for part in parts
-        ) else None
+        return (
+            tuple(each for each in parts if isinstance(each, int | float | str))
+            if all(part is not None and not isinstance(part, tuple) for part in parts)
+            else None
+        )
     if isinstance(node, exp.Neg):
         number = _constant(node.this)
         return -number if isinstance(number, int | float) else None
@@ -457,9 +472,7 @@ def _as_text(argument: Expression) -> Expression:
     return argument if function is None else Call(function, (argument,), Type.STRING)
 
 
-def _with_types(
-    arguments: Sequence[Expression], entry: Entry
-) -> Iterator[Sequence[Expression]]:
+def _with_types(arguments: Sequence[Expression], entry: Entry) -> Iterator[Sequence[Expression]]:
     """Give the arguments with each type that their NULL literals may take, the likeliest first."""
     nulls = [isinstance(argument, Literal) and argument.value is None for argument in arguments]
     if not any(nulls):

@@ -107,7 +107,7 @@ class Source:
     @property
     def types(self) -> dict[str, Type]:
         """Give the type of every column that has a name: `at`, written ones, derived ones."""
-        written = {column.name: column.type for column in self.columns}
+        written = {column.name: column.type.held for column in self.columns}
         derived = {name: expression.type for name, expression in self.derived.items()}
         return {AT: Type.INT64, **written, **derived}
 
@@ -152,9 +152,11 @@ def check_sql(column: Column, text: str, present: str) -> tuple[str, str]:
         return text, missing
     if column.type is Type.BOOL:
         value, bad = f"({text} = 'true')", f"{text} NOT IN ('true', 'false')"
-    elif column.type is Type.INT64:
+    elif column.type.held is Type.INT64:
         value = f"TRY_CAST({text} AS BIGINT)"
         bad = f"{value} IS NULL OR CAST({value} AS {_TEXT}) <> {text}"
+        if column.type.limits:
+            bad += " OR {} NOT BETWEEN {} AND {}".format(value, *column.type.limits)
     else:
         cast = f"TRY_CAST({text} AS DOUBLE)"
         value = f"({cast} + CAST(0 AS DOUBLE))"

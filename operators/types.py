@@ -2,6 +2,9 @@
 
 There are few on purpose: every type here has the same values, the same order and the same
 arithmetic in every engine. Times are int64 milliseconds since the epoch, in UTC.
+
+What a producer writes may be narrower than what an event holds: an int32 is checked where it is
+read, and is an int64 from there on, so that no engine computes in 32 bits.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from typing import ClassVar, Self
 
 import pyarrow as pa
 
-__all__ = ["Type"]
+from headrace.operators.errors import Gap, NotYet
+
+__all__ = ["NO_COLUMN", "WRITTEN", "Type"]
 
 
 class Type:
@@ -26,6 +31,10 @@ class Type:
     INT64: ClassVar[Type]
     FLOAT64: ClassVar[Type]
     STRING: ClassVar[Type]
+    INT32: ClassVar[Type]
+    """Written only: an int64 from −2³¹ to 2³¹ − 1."""
+    TIMESTAMP_MS: ClassVar[Type]
+    """Written only: an int64 of ms since the epoch, in the years 1 to 9999."""
     INT128: ClassVar[Type]
     """Sums of products, in tiles only: nobody writes it."""
 
@@ -40,6 +49,8 @@ class Type:
     arrow: pa.DataType
     item: Type | None
     """Of a list: the type of its items."""
+    limits: tuple[int, int] | None = None
+    """Of a type that is written only: the least and the greatest of its values."""
 
     def __new__(cls, value: str) -> Self:
         """Give the type that is written so; a ValueError where there is none."""
@@ -76,6 +87,15 @@ class Type:
         return f"Type({self.value!r})"
 
     @property
+    def held(self) -> Type:
+        """Give the type that an event's value has, where this is how it is written.
+
+        >>> Type("int32").held, Type("string").held
+        (Type('int64'), Type('string'))
+        """
+        return self if self.limits is None else Type.INT64
+
+    @property
     def numeric(self) -> bool:
         """Say whether sums and means of the type exist."""
         return self in (Type.INT64, Type.FLOAT64)
@@ -85,4 +105,22 @@ Type.BOOL = Type._make("bool", "BOOLEAN", "BOOLEAN", pa.bool_())
 Type.INT64 = Type._make("int64", "BIGINT", "BIGINT", pa.int64())
 Type.FLOAT64 = Type._make("float64", "DOUBLE", "DOUBLE", pa.float64())
 Type.STRING = Type._make("string", "STRING", "VARCHAR", pa.string())
+Type.INT32 = Type._make("int32", "BIGINT", "BIGINT", pa.int64())
+Type.INT32.limits = (-(2**31), 2**31 - 1)
+Type.TIMESTAMP_MS = Type._make("timestamp_ms", "BIGINT", "BIGINT", pa.int64())
+Type.TIMESTAMP_MS.limits = (-62_135_596_800_000, 253_402_300_799_999)
 Type.INT128 = Type._make("int128", "DECIMAL(38, 0)", "HUGEINT", pa.decimal128(38, 0))
+
+WRITTEN = (Type.BOOL, Type.INT32, Type.INT64, Type.FLOAT64, Type.STRING, Type.TIMESTAMP_MS)
+"""What a producer's columns can be."""
+NO_COLUMN: dict[str, Gap] = {
+    "decimal": NotYet(
+        "engines widen and round decimals apart; sums of float64 are exact to six digits, and an "
+        "int64 of the smallest unit is exact"
+    ),
+    "bytes": NotYet("no function takes them; send them as base64 in a string"),
+    "date": NotYet("send the ms of its midnight as timestamp_ms, or its text as string"),
+    "list": NotYet("Flink reads an array of a message as NULL; send one event for each item"),
+    "struct": NotYet("Flink reads an object of a message as NULL; send its text and use json_…"),
+}
+"""Types that a column cannot be, and why."""

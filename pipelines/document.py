@@ -52,6 +52,8 @@ class Document:
     root: Plain
     keys: dict[Place, tuple[int, int]]
     values: dict[Place, tuple[int, int]]
+    texts: dict[Place, int]
+    """Of each text that stands on one line as it is: in which of its columns it begins, from 0."""
 
     def refuse(
         self, place: Place, asked: str, found: str, do: str, *, key: bool = False
@@ -72,7 +74,10 @@ class Document:
         except PipelineError:
             raise
         except HeadraceError as error:
-            raise self.refuse(place, error.asked, error.found, error.do, key=key) from error
+            refused = self.refuse(place, error.asked, error.found, error.do, key=key)
+            if error.start is not None and not key and place in self.texts:
+                refused.column += self.texts[place] + error.start
+            raise refused from error
 
     def require(
         self, kind: str, name: str, known: Collection[str], *place: str | int, key: bool = False
@@ -140,6 +145,7 @@ class _Reader:
         self.path = path
         self.keys: dict[Place, tuple[int, int]] = {}
         self.values: dict[Place, tuple[int, int]] = {}
+        self.texts: dict[Place, int] = {}
         self.events: Iterator[Any] = iter(())
 
     def read(self, text: str) -> Document:
@@ -170,7 +176,7 @@ class _Reader:
             event = next(self.events)
         if isinstance(event, events.StreamEndEvent):
             self.values[()] = (1, 1)
-            return Document(self.path, None, self.keys, self.values)
+            return Document(self.path, None, self.keys, self.values, self.texts)
         root = self._value(event, ())
         next(self.events)
         event = next(self.events)
@@ -178,7 +184,7 @@ class _Reader:
             asked = "asked for one pipeline"
             do = "keep one pipeline to a file"
             raise self._error(_mark(event.start_mark), asked, "a second document begins", do)
-        return Document(self.path, root, self.keys, self.values)
+        return Document(self.path, root, self.keys, self.values, self.texts)
 
     def _value(self, event: Any, place: Place) -> Plain:
         position = self.values[place] = _mark(event.start_mark)
@@ -187,6 +193,7 @@ class _Reader:
             raise self._error(position, "asked for a pipeline file", found, "declare less")
         self._plain(event, position)
         if isinstance(event, events.ScalarEvent):
+            self._note_text(event, place)
             return self._scalar(event, position)
         if len(place) >= MAX_DEPTH:
             found = f"it is nested deeper than {MAX_DEPTH} levels"
@@ -194,6 +201,14 @@ class _Reader:
         if isinstance(event, events.SequenceStartEvent):
             return self._list(place)
         return self._dict(place)
+
+    def _note_text(self, event: Any, place: Place) -> None:
+        """Note where a text begins, unless escapes or lines part its characters from columns."""
+        quotes = 0 if event.style is None else 1
+        start, end = event.start_mark, event.end_mark
+        length = len(str(event.value)) + 2 * quotes
+        if start.line == end.line and end.column - start.column == length:
+            self.texts[place] = quotes
 
     def _list(self, place: Place) -> list[Plain]:
         items: list[Plain] = []

@@ -42,7 +42,7 @@ def _source(name: str, topic: str, form: SourceForm, document: Document) -> Sour
     columns = tuple(
         Column(column, Type(kind), required) for column, (kind, required) in form.columns.items()
     )
-    types = {AT: Type.INT64, **{column.name: column.type for column in columns}}
+    types = {AT: Type.INT64, **{column.name: column.type.held for column in columns}}
     derived: dict[str, Expression] = {}
     for column, text in form.derive.items():
         place = ("sources", name, "derive", column)

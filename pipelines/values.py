@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from pydantic_core import PydanticCustomError
 
+from headrace.operators.types import NO_COLUMN, WRITTEN
+
 __all__ = [
     "DAY_MS",
     "NAME",
@@ -125,10 +127,13 @@ def names(value: object) -> tuple[str, ...]:
 def column_type(value: object) -> tuple[str, bool]:
     """Read a type, and whether a value is required."""
     words = value.split() if isinstance(value, str) else []
-    kinds = ("bool", "int64", "float64", "string")
+    kinds = [kind.value for kind in WRITTEN]
+    do = "write it like `int64` or `int64 required`"
+    gap = NO_COLUMN.get(re.split(r"[(<\[]", words[0])[0]) if words else None
+    if gap is not None:
+        _refuse(f"asked for the column type {value!r}", str(gap), do)
     if not words or words[0] not in kinds or words[1:] not in ([], ["required"]):
-        found = "a column is bool, int64, float64 or string, and 'required' may follow"
-        do = "write it like `int64` or `int64 required`"
+        found = f"a column is {', '.join(kinds[:-1])} or {kinds[-1]}, and 'required' may follow"
         _refuse(f"asked for the column type {value!r}", found, do)
     return words[0], len(words) > 1
 

@@ -43,9 +43,7 @@ def by_flink(
     lines = (json.dumps({"n": n, **row}) + "\n" for n, row in enumerate(rows))
     (folder / "rows" / "rows.json").write_text("".join(lines), "utf-8")
     kinds = ", ".join(f"`{name}` {kind.flink}" for name, kind in columns.items())
-    environment.execute_sql(
-        f"CREATE TABLE `rows` (n BIGINT, {kinds}) {_files(folder / 'rows')}"
-    )
+    environment.execute_sql(f"CREATE TABLE `rows` (n BIGINT, {kinds}) {_files(folder / 'rows')}")
     together = environment.create_statement_set()
     parts = range(0, len(trees), AT_ONCE)
     for part in parts:

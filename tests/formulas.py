@@ -54,9 +54,23 @@ _ROWS: Mapping[str, Sequence[Value]] = {
     ),
     "high": (
         *(MOST, 2**53 + 1, float(2**53), 1e-300, False, True, '"', "a|b"),
-        *(253_402_300_799_999, '{"n": 9223372036854775807, "f": -0.0, "a": {"b": "\\ud83d\\ude00"}}'),
+        *(
+            253_402_300_799_999,
+            '{"n": 9223372036854775807, "f": -0.0, "a": {"b": "\\ud83d\\ude00"}}',
+        ),
     ),
-    "leap": (12, 5, 2.675, -0.5, True, True, "  a b ", " ", 1_330_516_800_000, '{"a": {"b": "\\ud800"}}'),
+    "leap": (
+        12,
+        5,
+        2.675,
+        -0.5,
+        True,
+        True,
+        "  a b ",
+        " ",
+        1_330_516_800_000,
+        '{"a": {"b": "\\ud800"}}',
+    ),
     "early": (
         *(-12, 7, 0.49999999999999994, 45.0, False, False, "flight 12\n", "t 1"),
         *(-62_135_596_800_000, '{"n": 1} x'),
@@ -72,9 +86,31 @@ _ROWS: Mapping[str, Sequence[Value]] = {
         *(9, 8, -0.4, 4503599627370497.5, False, True, "-9223372036854775808", "1e400"),
         *(253_402_300_800_000, '{"a": {"b": "NaN,]\\"}"}, "f": 1.50, "n": "5"}'),
     ),
-    "marks": (-1, -7, -1e300, 2.5, True, True, "e\u0301x\u2028\u00a0 ", "\u0301", -62_135_596_800_001, LONG),
+    "marks": (
+        -1,
+        -7,
+        -1e300,
+        2.5,
+        True,
+        True,
+        "e\u0301x\u2028\u00a0 ",
+        "\u0301",
+        -62_135_596_800_001,
+        LONG,
+    ),
     "blank": (4, 1, 33.9416, -118.4085, None, None, "a\tb\r\nc", "\n", 68_169_600_000, DEEP),
-    "paths": (6, 6, 1e-5, -1e-5, True, True, "aXbXXc", "X", 1_704_067_200_000, '{"a": [{"b": 1}], "f": Infinity}'),
+    "paths": (
+        6,
+        6,
+        1e-5,
+        -1e-5,
+        True,
+        True,
+        "aXbXXc",
+        "X",
+        1_704_067_200_000,
+        '{"a": [{"b": 1}], "f": Infinity}',
+    ),
 }
 ROWS: dict[str, dict[str, Value]] = {
     name: dict(zip(COLUMNS, values, strict=True)) for name, values in _ROWS.items()
@@ -111,7 +147,9 @@ def python(tree: Expression, row: Mapping[str, Value]) -> Value:
         return BEYOND
 
 
-def by_duckdb(trees: Sequence[Expression], rows: Sequence[Mapping[str, Value]]) -> list[list[Value]]:
+def by_duckdb(
+    trees: Sequence[Expression], rows: Sequence[Mapping[str, Value]]
+) -> list[list[Value]]:
     """Compute every expression on every row in one DuckDB query: by row, by expression."""
     columns = dict.fromkeys(column for row in rows for column in row)
     kinds = {name: kind.arrow for name, kind in _types(trees).items()}

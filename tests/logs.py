@@ -29,14 +29,18 @@ _COLUMNS = (
     Column("z", Type.FLOAT64),
     Column("s", Type.STRING),
     Column("b", Type.BOOL),
+    Column("n", Type.INT32),
+    Column("m", Type.TIMESTAMP_MS),
 )
-_TYPES = {"at": Type.INT64, **{column.name: column.type for column in _COLUMNS}}
+_TYPES = {"at": Type.INT64, **{column.name: column.type.held for column in _COLUMNS}}
 DERIVED = {
     "least": "LEAST(i, 100)",
     "next": "w + 1",
     "twice": "z * 2",
     "square": "x * -x",
     "said": "LOWER(s) || '!'",
+    "wider": "n + 1",
+    "hour": "hour(m)",
     "known": "CASE WHEN b THEN 'yes' WHEN i IS NULL THEN s END",
 }
 FEATURES: dict[str, tuple[str, ...]] = {
@@ -136,6 +140,8 @@ CELLS: dict[str, Sequence[str | None]] = {
     "z": (*_FAR, None),
     "s": (*_TEXTS, None),
     "b": ("true", "false", '"true"', "null", None),
+    "n": ("0", "-2147483648", "2147483647", "7", "null", None),
+    "m": ("0", "-62135596800000", "253402300799999", "1362898800000", "null", None),
 }
 """Per column the cells that are values, null or missing (None)."""
 
@@ -147,6 +153,8 @@ BAD_CELLS: dict[str, Sequence[str | None]] = {
     "x": ('"1d"', '" 1"', '"inf"', '"NaN"', "1e400", '"1_0"', '".5"', '"5."', '"1\\n"', "true"),
     "z": ("1.7976931348623157e308", "-1e999", '"Infinity"', '"0x1p3"', '"\u0663"', '""'),
     "b": ("1", '"TRUE"', '"t"', "0.0", '""'),
+    "n": ("2147483648", "-2147483649", "1.5", '"x"'),
+    "m": ("253402300800000", "-62135596800001", '"2013-03-10"'),
 }
 """Cells that make a dead letter, by themselves or by what is derived from them."""
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import doctest
 import textwrap
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.operators.errors import HeadraceError
 from headrace.operators.expression import parse
 from headrace.operators.functions import ALIASES, FAMILIES, FUNCTIONS, REFUSED, Entry, Value
+from headrace.operators.functions.zone import ZONE_END_MS, Zone
 from tests.formulas import (
     COLUMNS,
     EXPRESSIONS,
@@ -23,6 +29,7 @@ from tests.formulas import (
     functions_of,
     python,
 )
+from tests.fuzz_expressions import ZONES, functions_tried, run
 
 CASES = [
     pytest.param(*case, id=f"{family}: {case[0]} on {case[1]}")
@@ -221,8 +228,7 @@ CONSTANTS = {
     "regexp_matches(s, '(a?){1,2}')": "'{1,2}' after a group that may match nothing, "
     "which engines count apart",
     "regexp_matches(s, 'a{1,101}')": "'{1,101}' in a pattern: it counts up, to 100 at most",
-    "regexp_matches(s, 'a*b*c*d*')": "a pattern with more than 3 of * and +: "
-    "Java may try for ever",
+    "regexp_matches(s, 'a*b*c*d*')": "a pattern with more than 3 of * and +: Java may try for ever",
     "regexp_matches(s, '(a')": "'(' in a pattern without its ')'",
     "regexp_matches(s, 'a)')": "')' in a pattern without its '('",
     "regexp_matches(s, '*a')": "'*' in a pattern where it means nothing; "
@@ -268,3 +274,38 @@ def test_a_function_that_there_is_not_has_its_reason() -> None:
     for name, reason in REFUSED.items():
         shown = f"asked for the function {name!r}; {reason}; {OUT}"
         assert refusal(f"{name}(x)") == shown
+
+
+def test_random_expressions_are_the_same_in_duckdb() -> None:
+    tried, found = run(200, seed=20_130_310)
+    assert tried == 200
+    assert found == []
+
+
+def test_the_random_expressions_have_every_function() -> None:
+    assert functions_tried(2_000, seed=3) >= set(FUNCTIONS)
+
+
+@given(st.sampled_from(ZONES), st.integers(0, ZONE_END_MS - 1))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_a_zone_has_the_offsets_of_its_rules(name: str, at: int) -> None:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
+    with files("tzdata.zoneinfo").joinpath(name).open("rb") as data:
+        offset = moment.astimezone(ZoneInfo.from_file(data)).utcoffset() or timedelta()
+    assert Zone.named(name).local(at) == at + offset // timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("i + kk", 4),
+        ("abs(leest(i))", 4),
+        ("i + (s || j)", 5),
+        ("1 + abs('a')", 4),
+        ("j + NOW()", 4),
+    ],
+)
+def test_an_error_says_where_it_is_in_the_text(text: str, start: int) -> None:
+    with pytest.raises(HeadraceError) as refused:
+        parse(text, COLUMNS)
+    assert refused.value.start == start

@@ -135,9 +135,10 @@ def _value(column: Column, text: str) -> Value:
         return text
     if column.type is Type.BOOL:
         return {"true": True, "false": False}.get(text)
-    if column.type is Type.INT64:
+    if column.type.held is Type.INT64:
         whole = int(text) if re.fullmatch("0|-?[1-9][0-9]{0,18}", text) else None
-        return whole if whole is not None and -(2**63) <= whole < 2**63 else None
+        low, high = column.type.limits or (-(2**63), 2**63 - 1)
+        return whole if whole is not None and low <= whole <= high else None
     if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text):
         return None
     number = float(text)

@@ -153,7 +153,9 @@ def entry(
     return Entry(name, takes, about, chosen, as_text=as_text)
 
 
-def made(name: str, takes: str, rows: int, make: Made, about: str, *, as_text: bool = False) -> Entry:
+def made(
+    name: str, takes: str, rows: int, make: Made, about: str, *, as_text: bool = False
+) -> Entry:
     """Make the entry of a function with constants after its first `rows` arguments."""
     return Entry(name, takes, about, make, rows, as_text)
 

@@ -96,7 +96,9 @@ def _found(path: str, names: Sequence[str]) -> dict[str, Callable[[str], str]]:
     return {"flink": flink, "duckdb": duckdb}
 
 
-_Reading = tuple[Type, Callable[[str, str, str], str], Callable[[str], str], Callable[[object], Value]]
+_Reading = tuple[
+    Type, Callable[[str, str, str], str], Callable[[str], str], Callable[[object], Value]
+]
 
 
 def _flink_string(value: str, found: str, path: str) -> str:
@@ -151,9 +153,7 @@ def _read(written: str) -> dict[str, object] | None:
     if re.search(r"[0-9][eE][+-]?[0-9]{9}", _NO_STRINGS.sub('"', written)):
         return None
     try:
-        found = json.loads(
-            written, parse_int=_Number, parse_float=_Number, parse_constant=_refused
-        )
+        found = json.loads(written, parse_int=_Number, parse_float=_Number, parse_constant=_refused)
         json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
@@ -218,7 +218,9 @@ def _reader(name: str, about: str) -> Entry:
 
         def printed(engine: str, arguments: Sequence[str]) -> str:
             value = found[engine](arguments[0])
-            return flink_read(arguments[0], value, path) if engine == "flink" else duckdb_read(value)
+            return (
+                flink_read(arguments[0], value, path) if engine == "flink" else duckdb_read(value)
+            )
 
         def of(row: str) -> Value:
             here: object = _read(row)
@@ -238,8 +240,10 @@ JSON: tuple[Entry, ...] = (
 
         Of two values with one name the last counts.
 
-        >>> of('''json_string('{"a": {"b": "x"}}', '$.a.b')'''), of('''json_string('{"a": 1}', '$.a')''')
-        ('x', None)
+        >>> of('''json_string('{"a": {"b": "x"}}', '$.a.b')''')
+        'x'
+        >>> of('''json_string('{"a": 1}', '$.a')''') is None
+        True
         """,
     ),
     _reader(

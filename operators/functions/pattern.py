@@ -59,7 +59,9 @@ class Pattern:
             message = "')' in a pattern without its '('"
             raise ValueError(message)
         if self._unbounded > _MOST_UNBOUNDED:
-            message = f"a pattern with more than {_MOST_UNBOUNDED} of * and +: Java may try for ever"
+            message = (
+                f"a pattern with more than {_MOST_UNBOUNDED} of * and +: Java may try for ever"
+            )
             raise ValueError(message)
         re.compile(self.printed("python"))
 
@@ -100,7 +102,9 @@ class Pattern:
         if group and (unbounded or empty):
             message = f"{sign!r} after a group: Java's stack is finite; repeat it like {{1,100}}"
             if empty:
-                message = f"{sign!r} after a group that may match nothing, which engines count apart"
+                message = (
+                    f"{sign!r} after a group that may match nothing, which engines count apart"
+                )
             raise ValueError(message)
         if empty:
             message = f"{sign!r} in a pattern after what matches nothing"
@@ -158,7 +162,9 @@ class Pattern:
         if sign and sign in _SIGNS:
             return sign if sign == "/" else "\\" + sign
         message = f"{chr(92) + sign!r} in a pattern: "
-        message += "engines read it apart; known are \\d \\s \\w \\D \\S \\W \\t \\n \\r \\f and signs"
+        message += (
+            "engines read it apart; known are \\d \\s \\w \\D \\S \\W \\t \\n \\r \\f and signs"
+        )
         raise ValueError(message)
 
     def _class(self) -> str:
@@ -180,7 +186,9 @@ class Pattern:
                     raise ValueError(message)
             elif not sign or sign in "[&~" or sign < " ":
                 message = f"{sign or '['!r} in a class of a pattern; write it after a backslash"
-                message = message if sign != "&" and sign != "~" else f"{sign!r} in a class: Java's own"
+                message = (
+                    message if sign != "&" and sign != "~" else f"{sign!r} in a class: Java's own"
+                )
                 raise ValueError(message)
             else:
                 text += "\\^" if sign == "^" else sign

@@ -29,8 +29,9 @@ REFUSED: dict[str, Gap] = {
     "json_query": _NUMBER_TEXT,
     "hash": Never("Flink's has 32 bits and DuckDB's 64; use hash64"),
     "hash_code": Never("Flink's has 32 bits and DuckDB's 64; use hash64"),
-    "like": NotYet("Flink's % and _ pass over no line feed; use starts_with, contains or "
-    "regexp_matches"),
+    "like": NotYet(
+        "Flink's % and _ pass over no line feed; use starts_with, contains or regexp_matches"
+    ),
     "strptime": NotYet("the engines' formats differ; send times as int64 ms"),
     "date_trunc": NotYet("use floor_time(at, '1h')"),
     "date_diff": NotYet("engines count elapsed days or midnights; subtract times and divide"),

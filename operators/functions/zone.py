@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -58,7 +58,7 @@ class Zone:
     """Seconds of each bucket at which the offset becomes the next bucket's."""
 
     @staticmethod
-    @lru_cache(maxsize=None)
+    @cache
     def named(name: str) -> Zone:
         """Give a zone by its name; a ValueError where there is none."""
         changes = _changes(_zone(name))
