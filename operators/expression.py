@@ -36,7 +36,16 @@ from headrace.operators.functions import (
 )
 from headrace.operators.types import Type
 
-__all__ = ["Call", "Column", "Expression", "ExpressionError", "Literal", "parse", "range_checks"]
+__all__ = [
+    "Call",
+    "Column",
+    "Expression",
+    "ExpressionError",
+    "Literal",
+    "call",
+    "parse",
+    "range_checks",
+]
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -118,6 +127,18 @@ class Call:
 
 
 Expression = Column | Literal | Call
+
+
+def call(name: str, *arguments: Expression) -> Call:
+    """Call a function of the catalogue; a ValueError where its arguments do not fit.
+
+    >>> call("neg", Column("x", Type.INT64)).sql("flink")
+    '(0 - `x`)'
+    """
+    function = FUNCTIONS[name].chosen([argument.type for argument in arguments], ())
+    if function is None:
+        raise ValueError(name)
+    return Call(function, arguments, function.type)
 
 
 def range_checks(tree: Expression, engine: str) -> Iterator[str]:

@@ -18,8 +18,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from headrace.operators.expression import Call, Column, Expression, Literal
-from headrace.operators.functions import FUNCTIONS
+from headrace.operators.expression import Call, Column, Expression, Literal, call
 from headrace.operators.source import Hidden, Source
 from headrace.operators.types import Type
 from headrace.pipelines.feature_text import FeatureError
@@ -41,14 +40,14 @@ def computed(
     then = Literal(True, Type.BOOL) if value is None else value
     if condition is not None:
         nothing = Literal(None, then.type)
-        then = Call(FUNCTIONS["case"], (condition, then, nothing), then.type)
+        then = call("case", condition, then, nothing)
     return inlined(then, derived)
 
 
 def inlined(tree: Expression, derived: Mapping[str, Expression]) -> Expression:
     """Put derived columns' own expressions in their place: all are computed from what is written.
 
-    >>> total = {"total": Call(FUNCTIONS["neg"], (Column("x", Type.INT64),), Type.INT64)}
+    >>> total = {"total": call("neg", Column("x", Type.INT64))}
     >>> inlined(Column("total", Type.INT64), total).sql("duckdb")
     'TRY(0 - "x")'
     """
@@ -62,7 +61,7 @@ def inlined(tree: Expression, derived: Mapping[str, Expression]) -> Expression:
 def hidden_name(value: Expression | None, condition: Expression | None) -> str:
     """Name the column of `value` where `condition`: legible, and a digest of what it computes.
 
-    >>> late = Call(FUNCTIONS["gte"], (Column("x", Type.INT64), Literal(15, Type.INT64)), Type.BOOL)
+    >>> late = call("gte", Column("x", Type.INT64), Literal(15, Type.INT64))
     >>> hidden_name(None, late), hidden_name(Column("x", Type.INT64), late)
     ('_where_x_gte_15_cbf4c83b', '_x_where_x_gte_15_fee06a56')
     """

@@ -53,6 +53,8 @@ Printer = Callable[[str, Sequence[str]], str]
 class Function:
     """A function of one row's values, whose result has the type `type`.
 
+    Two are equal where name, type and constants are: they were made by one entry.
+
     Parameters
     ----------
     name
@@ -74,10 +76,10 @@ class Function:
 
     name: str
     type: Type
-    text: str | Printer
-    of: Callable[..., Value]
-    engine_text: Mapping[str, str] = field(default_factory=dict)
-    fits: str | Mapping[str, str] = ""
+    text: str | Printer = field(compare=False)
+    of: Callable[..., Value] = field(compare=False)
+    engine_text: Mapping[str, str] = field(default_factory=dict, compare=False)
+    fits: str = field(default="", compare=False)
     constants: tuple[Constant, ...] = ()
 
     def sql(self, engine: str, arguments: Sequence[str]) -> str:
@@ -87,8 +89,9 @@ class Function:
 
     def check(self, engine: str, arguments: Sequence[str]) -> str:
         """Print what is false for a row that is refused; empty where none is."""
-        fits = self.fits if isinstance(self.fits, str) else self.fits.get(engine, "")
-        return _filled(fits, arguments, value=self.sql(engine, arguments)) if fits else ""
+        if not self.fits:
+            return ""
+        return _filled(self.fits, arguments, value=self.sql(engine, arguments))
 
 
 def _filled(text: str, arguments: Sequence[str], value: str = "") -> str:
