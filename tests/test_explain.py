@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from headrace.jobs import views
@@ -10,6 +12,7 @@ from headrace.operators.engines.flink import Kafka
 from headrace.operators.errors import UnknownName
 from headrace.pipelines.explain import explain
 from headrace.pipelines.load import load
+from tests.feature_store.made_up import TEXT
 
 
 def test_every_view_is_explained_with_the_statements_of_the_job() -> None:
@@ -35,6 +38,22 @@ def test_one_feature_is_explained_alone() -> None:
     # a text of 16, three int64, a byte of validity each, the links
     assert found.state.tile_bytes == 16 + 3 * 8 + 4 + 32
     assert "newest" not in found.steps[1].flink
+
+
+def test_rows_of_tiles_are_explained_with_the_most_there_can_be(tmp_path: Path) -> None:
+    path = tmp_path / "more.yaml"
+    more = "kinds: count_distinct(x), about: hll(x), 'lasts': 'last_n(x, 3)', last: last(x)"
+    path.write_text(TEXT.replace("{n: count() over 2m", f"{{n: count() over 2m, {more}"))
+    pipeline = load(path)
+    found = next(iter(explain(pipeline)))
+    assert found.state.rows == {"values_x": None, "registers_x": 4096, "last_x": 3}
+    assert "rows of a tile values_x := by `x`: COUNT(*), merged by add" in found.meaning
+    assert "rows of a tile last_x := x of the newest rows that have it" in found.meaning
+    tiles = found.steps[1]
+    run = views.sql(pipeline, Kafka("<bootstrap>", "small.views"))[0]
+    assert len(tiles.flink.split(";\n")) == 3
+    assert all(statement in run for statement in tiles.flink.split(";\n"))
+    assert len(tiles.duckdb.split(";\n")) == 4
 
 
 def test_a_feature_that_nobody_declared_has_a_suggestion() -> None:
