@@ -23,9 +23,12 @@ from headrace.operators.engines.duckdb_log import (
     odd_sql,
     refused_sql,
 )
+from headrace.operators.engines.duckdb_streams import refused_sql as stream_refused_sql
+from headrace.operators.engines.duckdb_streams import stream_sql
 from headrace.operators.errors import StoreError
 from headrace.operators.message import texts
 from headrace.operators.source import AT, Source
+from headrace.operators.streams.stream import Stream, lineage, roots
 
 __all__ = ["LOG", "History", "read"]
 
@@ -53,12 +56,22 @@ class History:
         What the pipeline declares.
     sources
         The sources, by name.
+    streams
+        Streams that are wanted besides those that views and the decision are made of.
 
     """
 
-    def __init__(self, declared: Declared, sources: Mapping[str, Source]) -> None:
+    def __init__(
+        self,
+        declared: Declared,
+        sources: Mapping[str, Source],
+        streams: Mapping[str, Stream] | None = None,
+    ) -> None:
         self._declared = declared
         self._sources = sources
+        self._loaded: set[str] = set()
+        used = (view.source for view in declared.views.values())
+        self._streams = lineage(*(streams or {}).values(), *used, declared.source)
         # All cores: nothing here sums a double, whose order of threads would show.
         self._connection = duckdb.connect(config={"memory_limit": "4GB"})
 
@@ -78,14 +91,27 @@ class History:
     def load(self, name: str, log: pa.Table) -> None:
         """Take in the log of one source: its events and what is none become tables.
 
+        A stream is made when the last of the sources below it is there.
+
         Raises
         ------
         StoreError
             Where a tile's sum leaves int64.
 
         """
-        run = self._connection.execute
         read(self._connection, self._sources[name], log)
+        self._loaded.add(name)
+        self._made(name)
+        for stream in self._streams.values():
+            below = {root.name for root in roots(stream)}
+            if name in below and below <= self._loaded:
+                for statement in stream_sql(stream):
+                    self._connection.execute(statement)
+                self._made(stream.name)
+
+    def _made(self, name: str) -> None:
+        """Make the views over a source or a stream whose events are there."""
+        run = self._connection.execute
         for view in self._declared.views.values():
             if view.source.name == name:
                 events = quote(f"events_{name}")
@@ -102,6 +128,10 @@ class History:
     def refused(self, name: str) -> pa.Table:
         """Give the places and reasons of what is no event of a source; ``late`` for late rows."""
         return self.query(f'SELECT partition, "offset", reason FROM {quote(f"refused_{name}")}')
+
+    def refused_by(self, name: str) -> pa.Table:
+        """Give source, partition, offset and reason of the rows that a stream refuses."""
+        return self.query(stream_refused_sql(self._streams[name]))
 
     def decisions(self) -> None:
         """Number the decisions in their total order, as the store does."""

@@ -28,7 +28,7 @@ from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.index import Index
 from headrace.feature_store.panes import read_items, read_tiles
 from headrace.operators.engines.duckdb import as_of_sql, quote
-from headrace.operators.source import Source
+from headrace.operators.streams.stream import Origin
 from headrace.operators.view import END, View
 
 __all__ = ["Declared", "Store"]
@@ -44,7 +44,7 @@ class Declared:
     digest: str
     every_ms: int
     views: Mapping[str, View]
-    source: Source
+    source: Origin
     id: str
     keys: Mapping[str, Sequence[str]]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from headrace.jobs import flink
 from headrace.jobs.transport import shard_keys
 from headrace.operators.engines.flink import Kafka, examples_sql, source_sql
+from headrace.operators.engines.flink_streams import stream_sql
+from headrace.operators.streams.stream import lineage, roots
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["run", "sql"]
@@ -26,14 +28,17 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
         topic=pipeline.examples_topic,
         shard_key=shard_keys(1)[0],
     )
-    return [*source_sql(outcome.source, kafka), *made], [insert]
+    sources = [text for source in roots(outcome.source) for text in source_sql(source, kafka)]
+    streams = [text for stream in lineage(outcome.source).values() for text in stream_sql(stream)]
+    return [*sources, *streams, *made], [insert]
 
 
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
     """Run the job until it is stopped; `folder` keeps its checkpoints."""
     kafka = Kafka(bootstrap, f"{pipeline.name}.labels")
     statements, inserts = sql(pipeline, kafka)
-    topics = [pipeline.outcome.source.topic, pipeline.predictions_topic]
+    topics = [source.topic for source in roots(pipeline.outcome.source)]
+    topics.append(pipeline.predictions_topic)
     flink.run(
         f"{pipeline.name} labels",
         statements,

@@ -144,7 +144,9 @@ def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
         asked, found = "asked for no rows", "there is nothing to answer"
         raise StoreError(asked, found, "give one at least")
     source = process.store.declared.source
-    types = {name: kind for name, kind in source.types.items() if name not in source.derived}
+    # What a stream's operators made of earlier rows is not here: a request gives its columns.
+    derived = source.derived if isinstance(source, Source) else {}
+    types = {name: kind for name, kind in source.types.items() if name not in derived}
     now = time.time_ns() // 1_000_000
     schema = pa.schema([(name, kind.arrow) for name, kind in source.types.items()])
     unknown = {name for row in rows for name in row} - set(types)
@@ -156,7 +158,10 @@ def _request(process: StoreProcess, rows: list[dict[str, Any]]) -> pa.Table:
             if (name == AT or value is not None) and not _is(types[name], value):
                 asked = f"asked with {name} = {value!r}"
                 raise StoreError(asked, f"it is no {types[name].value}", "mend it")
-    return pa.Table.from_pylist([_derived(source, {AT: now, **row}) for row in rows], schema=schema)
+    whole = [{**dict.fromkeys(source.types), AT: now, **row} for row in rows]
+    # As the stream does for a decision that comes by topic.
+    made = [{**row, **{name: tree.of(row) for name, tree in derived.items()}} for row in whole]
+    return pa.Table.from_pylist(made, schema=schema)
 
 
 def _decisions(process: StoreProcess, body: bytes) -> pa.Table:
@@ -184,12 +189,6 @@ def _decisions(process: StoreProcess, body: bytes) -> pa.Table:
     if columns[AT].null_count:
         raise StoreError(asked, "a row has no time", "give each its at")
     return pa.table(columns)
-
-
-def _derived(source: Source, row: dict[str, Any]) -> dict[str, Any]:
-    """Add the derived columns, as the stream does for a decision that comes by topic."""
-    whole = {**dict.fromkeys(source.types), **row}
-    return {**row, **{name: tree.of(whole) for name, tree in source.derived.items()}}
 
 
 def _is(kind: Type, value: object) -> bool:

@@ -91,10 +91,12 @@ def verify(pipeline: Pipeline, *, bootstrap: str, ask: Ask) -> Verdict:
     """
     verdict = Verdict()
     declared = assembly.declared(pipeline)
-    with History(declared, pipeline.sources) as history:
+    with History(declared, pipeline.sources, pipeline.streams) as history:
         for name, source in pipeline.sources.items():
             history.load(name, read_log(bootstrap, source.topic))
             _refused(verdict, history, name, ask)
+        for name in pipeline.streams:
+            _refused_by(verdict, history, name, ask)
         history.decisions()
         for view in pipeline.views.values():
             stream = ask(f"SELECT * FROM views.{quote(view.name)}")
@@ -130,12 +132,25 @@ def verify(pipeline: Pipeline, *, bootstrap: str, ask: Ask) -> Verdict:
 def _refused(verdict: Verdict, history: History, name: str, ask: Ask) -> None:
     stream = ask(
         'SELECT DISTINCT partition, "offset", reason FROM ('
-        f'SELECT source, partition, "offset", reason FROM dead_letters UNION ALL '
+        f'SELECT source, partition, "offset", reason FROM dead_letters '
+        f"WHERE NOT starts_with(reason, 'stream ') UNION ALL "
         f"SELECT source, partition, \"offset\", 'late' FROM late_rows) WHERE source = '{name}'"
     )
     key = ["partition", "offset"]
     where = f"refused rows of {name}"
     _compare(verdict, history, where, key, ["reason"], stream=stream, truth=history.refused(name))
+
+
+def _refused_by(verdict: Verdict, history: History, name: str, ask: Ask) -> None:
+    """Compare the rows that a stream refuses, which carry the places of their sources."""
+    key = ["source", "partition", "offset"]
+    each = f"""SELECT source, partition, "offset", string_agg(DISTINCT reason, '; ' ORDER BY reason)
+        AS reason FROM {{}} WHERE starts_with(reason, 'stream {name}: ') GROUP BY ALL"""
+    where = f"rows refused by the stream {name}"
+    made = history.refused_by(name)
+    truth = history.query(each.format("made"), made=made)
+    stream = ask(each.format("dead_letters"))
+    _compare(verdict, history, where, key, ["reason"], stream=stream, truth=truth)
 
 
 def _tiles(verdict: Verdict, history: History, view: View, stream: pa.Table) -> None:

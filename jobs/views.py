@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headrace.jobs import flink
 from headrace.jobs.transport import shard_keys
+from headrace.operators.engines import flink_streams
 from headrace.operators.engines.flink import (
     Kafka,
     decisions_sql,
@@ -27,14 +28,24 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
         views = [view for view in pipeline.views.values() if view.source == source]
         statements += source_sql(source, kafka)
         statements.append(progress_sql(source, pipeline.every_ms, views))
-        for view in views:
-            made, insert = view_sql(
-                view, kafka, topic=pipeline.view_topic(view), shard_keys=shard_keys(view.shards)
-            )
-            statements += made
-            inserts.append(insert)
+    dead: list[str] = []
+    for stream in pipeline.streams.values():
+        views = [view for view in pipeline.views.values() if view.source == stream]
+        statements += flink_streams.stream_sql(stream)
+        statements.append(flink_streams.stream_progress_sql(stream, pipeline.every_ms, views))
+        dead += flink_streams.refused_sql(stream)
+    for view in pipeline.views.values():
+        made, insert = view_sql(
+            view, kafka, topic=pipeline.view_topic(view), shard_keys=shard_keys(view.shards)
+        )
+        statements += made
+        inserts.append(insert)
     tables, refused = refused_sql(
-        pipeline.sources.values(), kafka, dead=pipeline.dead_topic, late=pipeline.late_topic
+        pipeline.sources.values(),
+        kafka,
+        dead=pipeline.dead_topic,
+        late=pipeline.late_topic,
+        also=dead,
     )
     made, insert = decisions_sql(
         pipeline.decision.source,

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from headrace.operators.aggregates import Aggregate, Bins, Ends, Newest, Partial
 from headrace.operators.decay import MOST_HALF_LIVES
-from headrace.operators.source import Source
+from headrace.operators.streams.stream import Origin
 from headrace.operators.types import Type
 
 __all__ = ["END", "NEWEST_AT", "NEWEST_PLACE", "PLACE_DIGITS", "Feature", "View", "bound"]
@@ -60,10 +60,10 @@ class Feature:
 
 @dataclass(frozen=True)
 class View:
-    """A source's events by key, in steps of `every_ms`, hashed to `shards`."""
+    """The events of a source or a stream by key, in steps of `every_ms`, hashed to `shards`."""
 
     name: str
-    source: Source
+    source: Origin
     key: tuple[str, ...]
     every_ms: int
     features: tuple[Feature, ...]

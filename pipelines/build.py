@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from headrace.operators.source import Source
+from headrace.operators.streams.stream import Origin, Stream
 from headrace.operators.types import Type
 from headrace.operators.view import View
 from headrace.pipelines.decisions import decision_of, outcome_of
@@ -14,8 +15,9 @@ from headrace.pipelines.hidden import with_hidden
 from headrace.pipelines.pipeline import Decision, Model, Pipeline, Token
 from headrace.pipelines.schema import PipelineForm
 from headrace.pipelines.sources import sources_of
+from headrace.pipelines.streams import streams_of
 from headrace.pipelines.values import DAY_MS
-from headrace.pipelines.views import view_of
+from headrace.pipelines.views import Hides, view_of
 
 __all__ = ["build"]
 
@@ -35,15 +37,19 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         raise document.refuse(
             ("every",), f"asked for a step of {written!r}", found, "use 1s, 1m, 5m or 1h"
         )
-    sources, views = _views(form, sources_of(form, document), document)
-    decision = decision_of(form, sources, views, document)
-    outcome = outcome_of(form, sources, document)
+    sources = sources_of(form, document)
+    streams = streams_of(form, sources, document)
+    sources, streams, views = _views(form, sources, streams, document)
+    origins: dict[str, Origin] = {**sources, **streams}
+    decision = decision_of(form, origins, views, document)
+    outcome = outcome_of(form, origins, document)
     _distinct(views, decision, document)
     pipeline = Pipeline(
         name=form.pipeline,
         path=document.path,
         every_ms=form.every,
         sources=sources,
+        streams=streams,
         views=views,
         decision=decision,
         outcome=outcome,
@@ -55,22 +61,32 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
 
 
 def _views(
-    form: PipelineForm, sources: Mapping[str, Source], document: Document
-) -> tuple[dict[str, Source], dict[str, View]]:
-    """Give the views, and the sources with the columns that the views' features hide in them."""
+    form: PipelineForm,
+    sources: Mapping[str, Source],
+    streams: Mapping[str, Stream],
+    document: Document,
+) -> tuple[dict[str, Source], dict[str, Stream], dict[str, View]]:
+    """Give the views, and sources and streams with what the views' features hide in them."""
+    origins: dict[str, Origin] = {**sources, **streams}
     made = {
-        name: view_of(name, view, sources, form.every, document)
+        name: view_of(name, view, origins, form.every, document)
         for name, view in form.views.items()
     }
-    complete: dict[str, Source] = {}
-    for name, source in sources.items():
-        found = [each for view, hides in made.values() if view.source is source for each in hides]
-        with document.at("views"):
-            complete[name] = with_hidden(source, found)
+
+    def found(name: str) -> list[Hides]:
+        return [each for view, hides in made.values() if view.source.name == name for each in hides]
+
+    with document.at("views"):
+        whole = {name: with_hidden(source, found(name)) for name, source in sources.items()}
+        known: dict[str, Origin] = dict(whole)
+        derived: dict[str, Stream] = {}
+        for name, stream in streams.items():
+            inputs = tuple(known[each.name] for each in stream.inputs)
+            known[name] = derived[name] = with_hidden(replace(stream, inputs=inputs), found(name))
     views = {
-        name: replace(view, source=complete[view.source.name]) for name, (view, _) in made.items()
+        name: replace(view, source=known[view.source.name]) for name, (view, _) in made.items()
     }
-    return complete, views
+    return whole, derived, views
 
 
 def _distinct(views: Mapping[str, View], decision: Decision, document: Document) -> None:

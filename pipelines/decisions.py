@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headrace.operators.source import Source
+from headrace.operators.streams.stream import Origin, required
 from headrace.operators.types import Type
 from headrace.operators.view import View
 from headrace.pipelines.document import Document, Place
@@ -17,7 +17,7 @@ __all__ = ["decision_of", "outcome_of"]
 
 def decision_of(
     form: PipelineForm,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, Origin],
     views: Mapping[str, View],
     document: Document,
 ) -> Decision:
@@ -35,7 +35,7 @@ def decision_of(
 
 
 def _keys(
-    view: View, source: Source, given: tuple[str, ...] | None, document: Document
+    view: View, source: Origin, given: tuple[str, ...] | None, document: Document
 ) -> tuple[str, ...]:
     """Give the decision's columns for a view's key, with the types that the key has."""
     place: Place = ("decision", "keys", view.name)
@@ -61,12 +61,11 @@ def _keys(
     return columns
 
 
-def _check_id(source: Source, name: str, document: Document, section: str) -> None:
+def _check_id(source: Origin, name: str, document: Document, section: str) -> None:
     document.require("column", name, columns_of(source), section, "id")
     kind = source.types[name]
-    required = {column.name for column in source.columns if column.required}
     asked = f"asked for the id {name!r}"
-    if name not in required:
+    if name not in required(source):
         found = f"rows of {source.name!r} may lack it"
         do = f"declare it as `{name}: {kind.value} required`"
         raise document.refuse((section, "id"), asked, found, do)
@@ -75,7 +74,7 @@ def _check_id(source: Source, name: str, document: Document, section: str) -> No
         raise document.refuse((section, "id"), asked, f"it is {kind.value}", do)
 
 
-def outcome_of(form: PipelineForm, sources: Mapping[str, Source], document: Document) -> Outcome:
+def outcome_of(form: PipelineForm, sources: Mapping[str, Origin], document: Document) -> Outcome:
     """Give the declared outcome, with its label typed."""
     outcome = form.outcome
     document.require("source", outcome.source, sources, "outcome", "source")

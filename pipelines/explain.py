@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from headrace.operators.engines import duckdb, flink
+from headrace.operators.engines import duckdb, duckdb_streams, flink, flink_streams
 from headrace.operators.engines.duckdb_log import checked_sql, events_sql
 from headrace.operators.engines.flink import Kafka
 from headrace.operators.errors import UnknownName
 from headrace.operators.expression import Call, Column, Expression
+from headrace.operators.source import Source
+from headrace.operators.streams.stream import lineage, roots
 from headrace.operators.view import Feature, View
 from headrace.pipelines.pipeline import Pipeline
 
@@ -127,13 +129,8 @@ def _explained(pipeline: Pipeline, view: View) -> Explained:
     steps = (
         Step(
             "events",
-            ";\n".join(flink.source_sql(view.source, kafka)),
-            ";\n".join(
-                (
-                    f"CREATE TABLE checked AS {checked_sql(view.source, 'log', 'odd')}",
-                    events_sql(view.source, "checked"),
-                )
-            ),
+            ";\n".join(_flink_events(view, kafka)),
+            ";\n".join(_duckdb_events(view)),
         ),
         Step("tiles", ";\n".join(made[:tables]), ";\n".join(tiles)),
         Step(
@@ -145,12 +142,36 @@ def _explained(pipeline: Pipeline, view: View) -> Explained:
     return Explained(view.name, tuple(_meaning(view)), steps, _state(view))
 
 
-def _meaning(view: View) -> Iterator[str]:
-    """Say the way from the source to each feature, a step to a line."""
-    source = view.source
+def _flink_events(view: View, kafka: Kafka) -> Iterator[str]:
+    for source in roots(view.source):
+        yield from flink.source_sql(source, kafka)
+    for stream in lineage(view.source).values():
+        yield from flink_streams.stream_sql(stream)
+
+
+def _duckdb_events(view: View) -> Iterator[str]:
+    for source in roots(view.source):
+        yield f"CREATE TABLE checked AS {checked_sql(source, 'log', 'odd')}"
+        yield events_sql(source, "checked")
+    for stream in lineage(view.source).values():
+        yield from duckdb_streams.stream_sql(stream)
+
+
+def _source(source: Source) -> Iterator[str]:
     yield f"source {source.name} (topic {source.topic}, lateness {source.lateness_ms} ms)"
     for name, tree in source.derived.items():
         yield f"derive {name} := {said(tree)}"
+
+
+def _meaning(view: View) -> Iterator[str]:
+    """Say the way from the source to each feature, a step to a line."""
+    source = view.source
+    for root in roots(source):
+        yield from _source(root)
+    for stream in lineage(source).values():
+        steps = [*(["union"] if stream.inputs[1:] else []), *(step.name for step in stream.steps)]
+        inputs = ", ".join(each.name for each in stream.inputs)
+        yield f"stream {stream.name} from {inputs}: {', '.join(steps) or 'all rows'}"
     for name, hidden in source.hidden.items():
         yield f"derive {name} := {said(hidden.expression)}, for {', '.join(hidden.features)}"
     yield f"group by {', '.join(view.key)} in steps of {view.every_ms} ms, {view.shards} shards"
@@ -181,7 +202,8 @@ def _state(view: View) -> State:
     columns = {field.name: str(field.type) for field in schema}
     size = _LINK_BYTES + sum(_width(field.type) for field in schema)
     rows = {each.name: each.most_rows for each in view.rows}
-    return State(columns, size, rows, -(-view.source.lateness_ms // view.every_ms) + 1)
+    lateness_ms = max(source.lateness_ms for source in roots(view.source))
+    return State(columns, size, rows, -(-lateness_ms // view.every_ms) + 1)
 
 
 def _width(kind: pa.DataType) -> int:

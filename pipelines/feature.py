@@ -17,6 +17,7 @@ from headrace.operators.aggregates.parameter import Parameter
 from headrace.operators.errors import UnknownName
 from headrace.operators.expression import Call, Column, Expression
 from headrace.operators.source import AT, Source
+from headrace.operators.streams.stream import Origin
 from headrace.operators.types import Type
 from headrace.pipelines import values
 from headrace.pipelines.feature_text import FeatureError, Written, read, shortened
@@ -34,7 +35,7 @@ class Asked:
     hidden: Mapping[str, Expression] = field(default_factory=dict)
 
 
-def parse(text: str, source: Source) -> Asked:
+def parse(text: str, source: Origin) -> Asked:
     """Give the aggregate over columns of `source`, and its window as it is written.
 
     Raises
@@ -78,7 +79,7 @@ class _Reading:
     """One feature being read."""
 
     written: Written
-    source: Source
+    source: Origin
     kind: type[Aggregate]
 
     @property
@@ -141,7 +142,8 @@ class _Reading:
         if isinstance(value, Column) and condition is None:
             return value.name, value.type
         name = hidden_name(value, condition)
-        hidden[name] = computed(value, condition, self.source.derived)
+        derived = self.source.derived if isinstance(self.source, Source) else {}
+        hidden[name] = computed(value, condition, derived)
         return name, hidden[name].type
 
     def _value(self, text: str) -> Expression:

@@ -17,9 +17,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from headrace.operators.expression import Call, Column, Expression, Literal, call
 from headrace.operators.source import Hidden, Source
+from headrace.operators.streams.stream import Stream
 from headrace.operators.types import Type
 from headrace.pipelines.feature_text import FeatureError
 from headrace.pipelines.pipeline import canonical
@@ -27,6 +29,7 @@ from headrace.pipelines.pipeline import canonical
 __all__ = ["computed", "hidden_name", "inlined", "with_hidden"]
 
 _LONGEST_NAME = 40
+Rows = TypeVar("Rows", Source, Stream)
 
 
 def computed(
@@ -82,15 +85,15 @@ def _words(tree: Expression) -> str:
     return f" {tree.function.name} ".join(words) if words[1:] else f"{tree.function.name} {words}"
 
 
-def with_hidden(source: Source, found: Iterable[tuple[str, str, Expression]]) -> Source:
-    """Give a source the hidden columns of features: feature, column and expression of each.
+def with_hidden(source: Rows, found: Iterable[tuple[str, str, Expression]]) -> Rows:
+    """Give a source or a stream what features hide: feature, column and expression of each.
 
     Features that compute the same share a column, and all are named where it refuses a row. Two
     that differ, and whose digests do not, are refused: a FeatureError.
     """
     hidden: dict[str, Hidden] = {}
     for feature, name, tree in sorted(found, key=lambda each: each[:2]):
-        known = hidden.get(name, Hidden(tree, ()))
+        known: Hidden = hidden.get(name, Hidden(tree, ()))
         if known.expression != tree:
             asked = f"asked for the feature {feature!r}"
             taken = f"what it computes would have the name of what {known.features[0]!r} computes"

@@ -94,10 +94,11 @@ def _fields(place: Place) -> list[str]:
     """List the keys that the form has at `place`."""
     model: type[BaseModel] = PipelineForm
     for step in place:
-        field = model.model_fields.get(str(step))
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        field = fields.get(str(step))
         found = _form(field.annotation) if field else None
         model = found or model
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _form(annotation: Any) -> type[BaseModel] | None:

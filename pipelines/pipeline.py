@@ -14,6 +14,9 @@ from typing import Literal
 
 from headrace.operators.expression import Call, Column, Expression
 from headrace.operators.source import AT, Source
+from headrace.operators.streams.join import Table
+from headrace.operators.streams.operator import Step
+from headrace.operators.streams.stream import Origin, Stream
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 
@@ -36,7 +39,7 @@ class Decision:
 
     """
 
-    source: Source
+    source: Origin
     id: str
     keys: Mapping[str, tuple[str, ...]]
 
@@ -58,7 +61,7 @@ class Outcome:
 
     """
 
-    source: Source
+    source: Origin
     id: str
     label: Expression
     within_ms: int
@@ -138,6 +141,8 @@ class Pipeline:
         The step of its views, in ms.
     sources, views
         By name, in the file's order.
+    streams
+        By name, each after those that it is made of.
     decision, outcome, model
         What is asked, how it ended, what learns from it.
 
@@ -147,6 +152,7 @@ class Pipeline:
     path: Path
     every_ms: int
     sources: Mapping[str, Source]
+    streams: Mapping[str, Stream]
     views: Mapping[str, View]
     decision: Decision
     outcome: Outcome
@@ -216,6 +222,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
         "name": pipeline.name,
         "every_ms": pipeline.every_ms,
         "sources": {name: _source(source) for name, source in pipeline.sources.items()},
+        "streams": {name: _stream(stream) for name, stream in pipeline.streams.items()},
         "views": {name: _view(view) for name, view in pipeline.views.items()},
         "decision": [decision.source.name, decision.id, dict(decision.keys)],
         "outcome": [
@@ -242,6 +249,27 @@ def _source(source: Source) -> dict[str, object]:
         "columns": {c.name: [c.type.value, c.required] for c in source.columns},
         "derived": {name: canonical(tree) for name, tree in source.derived.items()},
     }
+
+
+def _stream(stream: Stream) -> list[object]:
+    return [[each.name for each in stream.inputs], *map(_step, stream.steps)]
+
+
+def _step(step: Step) -> list[object]:
+    return [step.name, {name: _said(value) for name, value in vars(step).items()}]
+
+
+def _said(value: object) -> object:
+    """Say a part of a step in plain values; of what is by name the order is a part."""
+    if isinstance(value, Expression):
+        return canonical(value)
+    if isinstance(value, Step):
+        return _step(value)
+    if isinstance(value, Table):
+        return [{name: kind.value for name, kind in value.columns.items()}, value.digest]
+    if isinstance(value, Mapping):
+        return [[name, _said(each)] for name, each in value.items()]
+    return value
 
 
 def _view(view: View) -> dict[str, object]:

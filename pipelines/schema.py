@@ -15,10 +15,15 @@ from headrace.pipelines import values
 
 __all__ = [
     "DecisionForm",
+    "DedupForm",
+    "JoinForm",
     "ModelForm",
     "OutcomeForm",
     "PipelineForm",
+    "SampleForm",
+    "SessionForm",
     "SourceForm",
+    "StreamForm",
     "ViewForm",
 ]
 
@@ -62,8 +67,66 @@ class SourceForm(_Form):
     partitions: Shares = 1
 
 
+class SampleForm(_Form):
+    """A share of the rows: `by`, what is hashed; `share`, above 0 and up to 1."""
+
+    by: Names
+    share: Annotated[float, Field(ge=1e-6, le=1)]
+
+
+class DedupForm(_Form):
+    """Each id once: `id`, a column or several; `within`, how far back one counts."""
+
+    id: Names
+    within: LongDuration
+
+
+class SessionForm(_Form):
+    """Rows of a `key` that follow one another within `gap`: adds `session_start`."""
+
+    key: Names
+    gap: LongDuration
+
+
+class JoinForm(_Form):
+    """A table of a file: `table`, its path; `on`, column to the file's; `columns`, name to type.
+
+    The file is CSV or Parquet, beside the pipeline's. After the type `from NAME` may follow, where
+    the file's column has another name.
+    """
+
+    table: Annotated[str, BeforeValidator(values.beside)]
+    on: Annotated[dict[Name, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    columns: Annotated[
+        dict[NewName, Annotated[tuple[str, str], BeforeValidator(values.table_column)]],
+        Field(min_length=1),
+    ]
+
+
+class StreamForm(_Form):
+    """Rows made of those of a source or a stream; what it has is applied in this order.
+
+    `from`: its name, or a list of names whose rows become one stream. `join`: columns of a table
+    in a file. `cast`: column to its new
+    type. `where`: an SQL expression of type bool. `derive`: name to an SQL expression. `sample`,
+    `dedup`, `session`. `select`: the columns kept. `split`: name of a stream to the condition of
+    its rows, the first that holds; `else` for the rest.
+    """
+
+    from_: Annotated[Names, Field(alias="from")]
+    join: JoinForm | None = None
+    cast: dict[Name, Annotated[str, BeforeValidator(values.kind)]] = {}
+    where: str | None = None
+    derive: dict[NewName, str] = {}
+    sample: SampleForm | None = None
+    dedup: DedupForm | None = None
+    session: SessionForm | None = None
+    select: Names | None = None
+    split: dict[PartName, str] = {}
+
+
 class ViewForm(_Form):
-    """A source's events by key, and the features read from them.
+    """The events of a source or a stream by key, and the features read from them.
 
     `source`: its name. `key`: a column or a list of them. `shards` (1): how many partitions the
     tiles are hashed to. `features`: name to `aggregate(column)`, with `over DURATION` for a window
@@ -132,12 +195,13 @@ class PipelineForm(_Form):
     """A whole file.
 
     `pipeline`: its name, with which its topics begin. `every` (1s): the step of its views; it
-    divides a day. `sources`, `views`: by name. `decision`, `outcome`, `model`.
+    divides a day. `sources`, `streams`, `views`: by name. `decision`, `outcome`, `model`.
     """
 
     pipeline: Name
     every: LongDuration = 1000
     sources: Annotated[dict[PartName, SourceForm], Field(min_length=1)]
+    streams: dict[PartName, StreamForm] = {}
     views: Annotated[dict[PartName, ViewForm], Field(min_length=1)]
     decision: DecisionForm
     outcome: OutcomeForm

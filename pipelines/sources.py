@@ -8,6 +8,7 @@ from sqlglot.errors import SqlglotError
 
 from headrace.operators.expression import Call, Expression, parse
 from headrace.operators.source import AT, Column, Source
+from headrace.operators.streams.stream import Origin
 from headrace.operators.types import Type
 from headrace.pipelines.document import Document, Place
 from headrace.pipelines.schema import PipelineForm, SourceForm
@@ -64,7 +65,7 @@ def _source(name: str, topic: str, form: SourceForm, document: Document) -> Sour
     )
 
 
-def columns_of(source: Source) -> dict[str, Type]:
+def columns_of(source: Origin) -> dict[str, Type]:
     """Give the columns that features, keys and ids may use: all but `at`."""
     return {name: kind for name, kind in source.types.items() if name != AT}
 

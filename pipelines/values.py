@@ -20,16 +20,19 @@ __all__ = [
     "DAY_MS",
     "NAME",
     "RESERVED",
+    "beside",
     "column_type",
     "duration",
     "edges",
     "instant",
+    "kind",
     "name",
     "names",
     "new_name",
     "part_name",
     "positive_duration",
     "slots",
+    "table_column",
     "topic",
 ]
 
@@ -43,6 +46,8 @@ RESERVED = frozenset((*_LOG, *_READING, *_TILES))
 # Tables that the jobs make beside those of sources and views, whose parts they join by `__`.
 _TABLES = frozenset(("decisions", "examples", "labelled", "predictions"))
 _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,248}")
+_NAMED = 3
+_BESIDE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,200}\.(csv|parquet)")
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -136,6 +141,38 @@ def column_type(value: object) -> tuple[str, bool]:
         found = f"a column is {', '.join(kinds[:-1])} or {kinds[-1]}, and 'required' may follow"
         _refuse(f"asked for the column type {value!r}", found, do)
     return words[0], len(words) > 1
+
+
+def kind(value: object) -> str:
+    """Check a type."""
+    if value not in ("bool", "int64", "float64", "string"):
+        found = "a type is bool, int64, float64 or string"
+        _refuse(f"asked for the type {value!r}", found, "write one of them")
+    return str(value)
+
+
+def table_column(value: object) -> tuple[str, str]:
+    """Read the type of a table's column, and its name there, which is empty where it is the same.
+
+    >>> table_column("float64"), table_column("float64 from lat")
+    (('float64', ''), ('float64', 'lat'))
+    """
+    words = value.split() if isinstance(value, str) else []
+    if len(words) == _NAMED and words[1] == "from":
+        return kind(words[0]), words[2]
+    if len(words) != 1:
+        found = "a table's column is a type, and `from` and its name there may follow"
+        do = "write it like `float64` or `float64 from lat`"
+        _refuse(f"asked for the column {value!r}", found, do)
+    return kind(words[0]), ""
+
+
+def beside(value: object) -> str:
+    """Check the path of a file that stands beside the pipeline's, or below it."""
+    if not isinstance(value, str) or not _BESIDE.fullmatch(value) or ".." in value.split("/"):
+        found = "a table is a file beside the pipeline's, or below it: .csv or .parquet"
+        _refuse(f"asked for the table {value!r}", found, "write it like airports.csv")
+    return value
 
 
 def instant(text: object) -> int:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from headrace.operators.aggregates import Aggregate
 from headrace.operators.decay import MOST_STEPS
 from headrace.operators.expression import Expression
-from headrace.operators.source import Source
+from headrace.operators.streams.stream import Origin
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 from headrace.pipelines import feature
@@ -25,7 +25,7 @@ Hides = tuple[str, str, Expression]
 
 
 def view_of(
-    name: str, form: ViewForm, sources: Mapping[str, Source], every_ms: int, document: Document
+    name: str, form: ViewForm, sources: Mapping[str, Origin], every_ms: int, document: Document
 ) -> tuple[View, list[Hides]]:
     """Give the view that is declared by `form` under `name`, and the columns its features hide."""
     document.require("source", form.source, sources, "views", name, "source")
@@ -59,7 +59,7 @@ def view_of(
     return view, hides
 
 
-def _asked(text: str, source: Source, document: Document, place: Place) -> feature.Asked:
+def _asked(text: str, source: Origin, document: Document, place: Place) -> feature.Asked:
     with document.at(*place):
         asked = feature.parse(text, source)
     for tree in asked.hidden.values():

@@ -36,6 +36,12 @@ def table_of(log: Sequence[Message]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=LOG)
 
 
+def source_of(view: View) -> Source:
+    """Give the source of a view that has no stream between."""
+    assert isinstance(view.source, Source)
+    return view.source
+
+
 def declared(views: Mapping[str, View], source: Source) -> Declared:
     """Say of a pipeline what history must know of it."""
     keys = {name: view.key for name, view in views.items()}
@@ -84,7 +90,7 @@ def _keys(view: View, asks: Sequence[Ask]) -> list[pa.Array]:
 
 def by_in_process(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> list[Row]:
     """Answer from the events."""
-    events = in_process.events(view.source, log).events
+    events = in_process.events(source_of(view), log).events
     return [
         tuple(in_process.feature(view, each, events, key, at) for each in view.features)
         for key, at in asks
@@ -93,7 +99,7 @@ def by_in_process(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> li
 
 def by_duckdb(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> list[Row]:
     """Answer by DuckDB's SQL."""
-    with told(view.source, [view], log) as history:
+    with told(source_of(view), [view], log) as history:
         return asked_duckdb(history, view, asks)
 
 
@@ -117,7 +123,7 @@ def asked_duckdb(history: History, view: View, asks: Sequence[Ask]) -> list[Row]
 
 def by_index(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> list[Row]:
     """Answer by the hot index, from the oracle's tiles."""
-    events = in_process.events(view.source, log).events
+    events = in_process.events(source_of(view), log).events
     tiles = pa.Table.from_pylist(in_process.tiles(view, events), view.tile_schema).sort_by(END)
     return asked_index(view, [tiles], asks, rows_in_process(view, events))
 

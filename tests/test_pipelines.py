@@ -7,22 +7,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from headrace.jobs.flights import streams
 from headrace.operators.errors import PipelineError
+from headrace.operators.streams.join import Join
 from headrace.operators.types import Type
 from headrace.pipelines import document
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 from headrace.pipelines.schema import (
     DecisionForm,
+    DedupForm,
+    JoinForm,
     ModelForm,
     OutcomeForm,
     PipelineForm,
+    SampleForm,
+    SessionForm,
     SourceForm,
+    StreamForm,
     ViewForm,
 )
 
@@ -129,9 +137,11 @@ def test_the_reference_shows_a_pipeline_that_loads(tmp_path: Path) -> None:
 
 def test_the_reference_names_every_key() -> None:
     page = (ROOT / "docs" / "pipeline.md").read_text("utf-8")
-    forms = (PipelineForm, SourceForm, ViewForm, DecisionForm, OutcomeForm, ModelForm)
-    keys = [key for form in forms for key in form.model_fields]
-    assert len(keys) == 38
+    of_streams = (StreamForm, JoinForm, SampleForm, DedupForm, SessionForm)
+    others = (PipelineForm, SourceForm, ViewForm, DecisionForm, OutcomeForm, ModelForm)
+    forms = (*of_streams, *others)
+    keys = [field.alias or key for form in forms for key, field in form.model_fields.items()]
+    assert len(keys) == 58
     assert [key for key in keys if f"| `{key}` |" not in page] == []
 
 
@@ -214,6 +224,87 @@ def test_digest_is_of_the_meaning(tmp_path: Path) -> None:
     )
     digests = {read(tmp_path, text).digest for text in other.values()}
     assert len(digests | {digest}) == len(other) + 1
+
+
+STREAM = "  deduped: {from: view, dedup: {id: item, within: 1h}, derive: {half: price / 2}}\n"
+
+
+def with_streams(streams: str, source: str = "deduped") -> str:
+    text = changed("    source: view\n    key: user\n", f"    source: {source}\n    key: user\n")
+    return text.replace("\nviews:\n", f"\nstreams:\n{streams}views:\n")
+
+
+def test_a_stream_is_a_part_of_the_meaning(tmp_path: Path) -> None:
+    shop = read(tmp_path, with_streams(STREAM))
+    view = shop.views["user_views"]
+    assert view.source == shop.streams["deduped"]
+    assert set(view.source.types) == {"at", "user", "item", "price", "at_home", "cheap", "half"}
+    same = with_streams(
+        "  deduped: {derive: {half: (price/2)}, dedup: {within: 60m, id: [item]}, from: [view]}\n"
+    )
+    assert read(tmp_path, same).digest == shop.digest
+    others = [
+        with_streams(STREAM.replace("1h", "2h")),
+        with_streams(STREAM.replace("price / 2", "price / 3")),
+        with_streams(f"{STREAM}  more: {{from: view}}\n"),
+        with_streams("  deduped: {from: view, sample: {by: user, share: 0.5}}\n"),
+        with_streams("  deduped: {from: view, sample: {by: user, share: 0.25}}\n"),
+    ]
+    assert len({read(tmp_path, text).digest for text in others} | {shop.digest}) == 6
+
+
+TABLE = "{table: items.csv, on: {item: id}, columns: {size: int64, label: string from name}}"
+
+
+def test_a_table_is_a_part_of_the_meaning(tmp_path: Path) -> None:
+    table = tmp_path / "items.csv"
+    table.write_text("id,size,name\na,1,x\nb,,\n", "utf-8")
+    text = with_streams(f"  deduped: {{from: view, join: {TABLE}}}\n")
+    shop = read(tmp_path, text)
+    assert shop.views["user_views"].source.types["label"] is Type.STRING
+    table.write_text("name,size,id,more\n,,b,1\nx,1,a,2\n", "utf-8")
+    assert read(tmp_path, text).digest == shop.digest
+    table.write_text("id,size,name\na,2,x\nb,,\n", "utf-8")
+    assert read(tmp_path, text).digest != shop.digest
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("", "no column is declared"),
+        ("id,size\n", "known: 'id', 'size'"),
+        ("id,size,name\na,1\n", "line 2 has 2 cells, and the head 3"),
+        ("id,size,name\na,1.5,x\n", "row 2: size is '1.5', no int64"),
+        ("id,size,name\na,9223372036854775808,x\n", "no int64"),
+        ("id,size,name\na,1,x\na,2,x\n", "the key a stands twice"),
+        ("id,size,name\n,1,x\n", "the key of row 1 is null"),
+        ('id,size,name\na,1,"x\n', "unexpected end of data"),
+        ("id,size,name\na,1,\x1f\n", "name is '\\x1f', no string"),
+        ("id,size,name\n" + "".join(f"{n},1,x\n" for n in range(5_001)), "5000 are taken"),
+        (
+            "id,size,name\n" + "".join(f"{n},1,{'x' * 150}\n" for n in range(4_000)),
+            "524288 are taken",
+        ),
+    ],
+)
+def test_a_table_that_is_refused(said: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text(said, "utf-8")
+    error = refused(tmp_path, with_streams(f"  deduped: {{from: view, join: {TABLE}}}\n"))
+    assert found in error
+    assert error.startswith("13:")
+
+
+def test_a_table_of_parquet(tmp_path: Path) -> None:
+    text = with_streams(f"  deduped: {{from: view, join: {TABLE}}}\n")
+    text = text.replace("items.csv", "items.parquet")
+    rows = {"id": ["a", "b"], "size": [1, None], "name": ["x", None]}
+    pq.write_table(pa.table(rows), tmp_path / "items.parquet")
+    stream = read(tmp_path, text).streams["deduped"]
+    (join,) = stream.steps
+    assert isinstance(join, Join)
+    assert join.table.rows == {("a",): (1, "x"), ("b",): (None, None)}
+    pq.write_table(pa.table({**rows, "size": [1.5, None]}), tmp_path / "items.parquet")
+    assert "asked for the table 'items.parquet'" in refused(tmp_path, text)
 
 
 def test_digest_does_not_depend_on_the_file(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ from tests.engines import (
     companion_rows,
     rows_in_process,
     rows_of_tiles,
+    source_of,
     tile_rows,
     tiles_of,
     told,
@@ -362,13 +363,13 @@ def _different(ours: Sequence[object], theirs: Sequence[object]) -> list[str]:
 @pytest.mark.parametrize("name", logs.VIEWS)
 def test_tiles_are_those_of_duckdb_and_of_in_process(run: Run, name: str) -> None:
     view = run.pipeline.views[name]
-    events = in_process.events(view.source, run.sent["events"]).events
+    events = in_process.events(source_of(view), run.sent["events"]).events
     tiles, rows = _tiles(run, view)
     truth = tile_rows(view, in_process.tiles(view, events))
     truth_rows = companion_rows(rows_in_process(view, events))
     assert min(map(len, [truth, *truth_rows.values()])) > 100
     assert _different(tile_rows(view, tiles), truth) == []
-    with told(view.source, [view], run.sent["events"]) as history:
+    with told(source_of(view), [view], run.sent["events"]) as history:
         assert _different(tile_rows(view, tiles_of(history, view)), truth) == []
         by_duckdb = companion_rows(rows_of_tiles(history, view))
     for name, texts in companion_rows(rows).items():
@@ -378,7 +379,7 @@ def test_tiles_are_those_of_duckdb_and_of_in_process(run: Run, name: str) -> Non
 
 def test_a_sum_beyond_its_type_never_wraps(run: Run) -> None:
     view = run.pipeline.views["too_much"]
-    events = in_process.events(view.source, run.sent["events"]).events
+    events = in_process.events(source_of(view), run.sent["events"]).events
     groups: dict[tuple[object, ...], list[in_process.Event]] = defaultdict(list)
     for event in events:
         key = tuple(event.values[part] for part in view.key)
@@ -448,7 +449,7 @@ def test_panes_are_in_order_in_their_shard_and_count_their_rows(run: Run, name: 
     view = run.pipeline.views[name]
     rows: Counter[int] = Counter()
     unkeyed: Counter[int] = Counter()
-    source = view.source
+    source = source_of(view)
     for event in in_process.events(source, run.sent["events"]).events:
         end = event.at // view.every_ms * view.every_ms + view.every_ms
         known = any(event.values[column.name] is not None for column in source.columns)
@@ -473,7 +474,7 @@ def test_panes_are_in_order_in_their_shard_and_count_their_rows(run: Run, name: 
 
 
 def test_decisions_are_the_events_of_their_source_with_every_expression(run: Run) -> None:
-    source = run.pipeline.decision.source
+    source = run.pipeline.sources[run.pipeline.decision.source.name]
     item = [("partition", pa.int32()), ("offset", pa.int64())]
     item += [(name, kind.arrow) for name, kind in source.types.items()]
     messages = run.made[run.pipeline.decisions_topic][0]
@@ -507,7 +508,9 @@ def test_examples_are_the_newest_prediction_within_before_each_outcome(run: Run)
     predicted = {f"d{n}": n * 100 + 100 for n in range(100)}
     outcome = run.pipeline.outcome
     expected = []
-    for event in in_process.events(outcome.source, run.sent["results"]).events:
+    for event in in_process.events(
+        run.pipeline.sources[outcome.source.name], run.sent["results"]
+    ).events:
         try:
             label = outcome.label.of(event.values)
         except OverflowError:  # a label that leaves its type makes no example

@@ -22,10 +22,23 @@ from headrace.operators.engines.flink_rows import bins_sql, columns, ends_sql, p
 from headrace.operators.expression import Expression, range_checks
 from headrace.operators.message import NOT_JSON, NOT_UTF8
 from headrace.operators.source import AT_REASON, Source, checks_sql, ranges_sql
+from headrace.operators.streams.stream import Origin, roots
 from headrace.operators.types import Type
 from headrace.operators.view import View
 
-__all__ = ["Kafka", "decisions_sql", "examples_sql", "interval", "source_sql", "view_sql"]
+__all__ = [
+    "Kafka",
+    "decisions_sql",
+    "examples_sql",
+    "interval",
+    "missing_key",
+    "pane_end",
+    "progress_sql",
+    "refused_sql",
+    "source_sql",
+    "text",
+    "view_sql",
+]
 
 _DAY_MS = 86_400_000
 
@@ -216,20 +229,20 @@ WHERE reason IS NULL AND `at` >= high - {source.lateness_ms}"""
 
 
 def refused_sql(
-    sources: Iterable[Source], kafka: Kafka, *, dead: str, late: str
+    sources: Iterable[Source], kafka: Kafka, *, dead: str, late: str, also: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
     """Print the two sinks of what is no event, and the inserts.
 
     A message is the bytes as they came, with source, topic, partition, offset and the reason (or
     the time and the watermark) as headers. Each sink is a producer with buffers and threads of its
-    own, so all sources share the two.
+    own, so all sources share the two. `also`: queries for more dead letters, those of streams.
     """
     tables = [
         f"CREATE TEMPORARY TABLE `{name}__refused` (payload BYTES, "
         f"headers MAP<STRING NOT NULL, BYTES> METADATA) {kafka.writing(topic)}"
         for name, topic in (("dead", dead), ("late", late))
     ]
-    rows: dict[str, list[str]] = {"dead": [], "late": []}
+    rows: dict[str, list[str]] = {"dead": [*also], "late": []}
     for source in sources:
         facts = {
             "source": text(source.name),
@@ -262,21 +275,23 @@ def progress_sql(source: Source, every_ms: int, views: Sequence[View]) -> str:
     """
     known = " OR ".join(f"`{column.name}` IS NOT NULL" for column in source.columns)
     unkeyed = "".join(
-        f", COUNT(CASE WHEN ({known}) AND ({_missing_key(view)}) THEN 1 END) "
+        f", COUNT(CASE WHEN ({known}) AND ({missing_key(view)}) THEN 1 END) "
         f"AS `unkeyed_{view.name}`"
         for view in views
     )
     return f"""CREATE TEMPORARY VIEW `{source.name}__progress` AS
-SELECT TUMBLE_ROWTIME(rowtime, {interval(every_ms)}) AS pane_time, {_pane_end(every_ms)} AS pane,
+SELECT TUMBLE_ROWTIME(rowtime, {interval(every_ms)}) AS pane_time, {pane_end(every_ms)} AS pane,
   COUNT(CASE WHEN {known} THEN 1 END) AS n{unkeyed}
 FROM `{source.name}` GROUP BY TUMBLE(rowtime, {interval(every_ms)})"""
 
 
-def _missing_key(view: View) -> str:
+def missing_key(view: View) -> str:
+    """Print that a part of the view's key is null."""
     return " OR ".join(f"`{part}` IS NULL" for part in view.key)
 
 
-def _pane_end(every_ms: int) -> str:
+def pane_end(every_ms: int) -> str:
+    """Print the end of the pane of the rows of a group."""
     return f"(MIN(`at`) / {every_ms} + 1) * {every_ms}"
 
 
@@ -310,7 +325,7 @@ def view_sql(
     ends = "".join(f", {ends_sql(each)} AS `_e{i}`" for i, each in enumerate(view.ends))
     step = interval(view.every_ms)
     make = f"""CREATE TEMPORARY VIEW {tiles} AS
-SELECT {keys}, TUMBLE_ROWTIME(rowtime, {step}) AS pane_time, {_pane_end(view.every_ms)} AS pane
+SELECT {keys}, TUMBLE_ROWTIME(rowtime, {step}) AS pane_time, {pane_end(view.every_ms)} AS pane
   {partials}{newest}{ends}
 FROM {rows} WHERE {" AND ".join(f"`{part}` IS NOT NULL" for part in view.key)}
 GROUP BY {keys}, TUMBLE(rowtime, {step})"""
@@ -325,7 +340,7 @@ GROUP BY {keys}, TUMBLE(rowtime, {step})"""
         f"SELECT {shard} AS shard, pane_time, pane, {row} AS item, CAST(0 AS BIGINT) AS n, "
         f"CAST(0 AS BIGINT) AS unkeyed{columns(view.bins, {})} FROM {tiles}"
     )
-    bins, gathered_bins = bins_sql(view, step=step, pane=_pane_end(view.every_ms), shard=shard)
+    bins, gathered_bins = bins_sql(view, step=step, pane=pane_end(view.every_ms), shard=shard)
     statements, insert = _panes(
         view.name,
         kafka,
@@ -403,7 +418,7 @@ def _panes(
 
 
 def decisions_sql(
-    source: Source, identity: str, every_ms: int, kafka: Kafka, *, topic: str, shard_key: str
+    source: Origin, identity: str, every_ms: int, kafka: Kafka, *, topic: str, shard_key: str
 ) -> tuple[list[str], str]:
     """Print the panes of decisions: the same message as a view's, with ``decisions`` in it.
 
@@ -442,7 +457,7 @@ def _label(label: Expression) -> str:
 
 
 def examples_sql(
-    outcome: Source,
+    outcome: Origin,
     identity: str,
     label: Expression,
     *,
@@ -465,6 +480,13 @@ def examples_sql(
   WATERMARK FOR rowtime AS rowtime - {interval(1)}
 ) {kafka.reading(predictions, 0).replace("'format' = 'raw'", _KEYED)}"""
     no_prediction = "CAST(NULL AS STRING) AS prediction"
+    # A stream may have no row for long: the times of its sources make panes complete.
+    below = roots(outcome) if outcome not in roots(outcome) else ()
+    times = "".join(
+        f"\nUNION ALL\nSELECT CAST(NULL AS STRING), rowtime, {no_prediction}, `at`, "
+        f"CAST(NULL AS INT), CAST(NULL AS BIGINT), CAST(NULL AS BOOLEAN) FROM `{source.name}`"
+        for source in below
+    )
     both = f"""CREATE TEMPORARY VIEW `labelled__both` AS
 SELECT id, rowtime, prediction, TRY_CAST(COALESCE(
     JSON_VALUE(prediction, '$.at'), JSON_VALUE(prediction, '$.through')) AS BIGINT) AS `at`,
@@ -473,14 +495,14 @@ SELECT id, rowtime, prediction, TRY_CAST(COALESCE(
 FROM `predictions__log`
 UNION ALL
 SELECT `{identity}`, rowtime, {no_prediction}, `at`, `partition`, `offset`, {_label(label)}
-FROM `{outcome.name}`"""
+FROM `{outcome.name}`{times}"""
     joined = f"""CREATE TEMPORARY VIEW `labelled` AS
 SELECT *, LAST_VALUE(prediction) OVER (PARTITION BY id ORDER BY rowtime
   RANGE BETWEEN {interval(within_ms)} PRECEDING AND CURRENT ROW) AS decided
 FROM `labelled__both` WHERE id IS NOT NULL"""
     progress = f"""CREATE TEMPORARY VIEW `examples__progress` AS
 SELECT TUMBLE_ROWTIME(rowtime, {interval(every_ms)}) AS pane_time,
-  {_pane_end(every_ms)} AS pane, COUNT(label) AS n
+  {pane_end(every_ms)} AS pane, COUNT(label) AS n
 FROM `labelled__both` GROUP BY TUMBLE(rowtime, {interval(every_ms)})"""
     item = (
         "CONCAT('{\"at\":', CAST(`at` AS STRING), ',\"partition\":', CAST(`partition` AS STRING), "

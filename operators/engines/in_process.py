@@ -17,35 +17,30 @@ from dataclasses import dataclass, field
 
 from headrace.operators.aggregates import Aggregate, Bins, Ends
 from headrace.operators.decay import Decay
+from headrace.operators.event import Event
 from headrace.operators.functions import Value
 from headrace.operators.message import texts
 from headrace.operators.source import AT, AT_REASON, Column, Source
+from headrace.operators.streams.operator import Step
+from headrace.operators.streams.stream import Origin, Stream, refusal
+from headrace.operators.streams.union import Union
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View, bound
 
-__all__ = ["Event", "Events", "Message", "Refused", "events", "feature", "rows", "tiles"]
+__all__ = [
+    "Event",
+    "Events",
+    "Message",
+    "Refused",
+    "derived",
+    "events",
+    "feature",
+    "rows",
+    "tiles",
+]
 
 Message = tuple[int, int, int, bytes | None]
 """Partition, offset, the broker's time stamp in ms, payload."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """A row of a source: its place, and the value of `at` and of every column."""
-
-    partition: int
-    offset: int
-    values: Mapping[str, Value]
-
-    @property
-    def at(self) -> int:
-        """Give the event's time, ms."""
-        return int(self.values[AT] or 0)
-
-    @property
-    def order(self) -> tuple[int, int, int]:
-        """Give its place in the one total order."""
-        return self.at, self.partition, self.offset
 
 
 @dataclass(frozen=True)
@@ -143,6 +138,45 @@ def _value(column: Column, text: str) -> Value:
         return None
     number = float(text)
     return number + 0.0 if math.isfinite(number) else None
+
+
+def derived(stream: Stream, found: Mapping[str, Sequence[Event]]) -> Events:
+    """Give the rows of a stream, and its dead letters, from the events of sources by name.
+
+    A dead letter is the row as it stood: its place in the stream and the reason. No row is late.
+    """
+    made = Events()
+    parts = [_given(each, found) for each in stream.inputs]
+    rows = Union().of(parts, stream.given[0]) if parts[1:] else parts[0]
+    for step in stream.every_step:
+        kept = []
+        for row in rows:
+            reason = _reason(stream, step, row)
+            if reason:
+                made.dead.append(Refused(row.partition, row.offset, reason, None))
+            else:
+                kept.append(row)
+        rows = step.of(kept)
+    made.events.extend(rows)
+    return made
+
+
+def _given(origin: Origin, found: Mapping[str, Sequence[Event]]) -> list[Event]:
+    """Give the rows of an input in their total order; a progress event is none."""
+    if isinstance(origin, Stream):
+        return derived(origin, found).events
+    said = [column.name for column in origin.columns]
+    rows = [row for row in found[origin.name] if any(row.values[c] is not None for c in said)]
+    return sorted(rows, key=lambda row: row.order)
+
+
+def _reason(stream: Stream, step: Step, row: Event) -> str:
+    for what, tree in step.checks().items():
+        try:
+            tree.of(row.values)
+        except OverflowError:
+            return refusal(stream, what)
+    return ""
 
 
 def tiles(view: View, found: Iterable[Event]) -> list[dict[str, Value]]:

@@ -1,0 +1,1 @@
+"""The operators on streams, one to a file; `catalogue` lists them."""
