@@ -11,6 +11,7 @@ from headrace.operators.engines import in_process
 from headrace.operators.engines.duckdb_streams import DUCKDB
 from headrace.operators.streams.catalogue import OPERATORS
 from headrace.operators.streams.interval_join import IntervalJoin
+from headrace.pipelines.explain import explain
 from tests.engines import tile_rows, tiles_of
 from tests.streams import CASES, ENGINES, Case, by_in_process, cells, history_of, pipeline_of, read
 
@@ -100,3 +101,14 @@ def test_a_feature_over_a_stream_may_compute_and_choose(tmp_path: Path) -> None:
         assert tile_rows(pipeline.views["v"], tiles_of(history, pipeline.views["v"])) == tile_rows(
             pipeline.views["v"], truth
         )
+
+
+def test_explain_says_the_streams_below_a_view(tmp_path: Path) -> None:
+    view = "  v: {source: made, key: k, features: {n: count()}}"
+    streams = ["both: {from: [a, b]}", "made: {from: both, dedup: {id: k, within: 1s}}"]
+    (said,) = explain(pipeline_of(tmp_path, streams, views=[view]))
+    assert "stream both from a, b: union" in said.meaning
+    assert "stream made from both: dedup" in said.meaning
+    events = said.steps[0]
+    assert "CREATE TEMPORARY VIEW `made`" in events.flink
+    assert 'CREATE TABLE "events_made"' in events.duckdb
