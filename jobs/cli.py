@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.operators.errors import EnvironmentProblem, HeadraceError
+from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
 
 if TYPE_CHECKING:
     from headrace.pipelines.explain import Explained
@@ -105,6 +105,30 @@ def validate(pipeline: _Pipeline) -> None:
         f"{declared.name}: {len(declared.sources)} sources, {len(declared.views)} views, "
         f"{len(declared.features)} features, {len(declared.model.tokens)} tokens"
     )
+
+
+@application.command()
+def operators(
+    family: Annotated[str | None, typer.Argument(help="One family; all unless given.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List the operators: what each is, and which engines have it."""
+    from headrace.operators.catalogue import ENGINES, catalogue
+
+    entries = catalogue()
+    known = dict.fromkeys(entry.family for entry in entries)
+    if family is not None and family not in known:
+        raise UnknownName(kind="family of operators", name=family, known=list(known))
+    found = [entry for entry in entries if family in (None, entry.family)]
+    console = Console()
+    if as_json:
+        console.print_json(data=[asdict(entry) for entry in found])
+        return
+    for one in dict.fromkeys(entry.family for entry in found):
+        table = Table(one, "what it is", *ENGINES)
+        for entry in (entry for entry in found if entry.family == one):
+            table.add_row(entry.name, Text(entry.about), *map(Text, entry.engines.values()))
+        console.print(table)
 
 
 @application.command()
