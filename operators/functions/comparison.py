@@ -49,10 +49,15 @@ def _in(x: Value, *listed: Value) -> Value:
 
 
 def _in_sql(engine: str, arguments: Sequence[str]) -> str:
-    # From 20 on Flink makes a join of IN.
-    del engine
     x, *listed = arguments
-    return "(" + " OR ".join(f"{x} = {each}" for each in listed) + ")"
+    if engine == "duckdb":
+        return f"({x} IN ({', '.join(listed)}))"
+    # From 20 on Flink makes a join of IN; of fewer a SEARCH, whose Java ends in a comment that
+    # takes in what the next column's begins with: no program then compiles.
+    unknown = " OR ".join(f"{each} IS NULL" for each in listed)
+    found = f"ARRAY_CONTAINS(ARRAY[{', '.join(listed)}], {x})"
+    known = f"CASE WHEN {found} THEN TRUE WHEN {unknown} THEN CAST(NULL AS BOOLEAN) ELSE FALSE END"
+    return f"(CASE WHEN {x} IS NOT NULL THEN {known} END)"
 
 
 COMPARISON: tuple[Entry, ...] = (
