@@ -7,14 +7,13 @@ through Kafka costs a minute, and the views job's own test has it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headrace.jobs.java import java_home
 from headrace.operators.expression import Expression
 from headrace.operators.functions import Value
 from headrace.operators.types import Type
+from tests import flink_process
 from tests.formulas import BEYOND, refused
 
 AT_ONCE = 40
@@ -28,35 +27,24 @@ def by_flink(
     folder: Path,
 ) -> list[list[Value]]:
     """Compute every expression on every row in one Flink job: by row, by expression."""
-    os.environ["JAVA_HOME"] = str(java_home())
-    os.environ.setdefault("JVM_ARGS", "-Xmx1g -XX:+UseSerialGC")
-    from pyflink.table import EnvironmentSettings, TableEnvironment
-
-    environment = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
-    for key, value in (
-        ("table.local-time-zone", "UTC"),
-        ("parallelism.default", "1"),
-        ("rest.port", "0"),
-    ):
-        environment.get_config().set(key, value)
     (folder / "rows").mkdir()
     lines = (json.dumps({"n": n, **row}) + "\n" for n, row in enumerate(rows))
     (folder / "rows" / "rows.json").write_text("".join(lines), "utf-8")
     kinds = ", ".join(f"`{name}` {kind.flink}" for name, kind in columns.items())
-    environment.execute_sql(f"CREATE TABLE `rows` (n BIGINT, {kinds}) {_files(folder / 'rows')}")
-    together = environment.create_statement_set()
+    statements = [f"CREATE TABLE `rows` (n BIGINT, {kinds}) {_files(folder / 'rows')}"]
+    inserts = []
     parts = range(0, len(trees), AT_ONCE)
     for part in parts:
         chosen = dict(enumerate(trees[part : part + AT_ONCE], start=part))
         made = ", ".join(f"e{n} {tree.type.flink}, f{n} BOOLEAN" for n, tree in chosen.items())
-        environment.execute_sql(
+        statements.append(
             f"CREATE TABLE `made{part}` (n BIGINT, {made}) {_files(folder / f'made{part}')}"
         )
         values = ", ".join(
             f"{tree.sql('flink')}, {refused(tree, 'flink')}" for tree in chosen.values()
         )
-        together.add_insert_sql(f"INSERT INTO `made{part}` SELECT n, {values} FROM `rows`")
-    together.execute().wait()
+        inserts.append(f"INSERT INTO `made{part}` SELECT n, {values} FROM `rows`")
+    flink_process.run(statements, inserts, folder)
     found: list[list[Value]] = [[None] * len(trees) for _ in rows]
     for part in parts:
         for path in (folder / f"made{part}").iterdir():
