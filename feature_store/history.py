@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +30,7 @@ from headrace.operators.errors import StoreError
 from headrace.operators.message import texts
 from headrace.operators.source import AT, Source
 from headrace.operators.streams.stream import Stream, lineage, roots
+from headrace.operators.view import View
 
 __all__ = ["LOG", "History", "read"]
 
@@ -45,6 +47,7 @@ LOG = pa.schema(
 _SAMPLE = 64
 """So many messages say which forms a log has: a millisecond."""
 _BATCH = 65_536
+_ASKED = 20_000
 
 
 class History:
@@ -73,7 +76,11 @@ class History:
         used = (view.source for view in declared.views.values())
         self._streams = lineage(*(streams or {}).values(), *used, declared.source)
         # All cores: nothing here sums a double, whose order of threads would show.
-        self._connection = duckdb.connect(config={"memory_limit": "4GB"})
+        # What does not fit goes to a folder that goes with it, and not to the one we are in.
+        self._spilled = TemporaryDirectory(prefix="headrace-history-")
+        self._connection = duckdb.connect(
+            config={"memory_limit": "4GB", "temp_directory": self._spilled.name}
+        )
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -85,8 +92,9 @@ class History:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the connection."""
+        """Close the connection, and remove what was spilled."""
         self._connection.close()
+        self._spilled.cleanup()
 
     def load(self, name: str, log: pa.Table) -> None:
         """Take in the log of one source: its events and what is none become tables.
@@ -147,17 +155,49 @@ class History:
     def features(self, name: str) -> pa.Table:
         """Give one view's features at every decision, in the order of their numbers."""
         view = self._declared.views[name]
-        keys = self._declared.keys[name]
-        query = features_sql(
+        names = ", ".join(quote(feature.name) for feature in view.features)
+        if view.rows or any(f.aggregate.half_life_ms is not None for f in view.features):
+            return self._gathered(view, names)
+        query = self._features_sql(view, "decisions", "seq")
+        return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
+
+    def _gathered(self, view: View, names: str) -> pa.Table:
+        """Give features for which a window's rows are gathered: once for each key and step.
+
+        All decisions of a step ask the same, unless for an age. They are asked in parts, for what
+        is gathered for a year of decisions at once is more than memory holds.
+        """
+        run = self._connection.execute
+        ages = any(feature.aggregate.of_ages for feature in view.features)
+        keys = [quote(key) for key in dict.fromkeys(self._declared.keys[view.name])]
+        moment = '"at"' if ages else f'"at" // {view.every_ms} * {view.every_ms}'
+        run(
+            f"CREATE OR REPLACE TABLE asked AS SELECT row_number() OVER () AS ask, * FROM "
+            f'(SELECT DISTINCT {", ".join(keys)}, {moment} AS "at" FROM decisions)'
+        )
+        query = self._features_sql(view, "part", "ask")
+        parts = []
+        count = self.query("SELECT ask FROM asked").num_rows
+        for start in range(0, max(count, 1), _ASKED):
+            between = f"ask > {start} AND ask <= {start + _ASKED}"
+            run(f"CREATE OR REPLACE TABLE part AS SELECT * FROM asked WHERE {between}")
+            parts.append(self.query(f"SELECT ask, {names} FROM ({query})"))
+        same = " AND ".join(f"d.{key} IS NOT DISTINCT FROM a.{key}" for key in keys)
+        return self.query(
+            f"SELECT d.seq, {names} FROM (SELECT *, {moment} AS moment FROM decisions) AS d "
+            f'JOIN asked AS a ON {same} AND d.moment = a."at" JOIN found USING (ask) ORDER BY seq',
+            found=pa.concat_tables(parts),
+        )
+
+    def _features_sql(self, view: View, decisions: str, identity: str) -> str:
+        return features_sql(
             view,
-            quote(f"tiles_{name}"),
-            "decisions",
-            keys=keys,
-            identity="seq",
+            quote(f"tiles_{view.name}"),
+            decisions,
+            keys=self._declared.keys[view.name],
+            identity=identity,
             rows={rows.name: quote(f"tiles_{view.companion(rows)}") for rows in view.rows},
         )
-        names = ", ".join(quote(feature.name) for feature in view.features)
-        return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
 
     def query(self, query: str, **tables: pa.Table) -> pa.Table:
         """Run a query of ours, with Arrow tables under their names."""
