@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from headrace.operators.expression import Expression, range_checks
+from headrace.operators.functions.function import kept, unsigned_zero
 from headrace.operators.types import Type
 
 __all__ = [
@@ -151,7 +152,7 @@ def check_sql(column: Column, text: str, present: str) -> tuple[str, str]:
     if column.type is Type.STRING:
         return text, missing
     if column.type is Type.BOOL:
-        value, bad = f"({text} = 'true')", f"{text} NOT IN ('true', 'false')"
+        value, bad = kept(f"{text} = 'true'"), f"{text} NOT IN ('true', 'false')"
     elif column.type.held is Type.INT64:
         value = f"TRY_CAST({text} AS BIGINT)"
         bad = f"{value} IS NULL OR CAST({value} AS {_TEXT}) <> {text}"
@@ -159,7 +160,7 @@ def check_sql(column: Column, text: str, present: str) -> tuple[str, str]:
             bad += " OR {} NOT BETWEEN {} AND {}".format(value, *column.type.limits)
     else:
         cast = f"TRY_CAST({text} AS DOUBLE)"
-        value = f"({cast} + CAST(0 AS DOUBLE))"
+        value = unsigned_zero(cast)
         # The engines' casts also take, one or the other, 1d, 1_000, inf and blanks around.
         form = f"COALESCE(REGEXP_EXTRACT({text}, '{_NUMBER}', 0), '') <> {text}"
         bad = f"{form} OR {cast} IS NULL OR NOT (ABS({cast}) <= 1.7976931348623157E308)"

@@ -30,8 +30,7 @@ def by_flink(
     (folder / "rows").mkdir()
     lines = (json.dumps({"n": n, **row}) + "\n" for n, row in enumerate(rows))
     (folder / "rows" / "rows.json").write_text("".join(lines), "utf-8")
-    kinds = ", ".join(f"`{name}` {kind.flink}" for name, kind in columns.items())
-    statements = [f"CREATE TABLE `rows` (n BIGINT, {kinds}) {_files(folder / 'rows')}"]
+    statements = [_rows(columns, folder)]
     inserts = []
     parts = range(0, len(trees), AT_ONCE)
     for part in parts:
@@ -52,6 +51,18 @@ def by_flink(
                 if line:
                     _take(json.loads(line), found, range(part, min(part + AT_ONCE, len(trees))))
     return found
+
+
+def plan(trees: Sequence[Expression], columns: Mapping[str, Type], folder: Path) -> str:
+    """Say what Flink's planner makes of expressions, each a value of one row."""
+    query = f"SELECT {', '.join(tree.sql('flink') for tree in trees)} FROM `rows`"
+    explained = flink_process.plan([_rows(columns, folder)], query, folder)
+    return explained.partition("== Optimized Physical Plan ==")[2]
+
+
+def _rows(columns: Mapping[str, Type], folder: Path) -> str:
+    kinds = ", ".join(f"`{name}` {kind.flink}" for name, kind in columns.items())
+    return f"CREATE TABLE `rows` (n BIGINT, {kinds}) {_files(folder / 'rows')}"
 
 
 def _take(line: Mapping[str, Value], found: list[list[Value]], places: range) -> None:

@@ -1,6 +1,7 @@
 """Runs Flink SQL in a process of its own, which takes its JVM with it: a task file, to its end.
 
-A task is ``{"settings": {…}, "statements": […], "inserts": […]}``; the inserts are one job.
+A task is ``{"settings": {…}, "statements": […], "inserts": […]}``; the inserts are one job. With
+a ``"query"`` in their place, its plan is printed and nothing is run.
 """
 
 from __future__ import annotations
@@ -25,9 +26,18 @@ def run(
     settings: Mapping[str, str] | None = None,
 ) -> None:
     """Run `inserts` as one job over what `statements` define; an AssertionError if it fails."""
-    task = folder / "task.json"
     told = {"settings": {**_SETTINGS, **(settings or {})}}
-    task.write_text(json.dumps({**told, "statements": statements, "inserts": inserts}), "utf-8")
+    _done({**told, "statements": statements, "inserts": inserts}, folder)
+
+
+def plan(statements: Sequence[str], query: str, folder: Path) -> str:
+    """Say how the planner would run `query` over what `statements` define."""
+    return _done({"settings": _SETTINGS, "statements": statements, "query": query}, folder)
+
+
+def _done(told: Mapping[str, object], folder: Path) -> str:
+    task = folder / "task.json"
+    task.write_text(json.dumps(told), "utf-8")
     done = subprocess.run(
         [sys.executable, __file__, str(task)],
         check=False,
@@ -37,6 +47,7 @@ def run(
     )
     causes = [line for line in done.stderr.splitlines() if line.startswith("Caused by")]
     assert done.returncode == 0, "\n".join(causes) or done.stderr[-2_000:]
+    return done.stdout
 
 
 def _main(task: Path) -> None:
@@ -50,6 +61,9 @@ def _main(task: Path) -> None:
         environment.get_config().set(key, value)
     for statement in told["statements"]:
         environment.execute_sql(statement)
+    if "query" in told:
+        sys.stdout.write(environment.explain_sql(told["query"]))
+        return
     together = environment.create_statement_set()
     for insert in told["inserts"]:
         together.add_insert_sql(insert)

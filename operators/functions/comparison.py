@@ -11,6 +11,7 @@ from headrace.operators.functions.function import (
     Typing,
     Value,
     entry,
+    kept,
     null_in_null_out,
     several,
     widest,
@@ -33,7 +34,11 @@ _COMPARED = _of_one_type(2, Type.BOOL)
 
 
 def _infix(name: str, sign: str, of: Callable[..., Value], about: str) -> Entry:
-    return entry(name, _TWO, _COMPARED, f"({{0}} {sign} {{1}})", null_in_null_out(of), about)
+    return _kept(name, f"({{0}} {sign} {{1}})", null_in_null_out(of), about)
+
+
+def _kept(name: str, text: str, of: Callable[..., Value], about: str) -> Entry:
+    return entry(name, _TWO, _COMPARED, text, of, about, engine_text={"flink": kept(text)})
 
 
 def _between(x: Value, low: Value, high: Value) -> Value:
@@ -52,12 +57,8 @@ def _in_sql(engine: str, arguments: Sequence[str]) -> str:
     x, *listed = arguments
     if engine == "duckdb":
         return f"({x} IN ({', '.join(listed)}))"
-    # From 20 on Flink makes a join of IN; of fewer a SEARCH, whose Java ends in a comment that
-    # takes in what the next column's begins with: no program then compiles.
-    unknown = " OR ".join(f"{each} IS NULL" for each in listed)
-    found = f"ARRAY_CONTAINS(ARRAY[{', '.join(listed)}], {x})"
-    known = f"CASE WHEN {found} THEN TRUE WHEN {unknown} THEN CAST(NULL AS BOOLEAN) ELSE FALSE END"
-    return f"(CASE WHEN {x} IS NOT NULL THEN {known} END)"
+    # From 20 on Flink makes a join of IN.
+    return "(" + " OR ".join(kept(f"{x} = {each}") for each in listed) + ")"
 
 
 COMPARISON: tuple[Entry, ...] = (
@@ -134,6 +135,7 @@ COMPARISON: tuple[Entry, ...] = (
         >>> of("2 BETWEEN 1 AND 2"), of("3 BETWEEN NULL AND 2"), of("1 BETWEEN NULL AND 2")
         (True, False, None)
         """,
+        engine_text={"flink": f"({kept('{0} >= {1}')} AND {kept('{0} <= {2}')})"},
     ),
     entry(
         "in",
@@ -147,10 +149,8 @@ COMPARISON: tuple[Entry, ...] = (
         (True, None, True, True)
         """,
     ),
-    entry(
+    _kept(
         "is_distinct_from",
-        _TWO,
-        _COMPARED,
         "({0} IS DISTINCT FROM {1})",
         operator.ne,
         """Whether two values differ, null being a value: `a IS DISTINCT FROM b`; never null.
@@ -159,10 +159,8 @@ COMPARISON: tuple[Entry, ...] = (
         (True, False)
         """,
     ),
-    entry(
+    _kept(
         "is_not_distinct_from",
-        _TWO,
-        _COMPARED,
         "({0} IS NOT DISTINCT FROM {1})",
         operator.eq,
         """Whether two values are the same, null being a value; never null.
@@ -182,5 +180,6 @@ COMPARISON: tuple[Entry, ...] = (
         >>> of("nullif(7, 7)"), of("nullif(7, 8)"), of("nullif('', '')")
         (None, 7, None)
         """,
+        engine_text={"flink": f"(CASE WHEN {kept('{0} = {1}')} THEN NULL ELSE {{0}} END)"},
     ),
 )

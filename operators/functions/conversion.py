@@ -17,6 +17,7 @@ from headrace.operators.functions.function import (
     Entry,
     Function,
     Value,
+    kept,
     null_in_null_out,
     unsigned_zero,
 )
@@ -64,6 +65,7 @@ _FLOAT_WRITTEN = (
 )
 _LOW, _HIGH = "-9.223372036854775808e18", "9.223372036854775808e18"
 _INSIDE = f"{{0}} >= {_LOW} AND {{0}} < {_HIGH}"
+_TRUE, _FALSE = "{0} = 'true'", "{0} = 'false'"
 _KNOWN = "({0} IS NULL OR {value} IS NOT NULL)"
 
 # Flink's planner ends at a product with CAST(FALSE AS BIGINT): "cannot cast false as BigDecimal".
@@ -92,7 +94,7 @@ _HOW: dict[tuple[Type, Type], _Cast] = {
     ),
     (Type.STRING, Type.STRING): _Cast("{0}", str),
     (Type.STRING, Type.BOOL): _Cast(
-        "(CASE {0} WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END)",
+        f"(CASE WHEN {kept(_TRUE)} THEN TRUE WHEN {kept(_FALSE)} THEN FALSE END)",
         lambda text: {"true": True, "false": False}.get(text),
         _KNOWN,
     ),

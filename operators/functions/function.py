@@ -31,6 +31,7 @@ __all__ = [
     "any_of",
     "entry",
     "exactly",
+    "kept",
     "made",
     "null_in_null_out",
     "numbers",
@@ -239,6 +240,15 @@ def ranged(of: Callable[..., Value]) -> Callable[..., Value]:
 def unsigned_zero(number: str) -> str:
     """Print a float64 without −0.0; Flink's planner takes `number + 0` for `number`."""
     return f"(0e0 - (0e0 - {number}))"
+
+
+def kept(comparison: str) -> str:
+    """Print a comparison that Flink's planner leaves as it is, with its nulls.
+
+    Of several ones with constants, beside AND, OR, NOT or CASE, it makes a SEARCH, whose Java ends
+    in a comment that takes in what the next value's begins with: no program then compiles.
+    """
+    return f"IFNULL({comparison}, CAST(NULL AS BOOLEAN))"
 
 
 def pinned(value: float) -> str:
