@@ -41,7 +41,7 @@ $(BIN)/python:
 	@$(PIP) --require-hashes --no-build-isolation -r requirements/dev.txt
 	@touch $@
 
-.PHONY: setup dev jars demo test lint fmt cover bench wheel check lock clean distclean
+.PHONY: setup dev jars demo test fuzz lint fmt cover bench wheel check lock clean distclean
 setup: .venv/run.stamp  ## make .venv with everything that headrace runs on
 
 dev: .venv/dev.stamp  ## and with everything that it is developed with
@@ -54,6 +54,9 @@ demo: setup jars  ## a year of flights, from Kafka to a model that learned; ARGS
 
 test: dev jars  ## all tests; ARGS="-m 'not e2e' -k java"
 	@exec $(BIN)/pytest $(ARGS)
+
+fuzz: dev jars  ## random expressions and logs against all engines; ARGS="--seed 7"
+	@exec $(BIN)/python tests/fuzz.py $(ARGS)
 
 lint: dev  ## ruff, mypy, import-linter, house rules
 	@$(BIN)/ruff check

@@ -249,6 +249,7 @@ ODD: tuple[bytes, ...] = (
     b'{"at":12000}',
 )
 """Good messages that are easily misread; the last ones are progress events."""
+PROGRESS = ODD[-3:]
 
 
 def payload(at: str | None, cells: Mapping[str, str | None]) -> bytes:

@@ -10,31 +10,24 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
 import pytest
 
-from headrace.feature_store.panes import read_items, read_tiles
+from headrace.feature_store.panes import read_items
 from headrace.jobs import assembly
 from headrace.jobs.broker import Broker
-from headrace.jobs.processes import Process, Supervisor
 from headrace.jobs.transport import (
-    Message,
-    Reader,
     Topic,
     Writer,
-    begins,
     create_topics,
-    ends,
     shard_keys,
 )
-from headrace.jobs.waiting import wait_until
 from headrace.operators.aggregates import Partial
 from headrace.operators.aggregates.aggregate import BEYOND
 from headrace.operators.engines import in_process
@@ -59,6 +52,16 @@ from tests.engines import (
     told,
 )
 from tests.formulas import COLUMNS, FORMS, LEAST, MOST, ROWS
+from tests.views_job import (
+    Made,
+    headers,
+    quoted,
+    read_all,
+    run_jobs,
+    source_yaml,
+    tiles_made,
+    view_yaml,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 
@@ -77,35 +80,17 @@ def _yaml() -> str:
     def indented(lines: Sequence[str], by: int) -> str:
         return "\n".join(" " * by + line for line in lines)
 
-    def quoted(text: str) -> str:
-        return "'" + text.replace("'", "''") + "'"
-
-    columns = [
-        f"{column.name}: {column.type.value}{' required' if column.required else ''}"
-        for column in logs.SOURCE.columns
-    ]
-    derived = [f"{name}: {quoted(text)}" for name, text in logs.DERIVED.items()]
     forms = ["name: string required", *(f"{c}: {kind.value}" for c, kind in COLUMNS.items())]
     said = [f"e{n}: {quoted(text)}" for n, text in enumerate(FORMS)]
-    views = []
-    for view in logs.VIEWS.values():
-        views += [f"{view.name}:", "  source: events", f"  key: [{', '.join(view.key)}]"]
-        views += ["  shards: 2", "  features:"]
-        texts = zip(view.features, logs.FEATURES[view.name], strict=True)
-        views += [f"    {each.name}: {quoted(text)}" for each, text in texts]
+    events = source_yaml(replace(logs.SOURCE, topic="hard_events"), logs.DERIVED)
+    views = [
+        line for name, view in logs.VIEWS.items() for line in view_yaml(view, logs.FEATURES[name])
+    ]
     return f"""
 pipeline: hard
 every: {logs.EVERY}ms
 sources:
-  events:
-    topic: hard_events
-    lateness: {logs.LATENESS}ms
-    ahead: {logs.AHEAD}ms
-    partitions: 2
-    columns:
-{indented(columns, 6)}
-    derive:
-{indented(derived, 6)}
+{indented(events, 0)}
   forms:
     topic: hard_forms
     columns:
@@ -117,7 +102,7 @@ sources:
     lateness: 500ms
     columns: {{name: string required, y: int64}}
 views:
-{indented(views, 2)}
+{indented(views, 0)}
   too_much:
     source: events
     key: [b, g]
@@ -230,19 +215,7 @@ class Run:
 
     pipeline: Pipeline
     sent: Mapping[str, Sequence[in_process.Message]]
-    made: Mapping[str, Mapping[int, Sequence[Message]]]
-
-
-def _read(bootstrap: str, topic: str) -> dict[int, list[Message]]:
-    start, stop = begins(bootstrap, [topic]), ends(bootstrap, [topic])
-    found: dict[int, list[Message]] = {partition: [] for _, partition in start}
-    missing = sum(stop.values()) - sum(start.values())
-    with Reader(bootstrap, start) as reader:
-        while missing > 0:
-            for (_, partition), messages in reader.poll(1_000).items():
-                found[partition] += messages
-                missing -= len(messages)
-    return found
+    made: Made
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +235,7 @@ def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
     sent = {
         name: [
             (message.partition, message.offset, message.timestamp, message.value)
-            for messages in _read(broker.address, source.topic).values()
+            for messages in read_all(broker.address, source.topic).values()
             for message in messages
         ]
         for name, source in pipeline.sources.items()
@@ -270,60 +243,18 @@ def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(pipeline, sent, made)
 
 
-def _made(pipeline: Pipeline, bootstrap: str, folder: Path) -> dict[str, dict[int, list[Message]]]:
+def _made(pipeline: Pipeline, bootstrap: str, folder: Path) -> Made:
     """Run both jobs until every pane of every topic is there."""
-    panes = [pipeline.view_topic(view) for view in pipeline.views.values()]
-    panes += [pipeline.decisions_topic, pipeline.examples_topic]
-    places = [place for topic in panes for place in begins(bootstrap, [topic])]
-    common = [str(pipeline.path), "--bootstrap", bootstrap, "--state", str(folder)]
-    made: dict[tuple[str, int], list[Message]] = {place: [] for place in places}
-    # The last pane that has a row, and so a message in each shard.
-    last = dict.fromkeys(panes, LAST_AT // 1_000 * 1_000 + 1_000)
+    views = (pipeline.view_topic(view) for view in pipeline.views.values())
+    last = dict.fromkeys(views, LAST_AT // 1_000 * 1_000 + 1_000)
     last[pipeline.decisions_topic] = _last_pane(_forms(_chance()))
     last[pipeline.examples_topic] = _last_pane(_results(_chance()))
-
-    with Supervisor() as supervisor, Reader(bootstrap, dict.fromkeys(places, 0)) as reader:
-        for role in ("views", "labels"):
-            argv = [sys.executable, "-m", "headrace.jobs.cli", "process", role, *common]
-            env = {"FLINK_LOG_DIR": str(folder / f"{role}.flink")}
-            supervisor.start(Process(role, argv, folder / f"{role}.log", env=env))
-
-        def complete() -> bool:
-            supervisor.check()
-            for place, messages in reader.poll(200).items():
-                made[place] += messages
-            return all(
-                made[place]
-                and orjson.loads(made[place][-1].value or b"{}")["end"] >= last[place[0]]
-                for place in places
-            )
-
-        wait_until(complete, 240, "the last panes")
-        refused = [pipeline.dead_topic, pipeline.late_topic]
-        count = 0
-
-        def quiet() -> bool:
-            """Say whether nothing came since the last look: both sinks linger for 20 ms."""
-            nonlocal count
-            before, count = count, sum(ends(bootstrap, refused).values())
-            return count == before > 0
-
-        wait_until(quiet, 20, "the last dead letters", every_seconds=1.0)
-    found: dict[str, dict[int, list[Message]]] = defaultdict(dict)
-    for (topic, partition), messages in made.items():
-        found[topic][partition] = messages
-    for topic in refused:
-        found[topic] = _read(bootstrap, topic)
-    return found
+    return run_jobs(pipeline, bootstrap, folder, ("views", "labels"), last)
 
 
 def _last_pane(rows: Iterator[Sent]) -> int:
     times = (orjson.loads(said or b"{}")["at"] for _, _, said, _, _ in rows)
     return int(sorted(times)[-2]) // 1_000 * 1_000 + 1_000
-
-
-def _headers(message: Message) -> dict[str, str]:
-    return {name: value.decode() for name, value in message.headers}
 
 
 def test_dead_letters_and_late_rows_are_those_of_in_process(run: Run) -> None:
@@ -339,13 +270,13 @@ def test_dead_letters_and_late_rows_are_those_of_in_process(run: Run) -> None:
     assert len(expected["late"]) > 100
     dead = []
     for message in run.made[run.pipeline.dead_topic][0]:
-        said = _headers(message)
+        said = headers(message)
         place = (said["source"], said["topic"], int(said["partition"]), int(said["offset"]))
         dead.append((*place, said["reason"], message.value))
     assert _different(dead, expected["dead"]) == []
     late = []
     for message in run.made[run.pipeline.late_topic][0]:
-        said = _headers(message)
+        said = headers(message)
         assert int(said["at"]) < int(said["watermark"])
         place = (said["source"], said["topic"], int(said["partition"]), int(said["offset"]))
         late.append((*place, message.value))
@@ -427,21 +358,7 @@ def test_features_are_those_of_in_process(run: Run, name: str) -> None:
 
 
 def _tiles(run: Run, view: View) -> tuple[pa.Table, Rows]:
-    shards = run.made[run.pipeline.view_topic(view)]
-    assert len(shards) == view.shards
-    tables, more = [], []
-    for partition, messages in shards.items():
-        panes = read_tiles(view, [message.value or b"" for message in messages], 0)
-        assert panes is not None, partition
-        tables.append(panes.items)
-        more.append(panes.more)
-    keys = [
-        set(zip(*(table[part].to_pylist() for part in view.key), strict=True)) for table in tables
-    ]
-    assert all(keys)
-    assert not set.intersection(*keys)
-    rows = {each.name: pa.concat_tables(part[each.name] for part in more) for each in view.rows}
-    return pa.concat_tables(tables), rows
+    return tiles_made(view, run.made[run.pipeline.view_topic(view)])
 
 
 @pytest.mark.parametrize("name", logs.VIEWS)
