@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 SHOWN_DIFFERENCES = 20
-SHOWN_LINES = 6
+
+Run = Callable[[int, int], tuple[int, Sequence[object]]]
+"""Takes how many and the seed; gives how many were tried, and the differences."""
 
 
 def _package() -> None:
@@ -35,19 +37,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--expressions", type=int, default=10_000, help="in DuckDB")
     parser.add_argument("--logs", type=int, default=2_000, help="in DuckDB and the hot index")
     parser.add_argument("--flink-logs", type=int, default=200, help="in one Flink job, and DuckDB")
+    parser.add_argument("--flink-expressions", type=int, default=250, help="in a job per 250")
     parser.add_argument("--seed", type=int, default=1, help="another one tries others")
     asked = parser.parse_args(arguments)
     _package()
     from tests import fuzz_expressions, fuzz_flink, fuzz_logs
 
-    def by_flink(count: int, seed: int) -> tuple[int, Sequence[object]]:
-        with tempfile.TemporaryDirectory(prefix="headrace-fuzz-") as folder:
-            return fuzz_flink.run(count, seed, Path(folder))
+    def within(run: Callable[[int, int, Path], tuple[int, Sequence[object]]]) -> Run:
+        """Give the run a folder that is removed after it."""
 
-    parts: list[tuple[str, str, int, Callable[[int, int], tuple[int, Sequence[object]]]]] = [
+        def run_there(count: int, seed: int) -> tuple[int, Sequence[object]]:
+            with tempfile.TemporaryDirectory(prefix="headrace-fuzz-") as folder:
+                return run(count, seed, Path(folder))
+
+        return run_there
+
+    parts: list[tuple[str, str, int, Run]] = [
         ("expressions", "DuckDB", asked.expressions, fuzz_expressions.run),
         ("logs", "hot index = DuckDB", asked.logs, fuzz_logs.run),
-        ("logs", "Flink = DuckDB", asked.flink_logs, by_flink),
+        ("logs", "Flink = DuckDB", asked.flink_logs, within(fuzz_flink.run)),
+        ("expressions", "Flink", asked.flink_expressions, within(fuzz_expressions.run_flink)),
     ]
     differ = [
         _part(what, engines, count, asked.seed, run)
@@ -62,7 +71,7 @@ def _part(
     engines: str,
     count: int,
     seed: int,
-    run: Callable[[int, int], tuple[int, Sequence[object]]],
+    run: Run,
 ) -> int:
     """Run a part, say what came of it, and give the number of differences."""
     began = time.monotonic()

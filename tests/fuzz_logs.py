@@ -58,6 +58,10 @@ class Difference:
     log: Log
     wrong: Sequence[str]
 
+    def __str__(self) -> str:
+        """Give the log and the first of its lines."""
+        return "\n    ".join([str(self.log), *self.wrong[:6]])
+
 
 def in_process_of(log: Log, number: int) -> Told:
     """Say what the oracle makes of a log, with answers to its questions."""

@@ -1,4 +1,4 @@
-"""The fuzz of logs: a few of them here, thousands in `make fuzz`; and what it does when two differ."""
+"""The fuzz of logs: some here, the rest in `make fuzz`; and what it does where two differ."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_differs_is_said_and_made_small() -> None:
     assert any(line.startswith("tiles of by_number: - ") for line in wrong[0])
     small = shrunk(log, wrong[0], compare)
     assert small.log == Log(((1, b'{"at": 7, "g": 7}'),), ())
-    assert small.wrong
+    assert str(small).count("\n") == min(len(small.wrong), 6)
 
 
 def test_an_error_of_duckdb_is_a_difference_of_its_log() -> None:

@@ -50,8 +50,8 @@ def _one(name: str, text: str, of: Callable[..., Value], about: str, duckdb: str
 
 def _two(name: str, result: Type, text: str, of: Callable[..., Value], about: str) -> Entry:
     typed = exactly([Type.STRING] * 2, result)
-    # Flink's POSITION takes no expression before IN. DuckDB 2.0 makes `POSITION(…) = 1` a search for
-    # a prefix, and ends with an internal error where the part turns out to be null while it plans.
+    # Flink's POSITION takes no expression before IN. DuckDB 2.0 makes `POSITION(…) = 1` a search
+    # for a prefix, and ends with an error where it finds while it plans that the part is null.
     found = {"flink": "LOCATE({1}, {0})", "duckdb": "ABS(POSITION({1} IN {0}))"}
     own = {each: text.format(found=sql) for each, sql in found.items() if "{found}" in text}
     text = own.get("duckdb", text)
