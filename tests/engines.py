@@ -7,6 +7,7 @@ online. All are given the same raw messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from decimal import Decimal
 
 import numpy as np
@@ -51,8 +52,11 @@ def declared(views: Mapping[str, View], source: Source) -> Declared:
 
 def told(source: Source, views: Sequence[View], log: Sequence[Message]) -> History:
     """Give a history that has read the log."""
-    history = History(declared({v.name: v for v in views}, source), {source.name: source})
-    history.load(source.name, table_of(log))
+    with ExitStack() as unless_read:
+        history = History(declared({v.name: v for v in views}, source), {source.name: source})
+        unless_read.enter_context(history)
+        history.load(source.name, table_of(log))
+        unless_read.pop_all()
     return history
 
 

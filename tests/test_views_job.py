@@ -247,9 +247,17 @@ def _made(pipeline: Pipeline, bootstrap: str, folder: Path) -> Made:
     """Run both jobs until every pane of every topic is there."""
     views = (pipeline.view_topic(view) for view in pipeline.views.values())
     last = dict.fromkeys(views, LAST_AT // 1_000 * 1_000 + 1_000)
-    last[pipeline.decisions_topic] = _last_pane(_forms(_chance()))
+    last[pipeline.decisions_topic] = _last_decision(pipeline)
     last[pipeline.examples_topic] = _last_pane(_results(_chance()))
     return run_jobs(pipeline, bootstrap, folder, ("views", "labels"), last)
+
+
+def _last_decision(pipeline: Pipeline) -> int:
+    """Give the end of the last pane with a decision: of the rows that no expression refuses."""
+    said = [(0, n, stamp, value) for n, (_, _, value, stamp, _) in enumerate(_forms(_chance()))]
+    source = pipeline.sources["forms"]
+    found = in_process.events(source, said).events
+    return max(e.at for e in found if e.values["name"] is not None) // 1_000 * 1_000 + 1_000
 
 
 def _last_pane(rows: Iterator[Sent]) -> int:

@@ -66,7 +66,7 @@ def run_jobs(
                 for place in places
             )
 
-        wait_until(complete, 240, "the last panes")
+        wait_until(complete, 400, "the last panes")
         refused = [pipeline.dead_topic, pipeline.late_topic]
         count = 0
 

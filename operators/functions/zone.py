@@ -83,15 +83,17 @@ class Zone:
         rest = f"MOD({at}, {size})" if engine == "flink" else f"({at} % {size})"
         cuts = text("".join(f"{cut:0{_CUT_DIGITS}}" for cut in self.cuts))
         offsets = text("".join(f"{each + _SHIFT:0{_OFFSET_DIGITS}}" for each in self.offsets))
-        cut = _taken(cuts, f"({bucket})", _CUT_DIGITS)
+        cut = _taken(engine, cuts, f"({bucket})", _CUT_DIGITS)
         place = f"({bucket} + CASE WHEN {rest} >= {cut} * 1000 THEN 1 ELSE 0 END)"
-        offset = _taken(offsets, place, _OFFSET_DIGITS)
+        offset = _taken(engine, offsets, place, _OFFSET_DIGITS)
         inside = f"{at} >= 0 AND {at} < CAST({ZONE_END_MS} AS BIGINT)"
         return f"(CASE WHEN {inside} THEN {at} + ({offset} - {_SHIFT}) * 1000 END)"
 
 
-def _taken(table: str, place: str, digits: int) -> str:
-    first = f"CAST({place} * {digits} + 1 AS INT)"
+def _taken(engine: str, table: str, place: str, digits: int) -> str:
+    # Of a constant DuckDB computes every branch, also the one that it does not take.
+    cast = "TRY_CAST" if engine == "duckdb" else "CAST"
+    first = f"{cast}({place} * {digits} + 1 AS INT)"
     return f"TRY_CAST(SUBSTRING({table}, {first}, {digits}) AS BIGINT)"
 
 
