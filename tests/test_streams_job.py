@@ -174,7 +174,7 @@ def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
             enough = ends(broker.address, [rows_topic])[rows_topic, 0] >= expected
             return enough and count == before
 
-        wait_until(quiet, 240, "the rows of every stream", every_seconds=1.5)
+        wait_until(quiet, 400, "the rows of every stream", every_seconds=1.5)
     rows: dict[str, list[Row]] = defaultdict(list)
     for message in _read(broker.address, rows_topic)[0]:
         for name, row in orjson.loads(message.value or b"{}").items():

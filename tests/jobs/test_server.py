@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -201,12 +201,12 @@ def test_a_read_waits_for_the_whole_pane(tmp_path: Path, monkeypatch: pytest.Mon
         index = process.store._indexes["clicks"]
         append = index.append
 
-        def in_halves(tiles: pa.Table) -> None:
-            append(tiles.slice(0, 1))
+        def in_halves(tiles: pa.Table, more: Mapping[str, pa.Table]) -> None:
+            append(tiles.slice(0, 1), more)
             asked.append(pool.submit(http.post, "/v1/features", json={"rows": rows}))
             with suppress(TimeoutError):
                 asked[0].result(0.3)
-            append(tiles.slice(1))
+            append(tiles.slice(1), more)
 
         monkeypatch.setattr(index, "append", in_halves)
         process.store.add_tiles("clicks", 0, [clicks(3 * EVERY, w1=9, w2=9)])
