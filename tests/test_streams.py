@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
 from headrace.operators.engines import in_process
-from headrace.operators.engines.duckdb_streams import DUCKDB
 from headrace.operators.streams.catalogue import OPERATORS
-from headrace.operators.streams.interval_join import IntervalJoin
 from headrace.pipelines.explain import explain
+from tests import joins
 from tests.engines import tile_rows, tiles_of
-from tests.streams import CASES, ENGINES, Case, by_in_process, cells, history_of, pipeline_of, read
+from tests.streams import (
+    CASES,
+    ENGINES,
+    Case,
+    Row,
+    by_in_process,
+    cells,
+    history_of,
+    pipeline_of,
+    read,
+)
 
 TABLES = {path.stem: read(path) for path in sorted(CASES.glob("*.txt"))}
 ALL = [
     pytest.param(engine, case, id=f"{operator}-{engine}: {case.name}")
     for operator, cases in TABLES.items()
+    if operator not in joins.ENGINES
     for case in cases
     for engine in ENGINES
 ]
+JOINS = [
+    pytest.param(run, case, id=f"{operator}-{engine}: {case.name}")
+    for operator, engines in joins.ENGINES.items()
+    for case in TABLES[operator]
+    for engine, run in engines.items()
+]
 EVERY_TABLE_HAS = ("null", "empty", "late", "tie", "partition", "progress")
-OF_TIME = ("dedup", "session")
-
-
-ELSEWHERE = {"as_of", "interval_join"}
-"""The decision's and the labels' join: `tests/test_operators.py`, `tests/test_views_job.py`."""
+OF_TIME = ("as_of", "dedup", "interval_join", "session")
 
 
 def test_every_operator_has_a_table() -> None:
-    assert set(TABLES) == set(OPERATORS) - ELSEWHERE
+    assert set(TABLES) == set(OPERATORS)
     assert len(OPERATORS) >= 12
     assert len(ALL) >= 80
+    assert len(JOINS) >= 60
 
 
 @pytest.mark.parametrize("operator", TABLES)
@@ -52,31 +67,27 @@ def test_a_stream_has_its_rows(engine: str, case: Case, tmp_path: Path) -> None:
     assert refused == sorted(case.refused, key=repr)
 
 
-def test_outcomes_have_their_newest_decision_in_history_too(tmp_path: Path) -> None:
-    streams = ["decided: {from: a, where: x = 0}", "ended: {from: b}"]
-    pipeline = pipeline_of(tmp_path, streams)
-    said = [(0, "d"), (5, "d"), (5, "e"), (5, "e"), (6, None), (90, "d")]
-    ends = [(0, "d"), (4, "d"), (15, "d"), (16, "d"), (15, "e"), (16, None), (17, "nobody")]
-    logs = {
-        name: [
-            (0, n, 1 << 40, orjson.dumps({"at": at, "k": k, "x": 0}))
-            for n, (at, k) in enumerate(rows)
-        ]
-        for name, rows in {"a": said, "b": ends}.items()
-    }
-    join = IntervalJoin(("k", "k"), 10)
-    rows = [by_in_process(pipeline, each, logs)[0] for each in pipeline.streams.values()]
-    pairs = [(decision.order, outcome.order) for decision, outcome in join.of(rows[0], rows[1])]
-    assert [(decision[0], outcome[0]) for decision, outcome in pairs] == [
-        (0, 0),
-        (0, 4),
-        (5, 15),
-        (5, 15),
-    ]
-    with history_of(pipeline, logs) as history:
-        query = join.sql("events_decided", "events_ended", DUCKDB)
-        found = history.query(f"SELECT * FROM ({query}) ORDER BY outcome").to_pylist()
-    assert [tuple(tuple(place.values()) for place in row.values()) for row in found] == pairs
+@pytest.mark.parametrize(("run", "case"), JOINS)
+def test_a_join_has_its_rows(
+    run: Callable[[Case, Path], list[Row]], case: Case, tmp_path: Path
+) -> None:
+    assert repr(run(case, tmp_path)) == repr(list(case.rows))
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name) for case in TABLES["interval_join"]]
+)
+def test_what_a_join_has_told_stays(case: Case, tmp_path: Path) -> None:
+    """Logs that are complete further add to what was told, and change nothing."""
+    join = replace(joins.joined(case)[0], outer="both")
+    mine, theirs = joins.sides(case, tmp_path)
+    told: list[str] = []
+    for complete_to in range(40):
+        now = list(map(repr, join.of(mine, theirs, complete_to=complete_to)))
+        assert set(told) <= set(now)
+        assert len(set(now)) == len(now)
+        told = now
+    assert sorted(told) == sorted(map(repr, join.of(mine, theirs)))
 
 
 def test_a_feature_over_a_stream_may_compute_and_choose(tmp_path: Path) -> None:

@@ -49,9 +49,15 @@ class AsOf(Operator):
         """Give the columns and the features."""
         return {**given, **{each.name: each.aggregate.type for each in self.view.features}}
 
-    def sql(self, decisions: str, tiles: str, *, identity: str) -> str:
-        """Print DuckDB's query for the features, a row of each of `decisions` by `identity`."""
-        return features_sql(self.view, tiles, decisions, keys=self.keys, identity=identity)
+    def sql(
+        self, decisions: str, tiles: str, *, identity: str, rows: Mapping[str, str] | None = None
+    ) -> str:
+        """Print DuckDB's query for the features, a row of each of `decisions` by `identity`.
+
+        `rows` names the view's companion tables by what they have rows of.
+        """
+        keys = self.keys
+        return features_sql(self.view, tiles, decisions, keys=keys, identity=identity, rows=rows)
 
     def of(self, rows: Sequence[Event], events: Sequence[Event]) -> list[dict[str, object]]:
         """Give each row's values and features, from the events of what the view is made of."""
