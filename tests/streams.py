@@ -24,6 +24,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -194,9 +195,12 @@ def history_of(pipeline: Pipeline, logs: Logs) -> History:
     """Give a history that has read the logs."""
     ask = pipeline.decision
     declared = Declared("", pipeline.every_ms, pipeline.views, ask.source, ask.id, ask.keys)
-    history = History(declared, pipeline.sources, pipeline.streams)
-    for name in pipeline.sources:
-        history.load(name, table_of(logs.get(name, ())))
+    with ExitStack() as unless_read:
+        history = History(declared, pipeline.sources, pipeline.streams)
+        unless_read.enter_context(history)
+        for name in pipeline.sources:
+            history.load(name, table_of(logs.get(name, ())))
+        unless_read.pop_all()
     return history
 
 
