@@ -38,7 +38,7 @@ from tests.engines import (
 from tests.laws import LAWS
 from tests.logs import SOURCE, VIEWS
 
-EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "12"))
 FEW = settings(
     max_examples=EXAMPLES,
     deadline=None,
