@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -24,6 +25,14 @@ MEAN = TEXT.replace(
     "kinds: count_distinct(x) over 1h, lasts: 'last_n(x, 2) over 1h'}",
 ).replace("{last_x: latest(x)}", "{last_x: latest(x), page_kinds: count_distinct(user)}")
 REFUSED = "refused rows of click"
+STREAMED = MEAN.replace(
+    "views:\n  clicks:\n    source: click\n",
+    "streams:\n"
+    "  doubled: {from: click, where: x > 0, derive: {twice: x * 2}, "
+    "dedup: {id: [user, x], within: 1h}}\n"
+    "views:\n  clicks:\n    source: doubled\n",
+).replace("mean_x: mean(x) over 1h", "mean_x: mean(twice) over 1h")
+REFUSED_BY = "rows refused by the stream doubled"
 
 
 def raw(rows: list[dict[str, object] | bytes]) -> pa.Table:
@@ -63,16 +72,31 @@ LOGS = {
     ),
 }
 
+STREAMED_LOGS = {
+    **LOGS,
+    "click": raw(
+        [
+            click(10, "u", 1),
+            click(20, "u", 0),  # `where` drops it
+            click(30, "u", 2**62),  # twice as much is beyond int64
+            click(40, "u", 1),  # a second one
+            b"no JSON",
+            click(EVERY + 1, "u", 4),
+            click(5, "u", 100),  # late
+        ]
+    ),
+}
+
 
 class Stream:
     """What a store would hold that made no mistake; `plant` makes one."""
 
-    def __init__(self, small: Pipeline) -> None:
+    def __init__(self, small: Pipeline, logs: Mapping[str, pa.Table] = LOGS) -> None:
         declared = assembly.declared(small)
         self._store = duckdb.connect()
         self._store.execute("CREATE SCHEMA views")
-        with History(declared, small.sources) as history:
-            for name, log in LOGS.items():
+        with History(declared, small.sources, small.streams) as history:
+            for name, log in logs.items():
                 history.load(name, log)
             history.decisions()
             for name in small.views:
@@ -88,12 +112,16 @@ class Stream:
                 predictions = predictions.append_column(name, pages[name])
             self._create("predictions", predictions)
             refused = history.refused("click")
+            refused_by = [history.refused_by(name) for name in small.streams]
         places = "SELECT 'click' AS source, partition, \"offset\""
         self._store.register("refused", refused)
         for table, which in (("dead_letters", "<>"), ("late_rows", "=")):
             self._store.execute(
                 f"CREATE TABLE {table} AS {places}, reason FROM refused WHERE reason {which} 'late'"
             )
+        for each in refused_by:
+            self._store.register("refused", each)
+            self._store.execute("INSERT INTO dead_letters BY NAME SELECT * FROM refused")
 
     def _create(self, table: str, rows: pa.Table) -> None:
         self._store.register("rows", rows)
@@ -262,6 +290,66 @@ def test_a_planted_difference_is_found(small: Pipeline, stream: Stream, name: st
         *(("features of clicks", "features of pages") if "prediction" in name else ()),
     }
     assert found.mismatches == len(found.differences)
+
+
+@pytest.fixture
+def streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Give a pipeline whose view of clicks is made of a stream."""
+    monkeypatch.setattr("headrace.jobs.verify.read_log", lambda _, topic: STREAMED_LOGS[topic])
+    monkeypatch.setattr("tests.feature_store.made_up.TEXT", STREAMED)
+    return pipeline(tmp_path)
+
+
+def test_a_stream_is_recomputed_too(streamed: Pipeline) -> None:
+    with closing(Stream(streamed, STREAMED_LOGS)) as store:
+        found = verify(streamed, bootstrap="memory", ask=store.ask)
+    assert (found.mismatches, found.differences) == (0, [])
+    assert (found.tables[REFUSED], found.tables[REFUSED_BY]) == (2, 1)
+    # Of u's five clicks in time two are left: a tile each of rows, a count and a sum.
+    assert found.tables["tiles of clicks"] == 6
+    assert found.tables["values_x of clicks"] == 2
+
+
+OVERFLOWS = "stream doubled: column twice: out of range"
+PLANTED_IN_A_STREAM = {
+    "a refused row missing": (
+        "DELETE FROM dead_letters WHERE starts_with(reason, 'stream')",
+        Difference(REFUSED_BY, "click 0 2", "reason", None, OVERFLOWS),
+    ),
+    "a refused row of another place": (
+        "UPDATE dead_letters SET \"offset\" = 3 WHERE starts_with(reason, 'stream')",
+        Difference(REFUSED_BY, "click 0 3", "reason", OVERFLOWS, None),
+    ),
+    "a row refused for another reason": (
+        "UPDATE dead_letters SET reason = 'stream doubled: where: out of range' "
+        "WHERE starts_with(reason, 'stream')",
+        Difference(
+            REFUSED_BY, "click 0 2", "reason", "stream doubled: where: out of range", OVERFLOWS
+        ),
+    ),
+    "a second click in a tile": (
+        f'UPDATE views.clicks SET rows = 2 WHERE "end" = {EVERY}',
+        Difference("tiles of clicks", f"u {EVERY}", "rows", 2, 1),
+    ),
+    "a sum of what was not doubled": (
+        f'UPDATE views.clicks SET sum_twice = 4 WHERE "end" = {2 * EVERY}',
+        Difference("tiles of clicks", f"u {2 * EVERY}", "sum_twice", 4, 8),
+    ),
+    "a feature": (
+        "UPDATE predictions SET mean_x = 1.0 WHERE seq = 0",
+        Difference("features of clicks", "0", "mean_x", 1.0, 2.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED_IN_A_STREAM)
+def test_a_planted_difference_in_a_stream_is_found(streamed: Pipeline, name: str) -> None:
+    change, wanted = PLANTED_IN_A_STREAM[name]
+    with closing(Stream(streamed, STREAMED_LOGS)) as store:
+        store.plant(change)
+        found = verify(streamed, bootstrap="memory", ask=store.ask)
+    assert wanted in found.differences
+    assert {difference.where for difference in found.differences} == {wanted.where}
 
 
 def test_the_same_dead_letter_twice_is_one(small: Pipeline, stream: Stream) -> None:
