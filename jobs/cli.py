@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,12 +214,12 @@ def sql(
     from headrace.jobs.client import Client
     from headrace.jobs.console import prompt, show, written
 
-    client = Client(state / "store" / "address.json")
-    if query is None:
-        kept = Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser()
-        prompt(client.sql, kept / "headrace" / "asked.sql")
-        return
-    rows = client.sql(query)
+    with closing(Client(state / "store" / "address.json")) as client:
+        if query is None:
+            kept = Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser()
+            prompt(client.sql, kept / "headrace" / "asked.sql")
+            return
+        rows = client.sql(query)
     if form == "table" and not as_json:
         show(rows, Console())
         return
@@ -231,7 +232,8 @@ def why(decision: str, state: _State = _STATE / "demo", as_json: _Json = False) 
     """Say why a decision was scored as it was: features, their tiles, what each token added."""
     from headrace.jobs.client import Client
 
-    told = Client(state / "store" / "address.json").why(decision)
+    with closing(Client(state / "store" / "address.json")) as client:
+        told = client.why(decision)
     console = Console()
     if as_json:
         console.print_json(data=told)
