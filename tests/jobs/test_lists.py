@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
@@ -24,7 +25,7 @@ from tests.jobs.in_memory import Log
 from tests.jobs.test_server import serving
 from tests.jobs.test_store_process import in_log
 
-FOUND = {
+FOUND: dict[str, list[Any]] = {
     "often": [["a", "é, |"], ["b"], None],
     "lasts": [["é, |", "a"], ["b", "b"], None],
     "kinds": [2, 1, 0],
