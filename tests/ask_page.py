@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 PAGE = Path(__file__).parent.parent / "docs" / "ask.md"
-_PAIR = re.compile(r"```sql\n(.*?)```\n\n((?:\|.*\n)+)", re.DOTALL)
+_PAIR = re.compile(r"```sql\n(.*?)```\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
 
 
 def questions() -> dict[str, str]:
