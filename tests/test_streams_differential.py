@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from headrace.feature_store.history import History
 from headrace.operators.aggregates.count import Count
+from headrace.operators.aggregates.extreme import Max
 from headrace.operators.aggregates.latest import Latest
-from headrace.operators.aggregates.sum import Sum
 from headrace.operators.engines import in_process
 from headrace.operators.engines.in_process import Message
 from headrace.operators.expression import parse
@@ -74,7 +74,7 @@ STREAMS = {
 STREAMS["again"] = Stream(
     "again", (STREAMS["once"], STREAMS["some"], SOURCE), (Session(("k",), 2_000),)
 )
-FEATURES = (Feature("n", Count()), Feature("s", Sum("g")), Feature("l", Latest("h", Type.STRING)))
+FEATURES = (Feature("n", Count()), Feature("s", Max("g")), Feature("l", Latest("h", Type.STRING)))
 VIEW = View("by_session", STREAMS["again"], ("k", "session_start"), 1_000, FEATURES)
 
 
