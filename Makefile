@@ -84,9 +84,9 @@ UV := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes 
       --no-header --no-emit-index-url --no-emit-find-links $(ARGS)
 lock: dev  ## resolve requirements/*.txt again; ARGS="--upgrade-package duckdb"
 	@$(UV) requirements/build.in -o requirements/build.txt
-	@$(UV) pyproject.toml --extra demo -o requirements/run.txt
-	@$(UV) pyproject.toml --extra demo --extra outliers --extra dev -c requirements/run.txt -o requirements/dev.txt
-	@for peer in bytewax quix; do \
+	@$(UV) pyproject.toml --extra demo --extra deep -o requirements/run.txt
+	@$(UV) pyproject.toml --extra demo --extra deep --extra export --extra notebook --extra outliers --extra tune --extra dev -c requirements/run.txt -o requirements/dev.txt
+	@for peer in bytewax feast quix vw; do \
 	    $(UV) requirements/peer-$$peer.in -o requirements/peer-$$peer.txt; done
 
 clean:  ## remove what was built and what the demo left; keep .venv and other state

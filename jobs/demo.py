@@ -56,10 +56,11 @@ class Stalled(HeadraceError):
     """Nothing has moved for minutes although everything runs."""
 
     def __init__(self, status: Mapping[str, Any], logs: Path) -> None:
-        super().__init__()
-        self.asked = "waited for the pipeline to finish the replay"
-        self.found = f"nothing moved for {_STALL_SECONDS:.0f} s: {dict(status)}"
-        self.do = f"look at the logs in {logs}"
+        super().__init__(
+            asked="waited for the pipeline to finish the replay",
+            found=f"nothing moved for {_STALL_SECONDS:.0f} s: {dict(status)}",
+            do=f"look at the logs in {logs}",
+        )
 
 
 def run(

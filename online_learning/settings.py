@@ -22,17 +22,12 @@ __all__ = ["Encoding", "Ftrl", "Learning", "LearningError", "Token"]
 _MOST_SLOTS = 2**31 - 1  # slots are int32: half the memory traffic of int64
 
 
-@dataclass(eq=False)
 class LearningError(HeadraceError):
     """The learner was given what it cannot learn from or must refuse.
 
     >>> print(LearningError("asked for prediction 7", "the topic goes on with 9", "restore it"))
     asked for prediction 7; the topic goes on with 9; restore it
     """
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ _LISTED_NAMES = 12
 class HeadraceError(Exception):
     """Whatever headrace refuses, said in one sentence: asked; found; do.
 
-    Every subclass is a dataclass that carries its facts as fields, `asked`, `found` and `do`
+    A subclass that has more facts is a dataclass with these as fields, `asked`, `found` and `do`
     among them. Positional and keyword arguments both work.
     """
 
@@ -50,6 +50,10 @@ class HeadraceError(Exception):
     do: str
     start: int | None = None
     """How many characters into the text that was read it is about, where that is known."""
+
+    def __init__(self, asked: str, found: str, do: str) -> None:
+        super().__init__(asked, found, do)
+        self.asked, self.found, self.do = asked, found, do
 
     def __str__(self) -> str:
         return "; ".join(part for part in (self.asked, self.found, self.do) if part)
@@ -170,7 +174,6 @@ class GapError(HeadraceError):
         self.found = str(self.gap)
 
 
-@dataclass(eq=False)
 class EnvironmentProblem(HeadraceError):
     """The machine lacks something that the work needs.
 
@@ -179,22 +182,13 @@ class EnvironmentProblem(HeadraceError):
     asked for port 9092; another process listens on it; stop it or pass --kafka
     """
 
-    asked: str
-    found: str
-    do: str
 
-
-@dataclass(eq=False)
 class StoreError(HeadraceError):
     """The store was asked for what it cannot answer or must refuse.
 
     >>> print(StoreError("asked for features at 09:00", "the log begins at 10:00", "ask later"))
     asked for features at 09:00; the log begins at 10:00; ask later
     """
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(eq=False)

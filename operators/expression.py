@@ -50,13 +50,8 @@ __all__ = [
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
-@dataclass(eq=False)
 class ExpressionError(HeadraceError):
     """An expression that has no meaning here."""
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,8 @@ _LONGEST = 1000
 _SHOWN = 200
 
 
-@dataclass(eq=False)
 class FeatureError(HeadraceError):
     """A feature that has no meaning here."""
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,8 @@ _FORMS = {
 }
 
 
-@dataclass(eq=False)
 class TableError(HeadraceError):
     """A file that is no table of the kind that is asked for."""
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,8 @@ from headrace.operators.errors import HeadraceError
 __all__ = ["Parameter", "ParameterError"]
 
 
-@dataclass(eq=False)
 class ParameterError(HeadraceError):
     """A parameter that an aggregate cannot be told."""
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(frozen=True)

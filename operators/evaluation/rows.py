@@ -29,7 +29,6 @@ Name = str | int | None
 _HEAVIEST = float(1 << 28)
 
 
-@dataclass(eq=False)
 class EvaluationError(HeadraceError):
     """Something was asked to be scored that cannot be.
 
@@ -37,10 +36,6 @@ class EvaluationError(HeadraceError):
     ...                       "mend the labels"))
     asked to score predictions; a label is neither 0 nor 1; mend the labels
     """
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(frozen=True)

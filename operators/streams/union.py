@@ -18,13 +18,8 @@ MOST_INPUTS = 64
 """Of a union and of those that it is made of: a place has five digits for the partition."""
 
 
-@dataclass(eq=False)
 class UnionError(HeadraceError):
     """Streams that cannot be one."""
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(frozen=True)

@@ -47,17 +47,12 @@ def only_in_process(gap: Gap) -> Mapping[str, Gap]:
     return MappingProxyType(dict.fromkeys(ENGINES[1:], gap))
 
 
-@dataclass(eq=False)
 class TransformError(HeadraceError):
     """A transform that is not possible, or rows that it does not take.
 
     >>> print(TransformError("asked to scale 'x'", "row 3 is not a number (NaN)", "write null"))
     asked to scale 'x'; row 3 is not a number (NaN); write null
     """
-
-    asked: str
-    found: str
-    do: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -371,7 +371,7 @@ def test_many_differences_are_counted_and_some_are_shown(small: Pipeline, stream
 
 def test_a_store_that_does_not_answer_is_an_error(small: Pipeline) -> None:
     def ask(_: str) -> pa.Table:
-        raise HeadraceError
+        raise HeadraceError("asked", "found", "do")
 
     with pytest.raises(HeadraceError):
         verify(small, bootstrap="memory", ask=ask)
