@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.operators.aggregates import AGGREGATES, Aggregate, found_in
+from headrace.operators.aggregates import AGGREGATES, Aggregate
+from headrace.operators.discovery import found_in
 from headrace.operators.engines.flink import Kafka, view_sql
 from headrace.operators.types import Type
 from headrace.operators.view import Feature
@@ -48,7 +49,8 @@ def new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[New]:
     (package / "range.py").write_text(code, "utf-8")
     (tmp_path / "range.txt").write_text(table, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    found = found_in(importlib.import_module("of_the_page"))
+    importlib.import_module("of_the_page")
+    found = found_in("of_the_page", Aggregate)
     assert list(found) == ["range"]
     monkeypatch.setitem(AGGREGATES, "range", found["range"])
     yield New(found["range"], "of_the_page.range", read(tmp_path / "range.txt"))

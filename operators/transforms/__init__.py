@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.operators.discovery import found_in
 from headrace.operators.errors import UnknownName
 from headrace.operators.transforms.chain import Chain
 from headrace.operators.transforms.transform import (
@@ -34,22 +32,7 @@ __all__ = [
 ]
 
 
-def _found() -> dict[str, type[Transform]]:
-    """Walk the folder; a transform is a class that is whole and stands in its own file."""
-    found: dict[str, type[Transform]] = {}
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        for kind in vars(importlib.import_module(module.name)).values():
-            if (
-                inspect.isclass(kind)
-                and issubclass(kind, Transform)
-                and kind.__module__ == module.name
-                and not inspect.isabstract(kind)
-            ):
-                found[kind.name] = kind
-    return dict(sorted(found.items()))
-
-
-TRANSFORMS: Mapping[str, type[Transform]] = _found()
+TRANSFORMS: Mapping[str, type[Transform]] = found_in(__name__, Transform)
 """Every transform by its name."""
 
 

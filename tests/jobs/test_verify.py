@@ -370,8 +370,8 @@ def test_many_differences_are_counted_and_some_are_shown(small: Pipeline, stream
 
 
 def test_a_store_that_does_not_answer_is_an_error(small: Pipeline) -> None:
-    def ask(_: str) -> pa.Table:
-        raise HeadraceError("asked", "found", "do")
+    def ask(query: str) -> pa.Table:
+        raise HeadraceError(query, "nobody answers", "start the store")
 
     with pytest.raises(HeadraceError):
         verify(small, bootstrap="memory", ask=ask)
