@@ -19,6 +19,7 @@ References
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ from headrace.operators.aggregates import Bins, Ends, Gathered, Merge, Newest, O
 from headrace.operators.compiled import compiled
 from headrace.operators.decay import Decay
 from headrace.operators.errors import StoreError
+from headrace.operators.status import STATUSES
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, View
 
@@ -42,6 +44,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Values = npt.NDArray[Any]
 _NONE = -1
+_PRESENT, _NEVER_SEEN, _EXPIRED = range(len(STATUSES))
 _MOST_HIGH, _MOST_LOW = np.int64((10**38 - 1) >> 64), np.uint64((10**38 - 1) & (2**64 - 1))
 
 
@@ -244,6 +247,7 @@ class Index:
     def __init__(self, view: View) -> None:
         self.view = view
         self.tiles = 0
+        self._lock = threading.Lock()
         self._keys = _Keys(len(view.key))
         self._head = np.empty(0, dtype=np.int64)
         self._links = {name: np.empty(0, np.int64) for name in (END, "prev", "jump", "depth")}
@@ -266,6 +270,10 @@ class Index:
             has no tile.
 
         """
+        with self._lock:
+            self._append(tiles, rows)
+
+    def _append(self, tiles: pa.Table, rows: Mapping[str, pa.Table] | None) -> None:
         keys = [tiles[name].combine_chunks() for name in self.view.key]
         slots = self._keys.slots(keys, add=True)
         start, self.tiles = self.tiles, self.tiles + len(slots)
@@ -345,13 +353,25 @@ class Index:
             Each feature's name and its n values.
 
         """
+        return self.read_with_status(keys, at)[0]
+
+    def read_with_status(
+        self, keys: Sequence[pa.Array], at: Ints
+    ) -> tuple[dict[str, pa.Array], dict[str, npt.NDArray[np.uint8]]]:
+        """Compute the same, and each value's status as its number in `STATUSES`."""
+        with self._lock:
+            return self._read(keys, at)
+
+    def _read(
+        self, keys: Sequence[pa.Array], at: Ints
+    ) -> tuple[dict[str, pa.Array], dict[str, npt.NDArray[np.uint8]]]:
         limits: Ints = at // self.view.every_ms * self.view.every_ms
         slots = self._keys.slots(keys, add=False)
         start = np.where(slots >= 0, self._head[slots] if len(self._head) else _NONE, _NONE)
         high = self._find(start, limits)
         low: dict[int | None, Ints] = {None: np.full(len(at), _NONE)}
         gathered: dict[tuple[Bins | Ends, int | None], Gathered] = {}
-        values = {}
+        values, states = {}, {}
         for feature in self.view.features:
             window = feature.reach_ms
             if window not in low and window is not None:
@@ -378,7 +398,10 @@ class Index:
             value, valid = feature.aggregate.result(merged, age)
             kind = feature.aggregate.type.arrow
             values[feature.name] = pa.array(value, kind, mask=~valid)
-        return values
+            gone = (window is not None) & (high == low[window]) & ~valid.astype(np.bool_)
+            state = np.where(high < 0, _NEVER_SEEN, np.where(gone, _EXPIRED, _PRESENT))
+            states[feature.name] = state.astype(np.uint8)
+        return values, states
 
     def _find(self, start: Ints, limits: Ints) -> Ints:
         link = self._links
@@ -430,8 +453,9 @@ class Index:
 
     def statistics(self) -> Mapping[str, int]:
         """Count keys, tiles and their companion rows."""
-        rows = {f"{name}_rows": len(ragged) for name, ragged in self._ragged.items()}
-        return {"keys": len(self._keys), "tiles": self.tiles, **rows}
+        with self._lock:
+            rows = {f"{name}_rows": len(ragged) for name, ragged in self._ragged.items()}
+            return {"keys": len(self._keys), "tiles": self.tiles, **rows}
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -14,7 +14,6 @@ published is always a prefix of the table.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ import pyarrow.compute as pc
 
 from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.index import Index
+from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.panes import read_items, read_tiles
 from headrace.operators.engines.duckdb import as_of_sql, quote
 from headrace.operators.streams.stream import Origin
@@ -84,7 +84,6 @@ class Store:
     def __init__(self, path: Path, declared: Declared) -> None:
         self.declared = declared
         self.catalogue = Catalogue(path, declared.digest)
-        self._reading = threading.Lock()
         self._indexes = {name: Index(view) for name, view in declared.views.items()}
         self._complete: dict[tuple[str, int], int] = {}
         self._create()
@@ -155,8 +154,7 @@ class Store:
         self.catalogue.append(f"views.{name}", panes.items)
         for rows in view.rows:
             self.catalogue.append(f"views.{view.companion(rows)}", panes.more[rows.name])
-        with self._reading:
-            self._indexes[name].append(panes.items, panes.more)
+        self._indexes[name].append(panes.items, panes.more)
         self._completed(name, shard, panes.end, panes.rows, panes.unkeyed)
 
     def add_decisions(self, messages: Sequence[bytes]) -> None:
@@ -230,12 +228,16 @@ class Store:
     def with_features(self, rows: pa.Table) -> pa.Table:
         """Append every feature to rows with `at` and the views' keys: the one way to read them."""
         at = rows["at"].to_numpy().astype(np.int64)
-        with self._reading:
-            for name, index in self._indexes.items():
-                keys = [_one(rows[key]) for key in self.declared.keys[name]]
-                for feature, values in index.read(keys, at).items():
-                    rows = rows.append_column(feature, values)
+        for name, index in self._indexes.items():
+            keys = [_one(rows[key]) for key in self.declared.keys[name]]
+            for feature, values in index.read(keys, at).items():
+                rows = rows.append_column(feature, values)
         return rows
+
+    def reader(self, features: Sequence[str] | None = None) -> OnlineReader:
+        """Prepare reads of these features, or of all; any thread may use it."""
+        names = self.declared.feature_schema.names if features is None else features
+        return OnlineReader(self._indexes, self.declared.keys, names, self.complete)
 
     def add_predictions(self, scored: pa.Table) -> None:
         """Keep scored decisions: decision, features, ``p`` and ``version``; in a transaction."""
@@ -293,11 +295,10 @@ class Store:
 
     def status(self) -> dict[str, object]:
         """Say what is there, and how far each view is complete."""
-        with self._reading:
-            views = {
-                name: {**index.statistics(), "complete": self.complete(name)}
-                for name, index in self._indexes.items()
-            }
+        views = {
+            name: {**index.statistics(), "complete": self.complete(name)}
+            for name, index in self._indexes.items()
+        }
         return {
             **self.counts,
             "waiting": self.waiting,

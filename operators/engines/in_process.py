@@ -21,6 +21,7 @@ from headrace.operators.event import Event
 from headrace.operators.functions import Value
 from headrace.operators.message import texts
 from headrace.operators.source import AT, AT_REASON, Column, Source
+from headrace.operators.status import Status
 from headrace.operators.streams.operator import Step
 from headrace.operators.streams.stream import Origin, Stream, refusal
 from headrace.operators.streams.union import Union
@@ -36,6 +37,7 @@ __all__ = [
     "events",
     "feature",
     "rows",
+    "status",
     "tiles",
 ]
 
@@ -249,6 +251,24 @@ def feature(
     if aggregate.half_life_ms is not None:
         return aggregate.of(_weighed(view, aggregate, chosen, high))
     return aggregate.of([aggregate.row(event.values) for event in chosen])
+
+
+def status(
+    view: View, which: Feature, found: Iterable[Event], key: Sequence[Value], at: int
+) -> Status:
+    """Say what a feature's value stands for, from the events alone."""
+    high = bound(at, view.every_ms)
+    known = list(found)
+    mine = (
+        event.at
+        for event in known
+        if event.at < high
+        and None not in key
+        and [event.values[part] for part in view.key] == list(key)
+    )
+    value = feature(view, which, known, key, at)
+    newest_ms = max(mine, default=None)
+    return Status.of(value, newest_ms=newest_ms, bound_ms=high, reach_ms=which.reach_ms)
 
 
 def _weighed(
