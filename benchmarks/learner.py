@@ -29,10 +29,13 @@ from benchmarks.measure import Ratio, each, equal, say, store
 from headrace.jobs import assembly
 from headrace.jobs.demo import PIPELINE
 from headrace.online_learning.encoding import Encoder
-from headrace.online_learning.ftrl import PREDICT, advance, blank
 from headrace.online_learning.learner import Learner
+from headrace.online_learning.learning import Learning
 from headrace.online_learning.messages import Parser
-from headrace.online_learning.settings import Ftrl, Learning
+from headrace.online_learning.models.ftrl import advance, blank
+from headrace.online_learning.models.linear import Linear
+from headrace.online_learning.models.model import PREDICT
+from headrace.online_learning.settings import Ftrl
 from headrace.pipelines.load import load
 
 __all__ = ["run"]
@@ -124,7 +127,7 @@ def _plain(slots: NDArray[np.int32], labels: NDArray[np.float64], ftrl: Ftrl) ->
             total += weight
         p = 1.0 / (1.0 + math.exp(-max(min(total, 35.0), -35.0)))
         probabilities.append(p)
-        if label == PREDICT:
+        if math.isnan(label):
             continue
         gradient = p - label
         for slot, weight in zip(row, used, strict=True):
@@ -137,6 +140,7 @@ def _plain(slots: NDArray[np.int32], labels: NDArray[np.float64], ftrl: Ftrl) ->
 def run(rounds: int) -> list[str]:
     """Measure the whole learner, its parts, and the plain loop; give one line."""
     settings = assembly.learning(load(PIPELINE))
+    ftrl = settings.model.ftrl if isinstance(settings.model, Linear) else Ftrl()
     messages = Messages(settings)
     encoder = Encoder(settings.encoding)
     slots = encoder.encode(messages.rows)
@@ -145,8 +149,8 @@ def run(rounds: int) -> list[str]:
     labels = np.full(2 * len(slots), PREDICT)
     labels[1::2] = np.arange(len(slots)) % 4 == 0
     head = slots[steps[:PLAIN_ROWS]]
-    plain = _plain(head, labels[:PLAIN_ROWS], settings.ftrl)
-    kernel = advance(blank(settings.encoding.slots), slots, steps, labels, settings.ftrl)
+    plain = _plain(head, labels[:PLAIN_ROWS], ftrl)
+    kernel = advance(blank(settings.encoding.slots), slots, steps, labels, ftrl)[0]
     equal(f"{PLAIN_ROWS} rows", plain == kernel[:PLAIN_ROWS].tolist())
     score = _learn(settings, messages)
     say(f"   {messages.count} rows, auc {score['auc']:.4f}, log loss {score['log_loss']:.4f}")
@@ -157,7 +161,7 @@ def run(rounds: int) -> list[str]:
             parser.predictions(messages.predictions[start : start + POLL])
 
     def bare() -> None:
-        advance(zn, slots, steps, labels, settings.ftrl)
+        advance(zn, slots, steps, labels, ftrl)
 
     # A version and a snapshot every six hours of event time; here none before the end.
     unsaved = replace(settings, publish_every_ms=365 * 86_400_000)
@@ -168,7 +172,7 @@ def run(rounds: int) -> list[str]:
         "parse_and_encode": (len(messages.predictions), parse),
         "encode": (len(slots), lambda: encoder.encode(messages.rows)),
         "kernel": (len(steps), bare),
-        "plain_python": (PLAIN_ROWS, lambda: _plain(head, labels[:PLAIN_ROWS], settings.ftrl)),
+        "plain_python": (PLAIN_ROWS, lambda: _plain(head, labels[:PLAIN_ROWS], ftrl)),
     }
     found = each(works, rounds)
     rates = {name: round(1 / min(took)) for name, took in found.items()}

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from headrace.feature_store.store import Declared
 from headrace.jobs.transport import Topic
-from headrace.online_learning.settings import Encoding, Ftrl, Learning, Token
+from headrace.online_learning.learning import Learning
+from headrace.online_learning.settings import Encoding, Token
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["declared", "encoding", "learning", "source_topics", "topics"]
@@ -27,15 +28,19 @@ def declared(pipeline: Pipeline) -> Declared:
 
 
 def encoding(pipeline: Pipeline) -> Encoding:
-    """Give how rows become ids; its inputs, those that a token uses, are what predictions carry."""
+    """Give how rows become ids; its inputs, those it uses, are what predictions carry."""
     model = pipeline.model
-    used = {part for token in model.tokens for part in token.parts}
+    used = {part for token in model.tokens for part in token.parts} | {*model.numbers}
+    if model.weight is not None:
+        used.add(model.weight)
     return Encoding(
         inputs={name: kind for name, kind in pipeline.inputs.items() if name in used},
         buckets={name: edges for name, edges in model.buckets.items() if name in used},
         tokens=tuple(Token(token.parts) for token in model.tokens),
         slots=model.slots,
         bias=model.bias,
+        numbers=model.numbers,
+        weight=model.weight,
     )
 
 
@@ -44,12 +49,13 @@ def learning(pipeline: Pipeline) -> Learning:
     model = pipeline.model
     return Learning(
         encoding=encoding(pipeline),
-        ftrl=Ftrl(alpha=model.alpha, beta=model.beta, l1=model.l1, l2=model.l2),
+        model=model.kind,
         publish_every_ms=model.publish_every_ms,
         keep=model.keep,
         score_from_ms=model.score_from_ms,
         within_ms=pipeline.outcome.within_ms,
         every_ms=pipeline.every_ms,
+        negatives=model.negatives,
     )
 
 

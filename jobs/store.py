@@ -62,7 +62,7 @@ class StoreProcess:
         self.store = Store(folder / "store.duckdb", assembly.declared(pipeline))
         self._encoding = assembly.encoding(pipeline)
         self._registry = Registry(models)
-        self.scorer = Scorer(self._encoding, None)
+        self.scorer = self._scorer(None)
         self._takers = self._assign()
         places = list(self._takers)
         self._offsets = self.store.offsets(places)
@@ -142,12 +142,15 @@ class StoreProcess:
         version = pa.array([self.scorer.version] * rows.num_rows, pa.int64())
         return rows.append_column("version", version)
 
+    def _scorer(self, version: Version | None) -> Scorer:
+        return Scorer(self._encoding, self.pipeline.model.kind, version)
+
     def scorer_of(self, version: int) -> Scorer:
         """Give the scorer of a version that is still kept; a CorruptError where it is not."""
         if version == self.scorer.version:
             return self.scorer
         kept = self._registry.version(version) if version else None
-        return Scorer(self._encoding, kept)
+        return self._scorer(kept)
 
     def _swap(self) -> None:
         """Serve the newest version; keep the one there is where the newest does not load."""
@@ -156,7 +159,7 @@ class StoreProcess:
             version = self._registry.latest()
             new = version is not None and version.number != self.scorer.version
             if new and version is not self._refused:
-                self.scorer = Scorer(self._encoding, version)
+                self.scorer = self._scorer(version)
         except CorruptError as error:
             self._refused = version  # versions never change: it is not read in every step
             if str(error) != self._complaint:
@@ -170,7 +173,7 @@ class StoreProcess:
             if self.scorer.version:
                 break
             with contextlib.suppress(CorruptError):
-                self.scorer = Scorer(self._encoding, self._registry.version(number))
+                self.scorer = self._scorer(self._registry.version(number))
 
     def _publish(self, rows: pa.Table) -> None:
         """Send predictions in order: ``{"seq", "id", "at", "x", "p", "version"}``."""

@@ -2,6 +2,8 @@
 
     column ──bucket or hash──► code (64 bits) ─┐
     column ──bucket or hash──► code (64 bits) ─┴─token's seed, splitmix64──► slot in [0, slots)
+                                                                        └──► id in [0, 2^63)
+    column ────────────────────────────────────────────────────────────────► number, weight
 
 The hash depends on the value and on the token's name only: not on the process, the order of the
 rows, or the batch that they came in.
@@ -11,13 +13,18 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from headrace.online_learning.models.model import Inputs
 from headrace.online_learning.settings import Encoding, LearningError
 from headrace.operators.hashing import Codes, combine, seed, whole_array
 from headrace.operators.types import Type
 
 __all__ = ["Encoder"]
+
+_IDS = np.uint64(2**63)  # ids are int64, and none is below 0
+_HEAVIEST = 1e4  # a row of weight h is learned h times over
 
 
 class Encoder:
@@ -35,6 +42,8 @@ class Encoder:
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
         used = {part for token in encoding.tokens for part in token.parts}
+        others = (*encoding.numbers, encoding.weight)
+        self._numbers = {n: encoding.inputs[n] for n in others if n is not None}
         self._inputs = {name: type_ for name, type_ in encoding.inputs.items() if name in used}
         self._edges = {name: np.array(edges) for name, edges in encoding.buckets.items()}
         place = {name: i for i, name in enumerate(self._inputs)}
@@ -54,34 +63,82 @@ class Encoder:
         LearningError
             When an input is missing, has another type, or is not a number (NaN).
         """
-        names = set(table.schema.names)
-        codes = np.empty((table.num_rows, len(self._inputs)), np.uint64)
-        for i, (name, type_) in enumerate(self._inputs.items()):
-            if name not in names:
-                found = f"the rows have {', '.join(map(repr, sorted(names))) or 'no columns'}"
-                asked = f"asked to encode the input {name!r}"
-                raise LearningError(asked, found, "add it")
-            codes[:, i] = self._codes(name, type_, whole_array(table.column(name)))
-        slots = np.empty((table.num_rows, self.encoding.width), np.int32)
+        return self._slots(self._table_codes(table))
+
+    def inputs(self, table: pa.Table | pa.RecordBatch, *, deep: bool = False) -> Inputs:
+        """Give all that a model takes of each row; errors as in `encode`.
+
+        `deep` gives the ids by which embeddings are kept, too: one per token.
+        """
+        codes = self._table_codes(table)
+        tokens = len(self.encoding.tokens) if deep else 0
+        ids = np.empty((table.num_rows, tokens), np.int64)
+        combine(codes, self._parts, self._ends[:tokens], self._seeds[:tokens], _IDS, ids)
+        numbers = np.empty((table.num_rows, len(self.encoding.numbers)))
+        for i, name in enumerate(self.encoding.numbers):
+            numbers[:, i] = self._number(table, name, np.nan)
+        weights = np.ones(table.num_rows)
+        if self.encoding.weight is not None:
+            weights = self._number(table, self.encoding.weight, 1.0)
+            if not ((weights >= 0) & (weights <= _HEAVIEST)).all():
+                asked = f"asked to weigh rows by {self.encoding.weight!r}"
+                raise LearningError(asked, f"one is not in [0, {_HEAVIEST:g}]", "scale them")
+        return Inputs(self._slots(codes), ids, numbers, weights)
+
+    def _slots(self, codes: NDArray[np.uint64]) -> NDArray[np.int32]:
+        slots = np.empty((len(codes), self.encoding.width), np.int32)
         combine(codes, self._parts, self._ends, self._seeds, np.uint64(self.encoding.slots), slots)
         return slots
 
-    def _codes(self, name: str, type_: Type, column: pa.Array) -> NDArray[np.uint64]:
+    def _number(
+        self, table: pa.Table | pa.RecordBatch, name: str, null: float
+    ) -> NDArray[np.float64]:
+        """Give a column as float64, with `null` for null."""
+        column = _column(table, name, self._numbers[name])
+        _check_nan(name, column)
+        given = column.cast(pa.float64(), safe=False)
+        number: NDArray[np.float64] = given.fill_null(null).to_numpy(zero_copy_only=False)
+        return number
+
+    def _table_codes(self, table: pa.Table | pa.RecordBatch) -> NDArray[np.uint64]:
+        codes = np.empty((table.num_rows, len(self._inputs)), np.uint64)
+        for i, (name, type_) in enumerate(self._inputs.items()):
+            codes[:, i] = self._codes(name, _column(table, name, type_))
+        return codes
+
+    def _codes(self, name: str, column: pa.Array) -> NDArray[np.uint64]:
         """Give each value of a column 64 bits of its own."""
-        if column.type != type_.arrow:
-            found = f"it is a {type_.value}, and the rows have it as {column.type}"
-            asked = f"asked to encode the input {name!r}"
-            raise LearningError(asked, found, "cast it")
         if name not in self._edges:
             return self._hashed.of(column)
+        _check_nan(name, column)
         nulls = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
         values = (column.fill_null(0) if nulls is not None else column).to_numpy(
             zero_copy_only=False
         )
-        if values.dtype.kind == "f" and np.isnan(values).any():
-            found = f"row {int(np.isnan(values).argmax())} is not a number (NaN)"
-            asked = f"asked to encode the input {name!r}"
-            raise LearningError(asked, found, "write null for it")
         edges = self._edges[name]
         buckets = np.searchsorted(edges, values, side="right").astype(np.uint64)
         return buckets if nulls is None else np.where(nulls, np.uint64(len(edges) + 1), buckets)
+
+
+def _column(table: pa.Table | pa.RecordBatch, name: str, type_: Type) -> pa.Array:
+    """Give an input's column, of its type."""
+    asked = f"asked to encode the input {name!r}"
+    names = table.schema.names
+    if name not in names:
+        found = f"the rows have {', '.join(map(repr, sorted(names))) or 'no columns'}"
+        raise LearningError(asked, found, "add it")
+    column = whole_array(table.column(name))
+    if column.type != type_.arrow:
+        found = f"it is a {type_.value}, and the rows have it as {column.type}"
+        raise LearningError(asked, found, "cast it")
+    return column
+
+
+def _check_nan(name: str, column: pa.Array) -> None:
+    if not pa.types.is_floating(column.type):
+        return
+    nan = pc.is_nan(column).fill_null(False).to_numpy(zero_copy_only=False)
+    if nan.any():
+        asked = f"asked to encode the input {name!r}"
+        found = f"row {int(nan.argmax())} is not a number (NaN)"
+        raise LearningError(asked, found, "write null for it")

@@ -11,23 +11,30 @@ What is processed at a time, and how messages were cut into batches, changes not
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.online_learning.encoding import Encoder
-from headrace.online_learning.ftrl import PREDICT, advance, blank, weights
+from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Lock
 from headrace.online_learning.messages import Parser
+from headrace.online_learning.models import model as models
+from headrace.online_learning.models.model import PREDICT, Inputs, Steps
+from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
+from headrace.online_learning.sampling import kept
+from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import result, scores
-from headrace.online_learning.settings import Learning, LearningError
+from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
 from headrace.online_learning.waiting import Columns, Waiting
 from headrace.operators.evaluation import Rows, State
@@ -43,6 +50,7 @@ _COUNTS = (
     "late_labels",  # longer after their decision than `within_ms`
     "unlabelled",  # decisions forgotten without a label
 )
+_INPUTS = ("slots", "ids", "numbers", "weights")
 _NEVER = -(2**62)
 
 
@@ -92,9 +100,10 @@ class Learner:
         self._registry = registry(folder)
         digest, keep = settings.digest, settings.keep
         self._snapshots = Snapshots(folder / "snapshots", digest=digest, keep=keep)
-        self._parser = Parser(settings.encoding.inputs, Encoder(settings.encoding))
-        self._zn = blank(settings.encoding.slots)
-        self._touched = np.zeros(settings.encoding.slots, np.bool_)  # a scan of z and n takes 5 ms
+        encoder = Encoder(settings.encoding)
+        self._parser = Parser(settings.encoding.inputs, encoder, settings.model)
+        self._model = settings.model.blank(settings.encoding)
+        self._moments = Moments(len(settings.encoding.numbers))
         self._scores = {name: scores() for name in _SCORES}
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._through: int | None = None
@@ -109,13 +118,14 @@ class Learner:
         self._labelled = np.empty(0, np.bool_)
         self._restore()
 
-        slots = np.empty((0, settings.encoding.width), np.int32)
         whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
-        self._predictions = Waiting({"at": whole, "place": whole, "slots": slots})
+        blank = pa.table({n: pa.array([], t.arrow) for n, t in settings.encoding.inputs.items()})
+        none = _columns(encoder.inputs(blank, deep=settings.model.deep), np.empty(0, np.int64))
+        self._predictions = Waiting({"at": whole, "place": whole, **none})
         self._examples = Waiting(
             {
                 **{"at": whole, "seq": whole, "decided": whole, "label": real, "served": real},
-                "slots": slots,
+                **none,
             }
         )
         self._next_seq = self._first + len(self._decided)
@@ -163,8 +173,8 @@ class Learner:
             found = "a prediction is earlier than one before it, or than what was complete"
             raise LearningError(asked, found, "mend the store")
         place = next_offset - len(batch) + np.flatnonzero(fresh)
-        slots = read.slots[fresh[said]]
-        self._predictions.append({"at": at, "place": place.astype(np.int64), "slots": slots})
+        inputs = _columns(read.inputs, np.flatnonzero(fresh[said]))
+        self._predictions.append({"at": at, "place": place.astype(np.int64), **inputs})
         self._next_seq, self._complete = int(following[-1]), int(promised[-1])
         self._last_at = int(at[-1]) if len(at) else self._last_at
 
@@ -193,8 +203,9 @@ class Learner:
         kept = fresh[read.pane] & (read.at >= self._through_or_never)
         order = np.lexsort((read.offset, read.partition, read.at))
         order = order[kept[order]]
-        columns = ("at", "seq", "decided", "label", "served", "slots")
-        self._examples.append({name: getattr(read, name)[order] for name in columns})
+        columns = ("at", "seq", "decided", "label", "served")
+        rows = {name: getattr(read, name)[order] for name in columns}
+        self._examples.append({**rows, **_columns(read.inputs, order)})
         places = next_offset - len(batch) + np.flatnonzero(fresh)
         self._panes.extend(zip(read.end[fresh].tolist(), places.tolist(), strict=True))
         self._end = int(ends[-1])
@@ -313,12 +324,22 @@ class Learner:
         at = np.concatenate([decisions["at"], labels["at"]])
         # Stable, and the decisions stand first: at one instant they come before the labels.
         order = np.argsort(at, kind="stable")
-        slots = np.concatenate([decisions["slots"], labels["slots"]])
-        steps = np.concatenate([np.full(count, PREDICT), labels["label"]])[order]
-        probabilities = np.empty(len(at))
-        probabilities[order] = advance(self._zn, slots, order, steps, self.settings.ftrl)
-        self._touched[labels["slots"]] = True
-        self._given = np.concatenate([self._given, probabilities[:count]])
+        told = np.concatenate([np.full(count, PREDICT), self._sampled(labels)])[order]
+        inputs = Inputs(*(np.concatenate([decisions[n], labels[n]]) for n in _INPUTS))
+        scaled = self._moments.scale(inputs.numbers, order, told)
+        inputs = replace(inputs, numbers=scaled)
+        steps = Steps(order, told, offset=-math.log(self.settings.negatives))
+        predicted = np.empty(len(at))
+        predicted[order] = self._model.advance(inputs, steps)
+        self._given = np.concatenate([self._given, predicted[:count]])
+
+    def _sampled(self, labels: Columns) -> NDArray[np.float64]:
+        """Give what is learned of the labels: `PREDICT` for a negative that is left out."""
+        share = self.settings.negatives
+        if share == 1.0:
+            return labels["label"]
+        left_out = (labels["label"] == 0.0) & (~kept(labels["seq"], share))
+        return np.where(left_out, PREDICT, labels["label"])
 
     def _score(self, labels: Columns) -> None:
         """Score what was predicted at decision time, here and by the store."""
@@ -342,13 +363,11 @@ class Learner:
     def _publish(self) -> int:
         """Publish a version, then save: a crash between them publishes the same one again."""
         self._version += 1
-        ids = np.flatnonzero(self._touched)
         self._registry.publish(
             self._version,
-            ids,
-            weights(self._zn[ids], self.settings.ftrl),
-            slots=len(self._zn),
+            {MOMENTS: self._moments.state, **self._model.weights()},
             encoding=self.settings.encoding.digest,
+            model=self.settings.model.facts,
             through_ms=self._through_or_never,
             offsets=self.offsets,
             metrics={name: result(self._scores[name]) for name in ("prequential", "served")},
@@ -358,10 +377,10 @@ class Learner:
         return self._version
 
     def _snapshot(self) -> Snapshot:
-        ids = np.flatnonzero(self._touched)
+        model = self._model.state()
         arrays: dict[str, NDArray[Any]] = {
-            "ids": ids,
-            "zn": self._zn[ids],
+            **{f"model/{name}": array for name, array in model.arrays.items()},
+            "moments": self._moments.state,
             "decided": self._decided,
             "given": self._given,
             "labelled": self._labelled.astype(np.uint8),
@@ -370,6 +389,7 @@ class Learner:
         for name, state in states.items():
             arrays |= state.within(name)
         facts = {
+            "model": dict(model.facts),
             "scores": {name: state.facts for name, state in states.items()},
             "counts": self._counts,
             "through": self._through,
@@ -386,8 +406,10 @@ class Learner:
         if snapshot is None:
             return
         arrays, facts = snapshot.arrays, snapshot.facts
-        self._zn[arrays["ids"]] = arrays["zn"]
-        self._touched[arrays["ids"]] = True
+        prefix = "model/"
+        own = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+        self._model.restore(models.State(own, facts["model"]))
+        self._moments.state[:] = arrays["moments"]
         self._decided, self._given = arrays["decided"], arrays["given"]
         self._labelled = arrays["labelled"].astype(np.bool_)
         for name in _SCORES:
@@ -397,3 +419,8 @@ class Learner:
         self._through, self._next_cut = facts["through"], facts["next_cut"]
         self._version, self._offsets = facts["version"], dict(facts["offsets"])
         self._pane_end, self._first = facts["pane_end"], facts["first"]
+
+
+def _columns(inputs: Inputs, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Give some of the rows, as columns that can wait."""
+    return {name: getattr(inputs, name)[rows] for name in _INPUTS}

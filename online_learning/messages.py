@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pyarrow import json
 
 from headrace.online_learning.encoding import Encoder
+from headrace.online_learning.models.model import Inputs, Kind
 from headrace.online_learning.settings import LearningError
 from headrace.operators.types import Type
 
@@ -33,13 +34,13 @@ _DO = "look at what writes the topic; the learner takes no part of such a batch"
 class Predictions:
     """A batch of the predictions topic; -1 where a message says nothing.
 
-    A prediction has `at`, its `slots` and no `through`; progress has `through`, and no `at`.
+    A prediction has `at`, its `inputs` and no `through`; progress has `through`, and no `at`.
     """
 
     seq: NDArray[np.int64]
     at: NDArray[np.int64]
     through: NDArray[np.int64]
-    slots: NDArray[np.int32]  # of the predictions only, in their order
+    inputs: Inputs  # of the predictions only, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Examples:
     seq: NDArray[np.int64]
     decided: NDArray[np.int64]
     served: NDArray[np.float64]
-    slots: NDArray[np.int32]
+    inputs: Inputs
 
 
 class Parser:
@@ -69,12 +70,16 @@ class Parser:
     >>> batch = Parser(encoding.inputs, Encoder(encoding)).predictions([
     ...     b'{"seq": 0, "id": "a", "at": 60000, "x": {"hour": 7}, "p": 0.5, "version": 0}',
     ...     b'{"seq": 0, "through": 60001}'])
-    >>> batch.at.tolist(), batch.through.tolist(), batch.slots.tolist()
+    >>> batch.at.tolist(), batch.through.tolist(), batch.inputs.slots.tolist()
     ([60000, -1], [-1, 60001], [[49]])
     """
 
-    def __init__(self, inputs: Mapping[str, Type], encoder: Encoder) -> None:
+    def __init__(
+        self, inputs: Mapping[str, Type], encoder: Encoder, kind: Kind | None = None
+    ) -> None:
         self._encoder = encoder
+        self._deep = kind is not None and kind.deep
+        self._number = kind is not None and kind.task == "number"
         self._inputs = sorted(inputs)
         x = pa.struct([(name, type_.arrow) for name, type_ in inputs.items()])
         prediction = [("seq", pa.int64()), ("at", pa.int64()), ("p", pa.float64()), ("x", x)]
@@ -83,7 +88,7 @@ class Parser:
             ("at", pa.int64()),
             ("partition", pa.int64()),
             ("offset", pa.int64()),
-            ("label", pa.bool_()),
+            ("label", pa.float64() if self._number else pa.bool_()),
             ("prediction", pa.struct(prediction)),
         ]
         examples = pa.list_(pa.struct(example))
@@ -103,7 +108,7 @@ class Parser:
             self._check_names("predictions", orjson.loads(batch[int(said.argmax())]))
         _present("predictions", rows, ("seq", "p", "x"))
         return Predictions(
-            _integers(table["seq"], -1), at, through, self._slots("predictions", rows["x"])
+            _integers(table["seq"], -1), at, through, self._inputs_of("predictions", rows["x"])
         )
 
     def examples(self, batch: Sequence[bytes]) -> Examples:
@@ -120,7 +125,7 @@ class Parser:
             first = orjson.loads(batch[int(pane[0])])["examples"][0]
             self._check_names("examples", first["prediction"])
         served = decided["p"].to_numpy()
-        if not ((served >= 0) & (served <= 1)).all():
+        if not self._number and not ((served >= 0) & (served <= 1)).all():
             asked = "examples"
             raise _refusal(asked, "a 'p' is not in [0, 1]")
         return Examples(
@@ -133,12 +138,12 @@ class Parser:
             seq=_integers(decided["seq"], -1),
             decided=_integers(decided["at"], -1),
             served=served,
-            slots=self._slots("examples", decided["x"]),
+            inputs=self._inputs_of("examples", decided["x"]),
         )
 
-    def _slots(self, topic: str, x: pa.ChunkedArray) -> NDArray[np.int32]:
+    def _inputs_of(self, topic: str, x: pa.ChunkedArray) -> Inputs:
         try:
-            return self._encoder.encode(_flat(x.combine_chunks()))
+            return self._encoder.inputs(_flat(x.combine_chunks()), deep=self._deep)
         except LearningError as error:
             asked = f"{topic}: {error.asked}"
             raise LearningError(asked, error.found, error.do) from error

@@ -2,7 +2,7 @@
 
     v000122/ v000123/          staged aside, synced, renamed: whole or not there
         manifest.json          what it is, and the sha256 of each file
-        weights.safetensors    ids (int64) and weights (float64) of the slots that are not 0
+        weights.safetensors    the arrays of its kind of model, under their names
     CHAMPION                   {"version": 123}, replaced by a rename
 
 One process publishes, any number read. Nothing in a version depends on the clock or the machine:
@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from headrace.online_learning import durable
+from headrace.online_learning.models.model import Arrays
 from headrace.online_learning.settings import LearningError
 from headrace.operators.errors import CorruptError
 
@@ -46,16 +46,15 @@ class Version:
     number: int
     folder: Path
     encoding: str
+    model: Mapping[str, Any]
     through_ms: int
-    slots: int
-    nonzero: int
     parent: int
     offsets: Mapping[str, int]
     metrics: Mapping[str, Any]
     files: Mapping[str, str]
 
-    def weights(self) -> NDArray[np.float64]:
-        """Read the weight of every slot.
+    def arrays(self) -> Arrays:
+        """Read the arrays of the model.
 
         Raises
         ------
@@ -71,12 +70,9 @@ class Version:
             arrays = safetensors.load(data)
         except SafetensorError as error:
             raise CorruptError(path, "asked for weights", str(error), _OTHER) from error
-        fault = _fault(arrays, self.slots)
-        if fault:
+        if fault := _fault(arrays):
             raise CorruptError(path, "asked for weights", fault, _OTHER)
-        dense = np.zeros(self.slots)
-        dense[arrays["ids"]] = arrays["weights"]
-        return dense
+        return arrays
 
 
 class Registry:
@@ -86,11 +82,11 @@ class Registry:
     >>> registry = Registry(Path(tempfile.mkdtemp()))
     >>> registry.latest() is None
     True
-    >>> registry.publish(1, np.array([1]), np.array([0.5]), slots=2, encoding="e",
+    >>> registry.publish(1, {"weights": np.array([0.5])}, encoding="e", model={"kind": "ftrl"},
     ...                  through_ms=60_000, offsets={"predictions": 7}, metrics={"n": 0})
     1
-    >>> registry.latest().weights().tolist()
-    [0.0, 0.5]
+    >>> registry.latest().arrays()["weights"].tolist()
+    [0.5]
     """
 
     def __init__(self, folder: Path) -> None:
@@ -101,11 +97,10 @@ class Registry:
     def publish(
         self,
         number: int,
-        ids: NDArray[np.int64],
-        weights: NDArray[np.float64],
+        arrays: Arrays,
         *,
-        slots: int,
         encoding: str,
+        model: Mapping[str, Any],
         through_ms: int,
         offsets: Mapping[str, int],
         metrics: Mapping[str, Any],
@@ -116,32 +111,28 @@ class Registry:
 
         Parameters
         ----------
-        ids, weights
-            The slots that have a weight, increasing, and their weights; those of 0 are left out.
-        slots
-            How many slots there are.
+        arrays
+            What the model's kind predicts with.
         encoding
             The digest of the encoding.
+        model
+            The kind of model and its settings.
 
         Raises
         ------
         LearningError
-            When the weights are none (not finite, ids out of order or bounds), or the version is
-            there with other content.
+            When a weight is not finite, or the version is there with other content.
         """
         asked = f"asked to publish version {number}"
-        kept = weights != 0
-        arrays = {"ids": ids[kept].astype(np.int64), "weights": weights[kept]}
-        if fault := _fault(arrays, slots):
+        if fault := _fault(arrays):
             raise LearningError(asked, fault, "lower alpha, and go back a version")
-        data = safetensors.save(arrays)
+        data = safetensors.save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
         facts = {
             "version": number,
             "parent": number - 1,
             "encoding": encoding,
+            "model": dict(model),
             "through_ms": through_ms,
-            "slots": slots,
-            "nonzero": int(kept.sum()),
             "offsets": dict(offsets),
             "metrics": dict(metrics),
             "files": {_WEIGHTS: durable.sha256(data)},
@@ -209,9 +200,8 @@ class Registry:
                 number=facts["version"],
                 folder=folder,
                 encoding=facts["encoding"],
+                model=facts["model"],
                 through_ms=facts["through_ms"],
-                slots=facts["slots"],
-                nonzero=facts["nonzero"],
                 parent=facts["parent"],
                 offsets=facts["offsets"],
                 metrics=facts["metrics"],
@@ -270,15 +260,9 @@ def _object(path: Path, data: bytes) -> dict[str, Any]:
     return value
 
 
-def _fault(arrays: Mapping[str, NDArray[Any]], slots: int) -> str | None:
+def _fault(arrays: Arrays) -> str | None:
     """Say what is wrong with the arrays of a version, if anything is."""
-    if set(arrays) != {"ids", "weights"}:
-        return f"it holds {sorted(arrays)}"
-    ids, values = arrays["ids"], arrays["weights"]
-    if ids.dtype != np.int64 or values.dtype != np.float64 or ids.shape != values.shape:
-        return "ids and weights do not fit"
-    if len(ids) and not (ids[0] >= 0 and ids[-1] < slots and (np.diff(ids) > 0).all()):
-        return f"the ids do not increase within {slots} slots"
-    if not np.isfinite(values).all():
-        return "a weight is not finite"
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return f"a number in {name!r} is not finite"
     return None

@@ -7,12 +7,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.online_learning.encoding import Encoder
-from headrace.online_learning.ftrl import score
+from headrace.online_learning.models.model import Inputs, Kind, Served
+from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Version
-from headrace.online_learning.settings import Encoding
+from headrace.online_learning.settings import Encoding, LearningError
 from headrace.operators.errors import CorruptError
 
-__all__ = ["Scorer"]
+__all__ = ["MOMENTS", "Scorer"]
+
+MOMENTS = "moments"
+"""The array of a version that says how numbers are scaled; all others are the model's."""
 
 
 class Scorer:
@@ -24,6 +28,8 @@ class Scorer:
     ----------
     encoding
         What the rows will be encoded with; the version must have been learned with the same.
+    model
+        The kind of model and its settings; the version must have been learned with the same.
     version
         As `Registry.latest` gives it.
 
@@ -31,50 +37,61 @@ class Scorer:
     ------
     CorruptError
         When the version's files are not what its manifest says, its weights are not finite, or it
-        was learned with another encoding. Keep the scorer that you have.
+        was learned with another encoding or model. Keep the scorer that you have.
 
     Examples
     --------
+    >>> from headrace.online_learning.models.linear import Logistic
     >>> from headrace.online_learning.settings import Token
     >>> from headrace.operators.types import Type
     >>> encoding = Encoding({"hour": Type.INT64}, {}, (Token(("hour",)),), slots=64, bias=True)
-    >>> scorer = Scorer(encoding, None)
+    >>> scorer = Scorer(encoding, Logistic(), None)
     >>> scorer.version, scorer.through_ms, scorer.score(pa.table({"hour": [7]})).tolist()
     (0, None, [0.5])
+    >>> scorer.contributions(pa.table({"hour": [7]}))
+    {'hour': 0.0, 'bias': 0.0}
     """
 
-    def __init__(self, encoding: Encoding, version: Version | None) -> None:
+    def __init__(self, encoding: Encoding, model: Kind, version: Version | None) -> None:
         self.version = version.number if version else 0
         self.through_ms = version.through_ms if version else None
+        self._deep = model.deep
         self._encoder = Encoder(encoding)
-        self._weights = _load(encoding, version)
+        self._moments, self._served = _load(encoding, model, version)
 
     def score(self, table: pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
-        """Give the probability of each row; errors as in `Encoder.encode`."""
-        return score(self._weights, self._encoder.encode(table))
+        """Give the prediction for each row; errors as in `Encoder.encode`."""
+        return self._served.score(self._inputs(table))
 
     def contributions(self, row: pa.Table | pa.RecordBatch) -> dict[str, float]:
-        """Give what each token adds to the log-odds of one row; together they are all of it.
+        """Give what each part of one row adds: to the log-odds, where a probability is predicted.
 
-        >>> from headrace.online_learning.settings import Token
-        >>> from headrace.operators.types import Type
-        >>> encoding = Encoding({"hour": Type.INT64}, {}, (Token(("hour",)),), slots=64, bias=True)
-        >>> Scorer(encoding, None).contributions(pa.table({"hour": [7]}))
-        {'hour': 0.0, 'bias': 0.0}
+        Of a linear model they are all of it.
         """
-        slots = self._encoder.encode(row)[0]
-        names = [*(token.name for token in self._encoder.encoding.tokens), "bias"]
-        return dict(zip(names, self._weights[slots].tolist(), strict=False))
+        added = self._served.contributions(self._inputs(row)).tolist()
+        return dict(zip(self._encoder.encoding.names, added, strict=True))
+
+    def _inputs(self, table: pa.Table | pa.RecordBatch) -> Inputs:
+        read = self._encoder.inputs(table, deep=self._deep)
+        return Inputs(read.slots, read.ids, self._moments.scaled(read.numbers), read.weights)
 
 
-def _load(encoding: Encoding, version: Version | None) -> NDArray[np.float64]:
+def _load(encoding: Encoding, model: Kind, version: Version | None) -> tuple[Moments, Served]:
+    width = len(encoding.numbers)
     if version is None:
-        return np.zeros(encoding.slots)
-    if version.encoding != encoding.digest or version.slots != encoding.slots:
+        return Moments(width), model.serves(encoding, {})
+    if version.encoding != encoding.digest or version.model != model.facts:
+        found = version.encoding[:12]
         raise CorruptError(
             version.folder,
-            f"asked for weights of the encoding {encoding.digest[:12]}",
-            f"version {version.number} was learned with {version.encoding[:12]}",
+            f"asked for weights of the encoding {encoding.digest[:12]}, a {model.name!r} model",
+            f"version {version.number} was learned with {found}, as {version.model}",
             "publish from the pipeline that serves",
         )
-    return version.weights()
+    arrays = dict(version.arrays())
+    scales = arrays.pop(MOMENTS, np.zeros((width, 3)))
+    try:
+        return Moments(width, scales), model.serves(encoding, arrays)
+    except LearningError as error:
+        path = version.folder / "weights.safetensors"
+        raise CorruptError(path, error.asked, error.found, error.do) from error

@@ -1,4 +1,4 @@
-"""What a learner is told: how rows become ids, how it learns, when it publishes.
+"""What every model is told: how rows become ids, and the rate at which weights learn.
 
 Values only. They are checked when they are made; the pipeline that made them knows the line.
 """
@@ -17,7 +17,7 @@ import orjson
 from headrace.operators.errors import HeadraceError, UnknownName
 from headrace.operators.types import Type
 
-__all__ = ["Encoding", "Ftrl", "Learning", "LearningError", "Token"]
+__all__ = ["Encoding", "Ftrl", "LearningError", "Token", "digest"]
 
 _MOST_SLOTS = 2**31 - 1  # slots are int32: half the memory traffic of int64
 
@@ -64,6 +64,10 @@ class Encoding:
         How many weights there are; tokens are hashed into [0, slots).
     bias
         Whether each row has one more slot, the same for all rows.
+    numbers
+        Numeric inputs that are taken as numbers, too, each with one weight; null is their mean.
+    weight
+        The numeric input that says how many times a row counts when it is learned; null is once.
 
     Raises
     ------
@@ -84,6 +88,8 @@ class Encoding:
     tokens: tuple[Token, ...]
     slots: int
     bias: bool
+    numbers: tuple[str, ...] = ()
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         # The digest must go on being true, so nobody may change the mappings afterwards.
@@ -94,6 +100,11 @@ class Encoding:
             self._check_edges(name, edges)
         for token in self.tokens:
             self._check_token(token)
+        for name in (*self.numbers, *([self.weight] if self.weight else [])):
+            self._check_number(name)
+        if len(set(self.numbers)) < len(self.numbers):
+            asked = "asked for numbers"
+            raise LearningError(asked, "one is named twice", "remove it")
         if len(set(self.tokens)) < len(self.tokens):
             asked = "asked for tokens"
             raise LearningError(asked, "one is named twice", "remove it")
@@ -101,9 +112,16 @@ class Encoding:
             found = f"there can be 1 to {_MOST_SLOTS}"
             asked = f"asked for {self.slots} slots"
             raise LearningError(asked, found, "choose among them")
-        if not self.width:
+        if not self.width and not self.numbers:
             asked = "asked for an encoding"
             raise LearningError(asked, "it has no token and no bias", "give one")
+
+    def _check_number(self, name: str) -> None:
+        if name not in self.inputs:
+            raise UnknownName(kind="input", name=name, known=list(self.inputs))
+        if not self.inputs[name].numeric:
+            asked, found = f"asked for the number {name!r}", f"it is a {self.inputs[name].value}"
+            raise LearningError(asked, found, "make it a token")
 
     def _check_edges(self, name: str, edges: tuple[float, ...]) -> None:
         if name not in self.inputs:
@@ -137,6 +155,17 @@ class Encoding:
         return len(self.tokens) + self.bias
 
     @property
+    def weights(self) -> int:
+        """Count the weights: the slots, then one per number."""
+        return self.slots + len(self.numbers)
+
+    @property
+    def names(self) -> list[str]:
+        """Name what a row's prediction is made of: its tokens, the bias, its numbers."""
+        tokens = [token.name for token in self.tokens]
+        return [*tokens, *["bias"] * self.bias, *self.numbers]
+
+    @property
     def digest(self) -> str:
         """Hash everything that decides which slots a row has, and their order."""
         facts = {
@@ -146,8 +175,10 @@ class Encoding:
             "tokens": [list(token.parts) for token in self.tokens],
             "slots": self.slots,
             "bias": self.bias,
+            **({"numbers": list(self.numbers)} if self.numbers else {}),
+            **({"weight": self.weight} if self.weight else {}),
         }
-        return _digest(facts)
+        return digest(facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,63 +206,6 @@ class Ftrl:
                 raise LearningError(asked, "it cannot be below 0", "give 0 or more")
 
 
-@dataclass(frozen=True, slots=True)
-class Learning:
-    """Everything a learner is told; times in ms of event time.
-
-    Parameters
-    ----------
-    publish_every_ms
-        A version is made at each multiple of it.
-    keep
-        How many snapshots and versions stay.
-    score_from_ms
-        The score counts decisions from then on; None counts all of them.
-    within_ms
-        A label counts until this long after its decision, which is then forgotten.
-    every_ms
-        The length of a pane of examples.
-
-    Examples
-    --------
-    >>> encoding = Encoding({"a": Type.BOOL}, {}, (Token(("a",)),), slots=8, bias=False)
-    >>> one, two = (Learning(encoding, Ftrl(), 3_600_000, keep, None, 86_400_000, 300_000)
-    ...             for keep in (2, 3))
-    >>> one.digest == two.digest  # what is kept changes nothing that is learned
-    True
-    """
-
-    encoding: Encoding
-    ftrl: Ftrl
-    publish_every_ms: int
-    keep: int
-    score_from_ms: int | None
-    within_ms: int
-    every_ms: int
-
-    def __post_init__(self) -> None:
-        for name in ("publish_every_ms", "keep", "within_ms", "every_ms"):
-            value: int = getattr(self, name)
-            if value < 1:
-                asked = f"asked for {name} = {value}"
-                raise LearningError(asked, "it is too small", "give 1 or more")
-
-    @property
-    def digest(self) -> str:
-        """Hash everything that decides what is learned from a log, scored and published."""
-        facts = {
-            "encoding": self.encoding.digest,
-            "ftrl": [
-                float(x) for x in (self.ftrl.alpha, self.ftrl.beta, self.ftrl.l1, self.ftrl.l2)
-            ],
-            "publish_every_ms": self.publish_every_ms,
-            "score_from_ms": self.score_from_ms,
-            "within_ms": self.within_ms,
-            "every_ms": self.every_ms,
-            "scores": "operators/evaluation: 1",  # the form of their state
-        }
-        return _digest(facts)
-
-
-def _digest(facts: Mapping[str, object]) -> str:
+def digest(facts: Mapping[str, object]) -> str:
+    """Hash facts, whatever the order of their names."""
     return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()

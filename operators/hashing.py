@@ -119,7 +119,7 @@ def combine(
     ends: NDArray[np.int64],
     seeds: NDArray[np.uint64],
     modulus: np.uint64,
-    slots: NDArray[np.int32],
+    slots: NDArray[np.int32] | NDArray[np.int64],
 ) -> None:
     """Mix each token's codes into its seed, in the order of its parts.
 
@@ -133,4 +133,4 @@ def combine(
             for part in range(start, ends[token]):
                 state = mixed(state, codes[row, parts[part]])
             start = ends[token]
-            slots[row, token] = np.int32(state % modulus)
+            slots[row, token] = state % modulus

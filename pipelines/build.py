@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from headrace.operators.source import Source
 from headrace.operators.streams.stream import Origin, Stream
-from headrace.operators.types import Type
 from headrace.operators.view import View
 from headrace.pipelines.decisions import decision_of, outcome_of
-from headrace.pipelines.document import Document, Place
+from headrace.pipelines.document import Document
 from headrace.pipelines.hidden import with_hidden
-from headrace.pipelines.pipeline import Decision, Model, Pipeline, Token
+from headrace.pipelines.models import check_model, model_of
+from headrace.pipelines.pipeline import Decision, Pipeline
 from headrace.pipelines.schema import PipelineForm
 from headrace.pipelines.sources import sources_of
 from headrace.pipelines.streams import streams_of
@@ -53,10 +53,9 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         views=views,
         decision=decision,
         outcome=outcome,
-        model=_model(form),
+        model=model_of(form, document),
     )
-    _check_tokens(pipeline, document)
-    _check_buckets(pipeline, document)
+    check_model(pipeline, document)
     return pipeline
 
 
@@ -100,56 +99,3 @@ def _distinct(views: Mapping[str, View], decision: Decision, document: Document)
                 place = ("views", view.name, "features", feature.name)
                 raise document.refuse(place, asked, found, "rename one of the two", key=True)
             taken[feature.name] = f"a feature of the view {view.name!r}"
-
-
-def _model(form: PipelineForm) -> Model:
-    model = form.model
-    return Model(
-        kind=model.kind,
-        alpha=float(model.alpha),
-        beta=float(model.beta),
-        l1=float(model.l1),
-        l2=float(model.l2),
-        slots=model.slots,
-        bias=model.bias,
-        buckets=dict(model.buckets),
-        tokens=tuple(map(Token, model.tokens)),
-        publish_every_ms=model.publish_every,
-        keep=model.keep,
-        score_from_ms=model.score_from,
-        max_delay_ms=model.max_delay,
-    )
-
-
-def _check_tokens(pipeline: Pipeline, document: Document) -> None:
-    inputs = pipeline.inputs
-    seen: set[tuple[str, ...]] = set()
-    for i, token in enumerate(pipeline.model.tokens):
-        place: Place = ("model", "tokens", i)
-        for j, name in enumerate(token.parts):
-            part = document.part(place, j)
-            document.require("input", name, inputs, *part)
-            if inputs[name].item is not None:
-                found = f"it is a {inputs[name].value}, and a token is one value"
-                do = "leave it out of the tokens: it is served and kept all the same"
-                raise document.refuse(part, f"asked for the token {name!r}", found, do)
-            if inputs[name] is Type.FLOAT64 and name not in pipeline.model.buckets:
-                found = "it is float64 and has no buckets"
-                do = f"give its edges under model: buckets: {name}:"
-                raise document.refuse(part, f"asked for the token {name!r}", found, do)
-        if tuple(sorted(token.parts)) in seen:
-            found = "the tokens have it already"
-            raise document.refuse(place, f"asked for the token {token}", found, "keep it once")
-        seen.add(tuple(sorted(token.parts)))
-
-
-def _check_buckets(pipeline: Pipeline, document: Document) -> None:
-    inputs = pipeline.inputs
-    for name in pipeline.model.buckets:
-        place = ("model", "buckets", name)
-        document.require("input", name, inputs, *place, key=True)
-        if not inputs[name].numeric:
-            found = f"it is {inputs[name].value}, and only numbers have buckets"
-            raise document.refuse(
-                place, f"asked for buckets of {name!r}", found, "remove them", key=True
-            )

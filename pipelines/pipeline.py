@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from headrace.online_learning.models.model import Kind
 from headrace.operators.expression import Call, Column, Expression
 from headrace.operators.source import AT, Source
 from headrace.operators.streams.join import Table
@@ -88,9 +88,7 @@ class Model:
     Parameters
     ----------
     kind
-        The learner: row-wise FTRL-proximal logistic regression.
-    alpha, beta, l1, l2
-        Its rate and its penalties.
+        The kind of model and its own settings.
     slots
         Weights, a power of two; a token's value is hashed to one of them.
     bias
@@ -100,6 +98,12 @@ class Model:
         is a bucket of its own.
     tokens
         What a row is made of.
+    numbers
+        Inputs that are taken as numbers, scaled by what was learned before.
+    weight
+        The input that says how many times a row counts when it is learned; None is once.
+    negatives
+        The share of negative labels that is learned.
     publish_every_ms
         A version is published at each multiple of it in event time.
     keep
@@ -112,15 +116,14 @@ class Model:
 
     """
 
-    kind: Literal["ftrl"]
-    alpha: float
-    beta: float
-    l1: float
-    l2: float
+    kind: Kind
     slots: int
     bias: bool
     buckets: Mapping[str, tuple[float, ...]]
     tokens: tuple[Token, ...]
+    numbers: tuple[str, ...]
+    weight: str | None
+    negatives: float
     publish_every_ms: int
     keep: int
     score_from_ms: int | None
@@ -233,6 +236,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
         ],
         "model": {
             **vars(model),
+            "kind": dict(model.kind.facts),
             "buckets": dict(model.buckets),
             "tokens": [token.parts for token in model.tokens],
         },

@@ -7,7 +7,7 @@ int64 milliseconds. `docs/pipeline.md` shows each key with an example.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -35,6 +35,7 @@ Duration = Annotated[int, BeforeValidator(values.duration)]
 LongDuration = Annotated[int, BeforeValidator(values.positive_duration)]
 Shares = Annotated[int, Field(ge=1, le=1024)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -168,23 +169,28 @@ class OutcomeForm(_Form):
 class ModelForm(_Form):
     """What learns, and from what.
 
-    `kind`: `ftrl`. `alpha` (0.05), `beta` (1.0), `l1` (0.0), `l2` (1.0): its rate and penalties.
+    `kind`, and the settings that it has; `pipelines/models.py` says which, with their defaults.
     `slots` (1048576): its weights, a power of two. `bias` (true). `buckets`: input to ascending
     edges, numbers or durations, as a list or `{from: …, to: …, step: …}` with both ends. `tokens`:
-    inputs, and lists of inputs for crosses. `publish_every` (1d): of event time. `keep` (5):
-    versions. `score_from`: decisions from this time on count in the scores. `max_delay`: how far
-    in event time a version may be behind the decision that it scores.
+    inputs, and lists of inputs for crosses. `numbers`: inputs taken as numbers. `weight`: an input,
+    how many times a row counts. `negatives` (1.0): the share of negatives learned. `publish_every`
+    (1d): of event time. `keep` (5): versions. `score_from`: decisions from this time on count in
+    the scores. `max_delay`: how far in event time a version may be behind the decision that it
+    scores.
     """
 
-    kind: Literal["ftrl"]
-    alpha: Positive = 0.05
-    beta: NotNegative = 1.0
-    l1: NotNegative = 0.0
-    l2: NotNegative = 1.0
+    kind: Name
+    alpha: Positive | None = None
+    beta: NotNegative | None = None
+    l1: NotNegative | None = None
+    l2: NotNegative | None = None
     slots: Annotated[int, BeforeValidator(values.slots)] = 1 << 20
     bias: bool = True
     buckets: dict[Name, Annotated[tuple[float, ...], BeforeValidator(values.edges)]] = {}
     tokens: Annotated[list[Names], Field(min_length=1)]
+    numbers: Names = ()
+    weight: Name | None = None
+    negatives: Share | None = None
     publish_every: LongDuration = values.DAY_MS
     keep: Annotated[int, Field(ge=1, le=1000)] = 5
     score_from: Annotated[int, BeforeValidator(values.instant)] | None = None

@@ -46,10 +46,9 @@ def publish(folder: Path, small: Pipeline, number: int) -> None:
     ids = np.arange(encoding.slots)
     Registry(folder / "models").publish(
         number,
-        ids,
-        np.full(len(ids), number / 10),
-        slots=encoding.slots,
+        {"ids": ids, "weights": np.full(len(ids), number / 10)},
         encoding=encoding.digest,
+        model=small.model.kind.facts,
         through_ms=number * EVERY,
         offsets={},
         metrics={},

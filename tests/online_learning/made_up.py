@@ -9,7 +9,9 @@ from typing import Any
 
 import orjson
 
-from headrace.online_learning.settings import Encoding, Ftrl, Learning, Token
+from headrace.online_learning.learning import Learning
+from headrace.online_learning.models.linear import Logistic
+from headrace.online_learning.settings import Encoding, Ftrl, Token
 from headrace.operators.types import Type
 
 EVERY = 1_000
@@ -30,9 +32,11 @@ ENCODING = Encoding(
     bias=True,
 )
 
+FTRL = Ftrl(alpha=0.1, beta=1.0, l1=0.05, l2=0.5)
+
 SETTINGS = Learning(
     encoding=ENCODING,
-    ftrl=Ftrl(alpha=0.1, beta=1.0, l1=0.05, l2=0.5),
+    model=Logistic(FTRL),
     publish_every_ms=7_250,  # within a pane, so that panes are partly done
     keep=3,
     score_from_ms=STARTS + 10_000,

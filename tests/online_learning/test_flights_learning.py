@@ -12,7 +12,9 @@ import pytest
 
 from headrace.jobs.flights import DAY, HOUR, YEAR_STARTS, streams
 from headrace.online_learning.learner import Learner
-from headrace.online_learning.settings import Encoding, Ftrl, Learning, Token
+from headrace.online_learning.learning import Learning
+from headrace.online_learning.models.linear import Logistic
+from headrace.online_learning.settings import Encoding, Ftrl, Token
 from headrace.operators.types import Type
 
 pytestmark = pytest.mark.skipif(
@@ -38,7 +40,7 @@ def test_the_schedule_alone_gives_the_reference_score(tmp_path: Path) -> None:
             1 << 20,
             bias=False,
         ),
-        ftrl=Ftrl(alpha=0.05, beta=1.0, l1=0.0, l2=1.0),
+        model=Logistic(Ftrl(alpha=0.05, beta=1.0, l1=0.0, l2=1.0)),
         publish_every_ms=7 * DAY,
         keep=2,
         score_from_ms=YEAR_STARTS + 31 * DAY,

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headrace.online_learning.ftrl import PREDICT, advance, blank, score, weights
-from headrace.online_learning.settings import Ftrl, LearningError
+from headrace.online_learning.models.ftrl import advance, blank, score, seeded, weights
+from headrace.online_learning.models.linear import Linear, Logistic, Poisson, Quantile, Squared
+from headrace.online_learning.models.model import PREDICT, Inputs, Steps
+from headrace.online_learning.sampling import kept
+from headrace.online_learning.settings import Encoding, Ftrl, LearningError
+from headrace.operators.types import Type
 
 SLOTS = 12
+X = {"x": Type.FLOAT64, "y": Type.FLOAT64}
 
 
 def plain_weight(z: float, n: float, f: Ftrl) -> float:
@@ -34,7 +41,7 @@ def plain(ids: list[list[int]], rows: list[int], labels: list[float], f: Ftrl) -
             total += w
         p = 1 / (1 + math.exp(-total))
         given.append(p)
-        if label != PREDICT:
+        if not math.isnan(label):
             g = p - label
             for i, w in zip(ids[row], used, strict=True):
                 sigma = (math.sqrt(n[i] + g * g) - math.sqrt(n[i])) / f.alpha
@@ -47,7 +54,7 @@ def run(
     ids: list[list[int]], rows: list[int], labels: list[float], f: Ftrl
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     state = blank(SLOTS)
-    p = advance(state, np.array(ids, np.int32), np.array(rows, np.int64), np.array(labels), f)
+    p, _ = advance(state, np.array(ids, np.int32), np.array(rows, np.int64), np.array(labels), f)
     return p, state
 
 
@@ -64,6 +71,7 @@ def run(
         l2=st.sampled_from([0.0, 1.0]),
     ),
 )
+@hypothesis.settings(deadline=None)  # the first of them compiles
 def test_it_is_the_reference_to_the_bit(
     ids: list[list[int]], steps: list[tuple[int, float]], settings: Ftrl
 ) -> None:
@@ -96,9 +104,118 @@ def test_serving_gives_the_bits_of_the_trainer() -> None:
     state, f = blank(SLOTS), Ftrl(l1=0.1)
     order = np.arange(300)
     advance(state, ids, order, (ids[:, 0] > 5).astype(float), f)
-    trainer = advance(state, ids, order, np.full(300, PREDICT), f)
+    trainer, _ = advance(state, ids, order, np.full(300, PREDICT), f)
     assert len(set(trainer.tolist())) > 50
     assert np.array_equal(score(weights(state, f), ids), trainer)
+
+
+@pytest.mark.parametrize("kind", [Logistic(), Squared(), Poisson(), Quantile(tau=0.8)])
+def test_a_row_of_weight_three_is_the_row_three_times(kind: Linear) -> None:
+    rng = np.random.default_rng(2)
+    slots = rng.integers(0, SLOTS, (200, 3)).astype(np.int32)
+    numbers, labels = rng.normal(size=(200, 2)), rng.integers(0, 2, 200).astype(float)
+    times = rng.integers(0, 4, 200)
+    encoding = Encoding(X, {}, (), slots=SLOTS, bias=True, numbers=("x", "y"))
+    heavy, often = kind.blank(encoding), kind.blank(encoding)
+    inputs = Inputs.of(slots, numbers)
+    steps = Steps(np.arange(200), labels)
+    given = heavy.advance(replace(inputs, weights=times.astype(float)), steps)
+    often.advance(inputs, Steps(np.repeat(np.arange(200), times), np.repeat(labels, times)))
+    assert np.array_equal(heavy.zn, often.zn)
+    assert len(set(given.tolist())) > 150
+
+
+def plain_step(kind: Linear, total: float, label: float) -> tuple[float, float]:
+    """Say the prediction and the gradient of a sum, from the loss as it is written."""
+    if isinstance(kind, Quantile):
+        return total, (1 - kind.tau if total >= label else -kind.tau)
+    if isinstance(kind, Poisson):
+        return math.exp(total), math.exp(total) - label
+    return total, total - label
+
+
+@pytest.mark.parametrize("kind", [Squared(), Poisson(), Quantile(tau=0.8)])
+def test_other_losses_are_the_reference_to_the_bit(kind: Linear) -> None:
+    rng = np.random.default_rng(4)
+    slots = rng.integers(0, SLOTS, (300, 2)).astype(np.int32)
+    labels, x = rng.poisson(2.0, 300).astype(float), rng.normal(size=300)
+    encoding = Encoding(X, {}, (), slots=SLOTS, bias=True, numbers=("x",))
+    model = kind.blank(encoding)
+    given = model.advance(Inputs.of(slots, x[:, None]), Steps(np.arange(300), labels))
+    z, n, said = [0.0] * (SLOTS + 1), [0.0] * (SLOTS + 1), []
+    for row, label, number in zip(slots.tolist(), labels.tolist(), x.tolist(), strict=True):
+        parts = [*((slot, 1.0) for slot in row), (SLOTS, number)]
+        used = [plain_weight(z[i], n[i], kind.ftrl) for i, _ in parts]
+        total = 0.0
+        for w, (_, value) in zip(used, parts, strict=True):
+            total += w * value
+        p, g = plain_step(kind, total, label)
+        said.append(p)
+        for w, (i, value) in zip(used, parts, strict=True):
+            part = g * value
+            sigma = (math.sqrt(n[i] + part * part) - math.sqrt(n[i])) / kind.ftrl.alpha
+            z[i] += part - sigma * w
+            n[i] += part * part
+    assert given.tolist() == said
+    served = kind.serves(encoding, model.weights())
+    row = Inputs.of(slots[:5], x[:5, None])
+    again = model.advance(row, Steps(np.arange(5), np.full(5, PREDICT)))
+    assert served.score(row).tolist() == again.tolist()
+
+
+def test_a_quantile_is_reached_and_a_mean_is_the_mean() -> None:
+    rng = np.random.default_rng(9)
+    labels = rng.exponential(size=20_000)
+    slots = np.zeros((20_000, 1), np.int32)
+    encoding = Encoding({}, {}, (), slots=2, bias=True)
+    last = {}
+    for kind in (Quantile(tau=0.9), Quantile(tau=0.5), Squared()):
+        told = replace(kind, ftrl=Ftrl(alpha=0.5, l2=0.0))
+        steps = Steps(np.arange(20_000), labels)
+        last[told.name, told.level] = told.blank(encoding).advance(Inputs.of(slots), steps)[-5_000:]
+    assert float((labels[-5_000:] < last["quantile", 0.9]).mean()) == pytest.approx(0.9, abs=0.02)
+    assert float((labels[-5_000:] < last["quantile", 0.5]).mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(last["linear", 0.5].mean()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_negatives_left_out_change_no_calibration() -> None:
+    rng = np.random.default_rng(6)
+    ids = rng.integers(0, 10, 60_000)
+    labels = (rng.random(60_000) < 0.02 + 0.03 * ids / 10).astype(float)
+    slots = np.stack([ids, np.full(60_000, 11)], axis=1).astype(np.int32)
+    encoding, rows = Encoding({}, {}, (), slots=SLOTS, bias=True), np.arange(60_000)
+    some = np.where((labels == 0) & ~kept(rows, 0.2), PREDICT, labels)
+    told = Logistic(Ftrl(alpha=0.5))
+    whole = told.blank(encoding).advance(Inputs.of(slots), Steps(rows, labels))[30_000:]
+    part = told.blank(encoding).advance(Inputs.of(slots), Steps(rows, some, offset=-math.log(0.2)))[
+        30_000:
+    ]
+    wrong = told.blank(encoding).advance(Inputs.of(slots), Steps(rows, some))[30_000:]
+    came = labels[30_000:].sum()
+    assert whole.sum() / came == pytest.approx(1.0, abs=0.05)
+    assert part.sum() / came == pytest.approx(1.0, abs=0.05)
+    assert wrong.sum() / came > 3
+
+
+def test_a_warm_start_predicts_as_the_batch_did_and_does_not_forget() -> None:
+    rng = np.random.default_rng(8)
+    truth = rng.normal(size=SLOTS)
+    slots = rng.integers(0, SLOTS, (40_000, 3)).astype(np.int32)
+    labels = (rng.random(40_000) < 1 / (1 + np.exp(-truth[slots].sum(axis=1)))).astype(float)
+    f, order = Ftrl(alpha=0.1, l1=0.3), np.arange(20_000)
+    batch = blank(SLOTS)
+    advance(batch, slots[:20_000], order, labels[:20_000], f)
+    fitted = weights(batch, f)
+    warm = seeded(fitted, batch[:, 1], f)
+    assert weights(warm, f) == pytest.approx(fitted, abs=1e-12)
+    copied = np.stack([np.zeros(SLOTS), batch[:, 1]], axis=1)  # what forgets: the weights alone
+    loss = {}
+    for name, state in (("warm", warm), ("copied", copied), ("cold", blank(SLOTS))):
+        p, _ = advance(state, slots[20_000:], order[:500], labels[20_000:], f)
+        y = labels[20_000:20_500]
+        loss[name] = float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+    assert loss["warm"] < loss["cold"] - 0.01
+    assert loss["warm"] < loss["copied"] - 0.01
 
 
 def test_it_stays_finite_when_the_odds_are_long() -> None:
@@ -108,16 +225,19 @@ def test_it_stays_finite_when_the_odds_are_long() -> None:
     assert np.isfinite(weights(state, f)).all()
 
 
+def take(slots: list[list[int]], rows: list[int], labels: list[float]) -> None:
+    model = Logistic().blank(Encoding({}, {}, (), slots=SLOTS, bias=True))
+    model.advance(Inputs.of(np.array(slots, np.int32)), Steps(np.array(rows), np.array(labels)))
+
+
 @pytest.mark.parametrize("slot", [-1, SLOTS])
 def test_a_slot_outside_is_refused(slot: int) -> None:
     with pytest.raises(LearningError, match="its slot is none of 12"):
-        run([[slot]], [0], [1.0], Ftrl())
-    with pytest.raises(LearningError, match="its slot is none of 12"):
-        score(np.zeros(SLOTS), np.array([[slot]], np.int32))
+        take([[slot]], [0], [1.0])
 
 
 def test_a_step_of_no_row_and_a_label_of_no_class_are_refused() -> None:
     with pytest.raises(LearningError, match="none of 1 rows"):
-        run([[0]], [1], [1.0], Ftrl())
+        take([[0]], [1], [1.0])
     with pytest.raises(LearningError, match="not 0, 1 or PREDICT"):
-        run([[0]], [0], [0.5], Ftrl())
+        take([[0]], [0], [0.5])

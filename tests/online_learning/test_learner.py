@@ -20,13 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.online_learning.encoding import Encoder
-from headrace.online_learning.ftrl import PREDICT, advance, blank, weights
 from headrace.online_learning.learner import Learner, registry
+from headrace.online_learning.learning import Learning
+from headrace.online_learning.models.ftrl import advance, blank
+from headrace.online_learning.models.model import PREDICT, Steps
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.scores import result, scores
-from headrace.online_learning.settings import Learning, LearningError
+from headrace.online_learning.settings import LearningError
 from headrace.operators.errors import CorruptError, EnvironmentProblem
-from tests.online_learning.made_up import ENCODING, SETTINGS, WITHIN, Log, log
+from tests.online_learning.made_up import ENCODING, FTRL, SETTINGS, WITHIN, Log, log
 from tests.online_learning.test_registry import Crash, crash_at
 
 LOG = log()
@@ -104,7 +106,7 @@ def test_it_learns_and_scores_as_a_plain_loop_over_the_sorted_events(tmp_path: P
     paired: dict[str, list[tuple[float, float]]] = {"prequential": [], "served_all": []}
 
     def step(seq: int, label: float) -> float:
-        p = advance(state, slots, np.array([seq]), np.array([label]), SETTINGS.ftrl)
+        p, _ = advance(state, slots, np.array([seq]), np.array([label]), FTRL)
         return float(p[0])
 
     for at, kind, _, _, event in sorted(order, key=lambda event: event[:4]):
@@ -132,8 +134,8 @@ def test_it_learns_and_scores_as_a_plain_loop_over_the_sorted_events(tmp_path: P
             assert status[name] == result(expected)
         learned = learner._snapshot().arrays
     touched = np.flatnonzero(state.any(axis=1))
-    assert np.array_equal(learned["ids"], touched)
-    assert np.array_equal(learned["zn"], state[touched])
+    assert np.array_equal(learned["model/ids"], touched)
+    assert np.array_equal(learned["model/zn"], state[touched])
 
 
 @given(sizes=ANY_SIZES)
@@ -197,15 +199,15 @@ def test_versions_stand_at_multiples_and_serve_the_trainers_probability(tmp_path
         assert newest.number == learner.status()["versions"]
         assert newest.through_ms <= learner.status()["through_ms"]
         learner._publish()  # as if now were a multiple
-        state = learner._zn.copy()
+        model = learner._model
     newest = registry(tmp_path).latest()
     assert newest is not None
-    assert np.array_equal(newest.weights(), weights(state, SETTINGS.ftrl))
+    published, weights = newest.arrays(), model.weights()
+    assert all(np.array_equal(published[name], array) for name, array in weights.items())
     rows = pa.table({"city": ["Oslo"], "hour": [1], "delay": [4.5], "wet": [True]})
-    trainer = advance(
-        state, Encoder(ENCODING).encode(rows), np.array([0]), np.array([PREDICT]), SETTINGS.ftrl
-    )
-    assert Scorer(ENCODING, newest).score(rows).tolist() == trainer.tolist()
+    inputs, steps = Encoder(ENCODING).inputs(rows), Steps(np.array([0]), np.array([PREDICT]))
+    trainer = model.advance(inputs, steps)
+    assert Scorer(ENCODING, SETTINGS.model, newest).score(rows).tolist() == trainer.tolist()
 
 
 def test_nothing_is_done_before_both_topics_are_complete(tmp_path: Path) -> None:

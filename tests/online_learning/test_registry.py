@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from headrace.online_learning import durable
+from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.settings import Encoding, LearningError, Token
@@ -19,6 +20,7 @@ from headrace.operators.errors import CorruptError
 from headrace.operators.types import Type
 
 ENCODING = Encoding({"hour": Type.INT64}, {}, (Token(("hour",)),), slots=50, bias=True)
+MODEL = Logistic()
 ROWS = pa.table({"hour": [1, 2, None]})
 
 
@@ -29,10 +31,9 @@ class Crash(Exception):
 def publish(registry: Registry, number: int, weight: float = 0.5) -> int:
     return registry.publish(
         number,
-        np.arange(50),
-        np.full(50, weight * number),
-        slots=50,
+        {"ids": np.arange(50), "weights": np.full(50, weight * number)},
         encoding=ENCODING.digest,
+        model=MODEL.facts,
         through_ms=number * 1_000,
         offsets={"predictions": number, "examples": 2 * number},
         metrics={"auc": 0.75},
@@ -66,7 +67,7 @@ def test_a_version_comes_back_whole(tmp_path: Path) -> None:
     assert (version.number, version.through_ms, version.parent) == (1, 1_000, 0)
     assert version.offsets == {"predictions": 1, "examples": 2}
     assert version.metrics == {"auc": 0.75}
-    assert version.weights().tolist() == [0.5] * 50
+    assert version.arrays()["weights"].tolist() == [0.5] * 50
 
 
 def test_a_reader_sees_the_next_version(tmp_path: Path) -> None:
@@ -104,11 +105,11 @@ def test_a_crash_leaves_the_old_version_and_the_next_attempt_succeeds(
     version = Registry(tmp_path).latest()
     assert version is not None
     assert version.number == 1
-    assert version.weights().tolist() == [0.5] * 50
+    assert version.arrays()["weights"].tolist() == [0.5] * 50
     publish(Registry(tmp_path), 2)
     version = Registry(tmp_path).latest()
     assert version is not None
-    assert version.weights().tolist() == [1.0] * 50
+    assert version.arrays()["weights"].tolist() == [1.0] * 50
     assert not list(tmp_path.glob(".staging-*"))
 
 
@@ -130,7 +131,7 @@ def test_broken_files_are_refused(tmp_path: Path, name: str, cut: int) -> None:
     path = tmp_path / "v000001" / name
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(CorruptError, match=name):
-        Scorer(ENCODING, Registry(tmp_path).latest())
+        Scorer(ENCODING, MODEL, Registry(tmp_path).latest())
 
 
 def test_a_flipped_weight_is_refused(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_flipped_weight_is_refused(tmp_path: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(CorruptError, match="asked for sha256"):
-        Scorer(ENCODING, Registry(tmp_path).latest())
+        Scorer(ENCODING, MODEL, Registry(tmp_path).latest())
 
 
 @pytest.mark.parametrize("pointer", [b"", b"[]", b'{"version": "1"}', b'{"version": 9}'])
@@ -161,11 +162,11 @@ def test_weights_that_are_none_are_not_published(tmp_path: Path) -> None:
 
 
 def test_a_scorer_serves_the_version(tmp_path: Path) -> None:
-    blank = Scorer(ENCODING, None)
+    blank = Scorer(ENCODING, MODEL, None)
     assert (blank.version, blank.through_ms) == (0, None)
     assert blank.score(ROWS).tolist() == [0.5] * 3
     publish(Registry(tmp_path), 2)
-    scorer = Scorer(ENCODING, Registry(tmp_path).latest())
+    scorer = Scorer(ENCODING, MODEL, Registry(tmp_path).latest())
     assert (scorer.version, scorer.through_ms) == (2, 2_000)
     assert scorer.score(ROWS) == pytest.approx([1 / (1 + np.exp(-2.0))] * 3)
     assert scorer.score(ROWS.slice(0, 0)).shape == (0,)
@@ -175,4 +176,4 @@ def test_a_version_of_another_encoding_is_refused(tmp_path: Path) -> None:
     publish(Registry(tmp_path), 1)
     other = Encoding({"hour": Type.INT64}, {}, (Token(("hour",)),), slots=50, bias=False)
     with pytest.raises(CorruptError, match="was learned with"):
-        Scorer(other, Registry(tmp_path).latest())
+        Scorer(other, MODEL, Registry(tmp_path).latest())

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.settings import Encoding, Token
@@ -25,15 +26,14 @@ def test_contributions_are_the_log_odds(tmp_path: Path, bias: bool) -> None:
     weights = np.random.default_rng(5).normal(size=64)
     registry.publish(
         1,
-        np.arange(64),
-        weights,
-        slots=64,
+        {"ids": np.arange(64), "weights": weights},
         encoding=encoding.digest,
+        model=Logistic().facts,
         through_ms=0,
         offsets={},
         metrics={},
     )
-    scorer = Scorer(encoding, registry.version(1))
+    scorer = Scorer(encoding, Logistic(), registry.version(1))
     for hour, origin in ((7, "JFK"), (None, "LGA"), (23, None)):
         row = pa.table({"hour": pa.array([hour], pa.int64()), "origin": pa.array([origin], "str")})
         added = scorer.contributions(row)

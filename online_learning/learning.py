@@ -1,0 +1,87 @@
+"""What a learner is told: which rows, which model, when it publishes and what it scores.
+
+Values only. They are checked when they are made; the pipeline that made them knows the line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.online_learning.models.model import Kind
+from headrace.online_learning.settings import Encoding, LearningError, digest
+
+__all__ = ["Learning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Everything a learner is told; times in ms of event time.
+
+    Parameters
+    ----------
+    encoding
+        How rows become what the model takes.
+    model
+        The kind of model and its settings.
+    publish_every_ms
+        A version is made at each multiple of it.
+    keep
+        How many snapshots and versions stay.
+    score_from_ms
+        The score counts decisions from then on; None counts all of them.
+    within_ms
+        A label counts until this long after its decision, which is then forgotten.
+    every_ms
+        The length of a pane of examples.
+    negatives
+        The share of negative labels that is learned; which, is a hash of the decision's number.
+        What is served is corrected for it.
+
+    Examples
+    --------
+    >>> from headrace.online_learning.models.linear import Logistic
+    >>> from headrace.online_learning.settings import Token
+    >>> from headrace.operators.types import Type
+    >>> encoding = Encoding({"a": Type.BOOL}, {}, (Token(("a",)),), slots=8, bias=False)
+    >>> one, two = (Learning(encoding, Logistic(), 3_600_000, keep, None, 86_400_000, 300_000)
+    ...             for keep in (2, 3))
+    >>> one.digest == two.digest  # what is kept changes nothing that is learned
+    True
+    """
+
+    encoding: Encoding
+    model: Kind
+    publish_every_ms: int
+    keep: int
+    score_from_ms: int | None
+    within_ms: int
+    every_ms: int
+    negatives: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("publish_every_ms", "keep", "within_ms", "every_ms"):
+            value: int = getattr(self, name)
+            if value < 1:
+                asked = f"asked for {name} = {value}"
+                raise LearningError(asked, "it is too small", "give 1 or more")
+        if not 0 < self.negatives <= 1:
+            asked = f"asked to learn {self.negatives} of the negatives"
+            raise LearningError(asked, "that is no share", "give more than 0, and at most 1")
+        if self.negatives < 1 and self.model.task != "probability":
+            asked = f"asked for {self.model.name!r} with a share of the negatives"
+            raise LearningError(asked, "it has no negatives", "remove the share")
+
+    @property
+    def digest(self) -> str:
+        """Hash everything that decides what is learned from a log, scored and published."""
+        facts = {
+            "encoding": self.encoding.digest,
+            "model": self.model.facts,
+            "publish_every_ms": self.publish_every_ms,
+            "score_from_ms": self.score_from_ms,
+            "within_ms": self.within_ms,
+            "every_ms": self.every_ms,
+            "negatives": self.negatives,
+            "scores": "operators/evaluation: 1",  # the form of their state
+        }
+        return digest(facts)

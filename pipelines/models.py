@@ -1,0 +1,132 @@
+"""What a pipeline's `model` means: each kind, the settings that it has, and its label.
+
+Every setting stands at the top of the section; one that another kind has is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.online_learning.models.linear import Logistic
+from headrace.online_learning.models.model import Kind
+from headrace.online_learning.settings import Ftrl
+from headrace.operators.types import Type
+from headrace.pipelines.document import Document, Place
+from headrace.pipelines.pipeline import Model, Pipeline, Token
+from headrace.pipelines.schema import PipelineForm
+
+__all__ = ["check_model", "model_of"]
+
+_FTRL = ("alpha", "beta", "l1", "l2")
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A kind: the settings that it has, and what makes it of those that are given."""
+
+    settings: tuple[str, ...]
+    make: Callable[[Settings], Kind]
+
+
+def _ftrl(given: Settings) -> Ftrl:
+    return Ftrl(**{name: float(given[name]) for name in _FTRL if name in given})
+
+
+_KINDS = {
+    "ftrl": _Known((*_FTRL, "negatives"), lambda given: Logistic(_ftrl(given))),
+}
+_SETTINGS = {name for known in _KINDS.values() for name in known.settings}
+
+
+def model_of(form: PipelineForm, document: Document) -> Model:
+    """Give the declared model.
+
+    Raises
+    ------
+    PipelineError
+        For a setting that the kind does not have.
+
+    """
+    model = form.model
+    document.require("kind of model", model.kind, _KINDS, "model", "kind")
+    known = _KINDS[model.kind]
+    values = {name: getattr(model, name) for name in sorted(_SETTINGS)}
+    given = {name: value for name, value in values.items() if value is not None}
+    for name in given:
+        if name not in known.settings:
+            asked = f"asked for the setting {name!r} of a model of the kind {model.kind!r}"
+            found = f"it has {', '.join(map(repr, known.settings))}"
+            raise document.refuse(("model", name), asked, found, "remove it", key=True)
+    with document.at("model", "kind"):
+        kind = known.make(given)
+    return Model(
+        kind=kind,
+        slots=model.slots,
+        bias=model.bias,
+        buckets=dict(model.buckets),
+        tokens=tuple(map(Token, model.tokens)),
+        numbers=model.numbers,
+        weight=model.weight,
+        negatives=float(given.get("negatives", 1.0)),
+        publish_every_ms=model.publish_every,
+        keep=model.keep,
+        score_from_ms=model.score_from,
+        max_delay_ms=model.max_delay,
+    )
+
+
+def check_model(pipeline: Pipeline, document: Document) -> None:
+    """Refuse inputs of the model that are not there, or are of no such type."""
+    _check_tokens(pipeline, document)
+    _check_buckets(pipeline, document)
+    model = pipeline.model
+    for i, name in enumerate(model.numbers):
+        _check_number(pipeline, name, document.part(("model", "numbers"), i), document)
+    if model.weight is not None:
+        _check_number(pipeline, model.weight, ("model", "weight"), document)
+
+
+def _check_number(pipeline: Pipeline, name: str, place: Place, document: Document) -> None:
+    document.require("input", name, pipeline.inputs, *place)
+    kind = pipeline.inputs[name]
+    if not kind.numeric:
+        asked, found = f"asked for the number {name!r}", f"it is {kind.value}"
+        raise document.refuse(place, asked, found, "take a number, or make it a token")
+
+
+def _check_tokens(pipeline: Pipeline, document: Document) -> None:
+    inputs = pipeline.inputs
+    seen: set[tuple[str, ...]] = set()
+    for i, token in enumerate(pipeline.model.tokens):
+        place: Place = ("model", "tokens", i)
+        for j, name in enumerate(token.parts):
+            part = document.part(place, j)
+            document.require("input", name, inputs, *part)
+            if inputs[name].item is not None:
+                found = f"it is a {inputs[name].value}, and a token is one value"
+                do = "leave it out of the tokens: it is served and kept all the same"
+                raise document.refuse(part, f"asked for the token {name!r}", found, do)
+            if inputs[name] is Type.FLOAT64 and name not in pipeline.model.buckets:
+                found = "it is float64 and has no buckets"
+                do = f"give its edges under model: buckets: {name}:"
+                raise document.refuse(part, f"asked for the token {name!r}", found, do)
+        if tuple(sorted(token.parts)) in seen:
+            found = "the tokens have it already"
+            raise document.refuse(place, f"asked for the token {token}", found, "keep it once")
+        seen.add(tuple(sorted(token.parts)))
+
+
+def _check_buckets(pipeline: Pipeline, document: Document) -> None:
+    inputs = pipeline.inputs
+    for name in pipeline.model.buckets:
+        place = ("model", "buckets", name)
+        document.require("input", name, inputs, *place, key=True)
+        if not inputs[name].numeric:
+            found = f"it is {inputs[name].value}, and only numbers have buckets"
+            raise document.refuse(
+                place, f"asked for buckets of {name!r}", found, "remove them", key=True
+            )
