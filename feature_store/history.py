@@ -21,6 +21,7 @@ from headrace.operators.engines.duckdb_log import (
     checked_sql,
     events_sql,
     forms,
+    known_sql,
     odd_sql,
     refused_sql,
 )
@@ -61,6 +62,10 @@ class History:
         The sources, by name.
     streams
         Streams that are wanted besides those that views and the decision are made of.
+    as_known_at
+        Unless None, late rows count, too: of the messages that were known before this time, ms,
+        UTC, or of all with `headrace.operators.event.EVER`. A late decision is then a decision, and
+        the numbers of decisions are not the store's.
 
     """
 
@@ -69,7 +74,10 @@ class History:
         declared: Declared,
         sources: Mapping[str, Source],
         streams: Mapping[str, Stream] | None = None,
+        *,
+        as_known_at: int | None = None,
     ) -> None:
+        self._as_known_at = as_known_at
         self._declared = declared
         self._sources = sources
         self._loaded: set[str] = set()
@@ -107,7 +115,7 @@ class History:
             Where a tile's sum leaves int64.
 
         """
-        read(self._connection, self._sources[name], log)
+        read(self._connection, self._sources[name], log, as_known_at=self._as_known_at)
         self._loaded.add(name)
         self._made(name)
         for stream in self._streams.values():
@@ -210,11 +218,20 @@ class History:
                 self._connection.unregister(name)
 
 
-def read(connection: duckdb.DuckDBPyConnection, source: Source, log: pa.Table) -> None:
+def read(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    log: pa.Table,
+    *,
+    as_known_at: int | None = None,
+) -> None:
     """Make the tables of a source: what each message says, its events, and what is none.
 
     They are ``checked_<source>``, ``events_<source>`` (a view) and ``refused_<source>``.
     """
+    if as_known_at is not None:
+        with _registered(connection, "log", log):
+            log = connection.sql(known_sql("log", as_known_at)).to_arrow_table()
     sample = (log["payload"][at].as_py() for at in range(0, len(log), len(log) // _SAMPLE + 1))
     # DuckDB's threads share a table by its batches.
     batches = log.to_batches(max_chunksize=_BATCH)
@@ -225,7 +242,8 @@ def read(connection: duckdb.DuckDBPyConnection, source: Source, log: pa.Table) -
         names = (quote(f"{what}_{source.name}") for what in ("checked", "events", "refused"))
         checked, events, refused = names
         with _registered(connection, "odd", odd):
-            said = checked_sql(source, "log", "odd" if odd.num_rows else "")
+            which = "odd" if odd.num_rows else ""
+            said = checked_sql(source, "log", which, corrected=as_known_at is not None)
             connection.execute(f"CREATE OR REPLACE TABLE {checked} AS {said}")
         connection.execute(f"CREATE OR REPLACE VIEW {events} AS {events_sql(source, checked)}")
         connection.execute(f"CREATE OR REPLACE TABLE {refused} AS {refused_sql(checked, 'log')}")

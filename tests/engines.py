@@ -50,10 +50,17 @@ def declared(views: Mapping[str, View], source: Source) -> Declared:
     return Declared("", every_ms, views, source, source.columns[0].name, keys)
 
 
-def told(source: Source, views: Sequence[View], log: Sequence[Message]) -> History:
+def told(
+    source: Source,
+    views: Sequence[View],
+    log: Sequence[Message],
+    *,
+    as_known_at: int | None = None,
+) -> History:
     """Give a history that has read the log."""
     with ExitStack() as unless_read:
-        history = History(declared({v.name: v for v in views}, source), {source.name: source})
+        said = declared({v.name: v for v in views}, source)
+        history = History(said, {source.name: source}, as_known_at=as_known_at)
         unless_read.enter_context(history)
         history.load(source.name, table_of(log))
         unless_read.pop_all()
@@ -92,9 +99,11 @@ def _keys(view: View, asks: Sequence[Ask]) -> list[pa.Array]:
     ]
 
 
-def by_in_process(view: View, log: Sequence[Message], asks: Sequence[Ask]) -> list[Row]:
+def by_in_process(
+    view: View, log: Sequence[Message], asks: Sequence[Ask], *, as_known_at: int | None = None
+) -> list[Row]:
     """Answer from the events."""
-    events = in_process.events(source_of(view), log).events
+    events = in_process.events(source_of(view), log, as_known_at=as_known_at).events
     return [
         tuple(in_process.feature(view, each, events, key, at) for each in view.features)
         for key, at in asks

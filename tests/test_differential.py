@@ -81,7 +81,7 @@ def _asks(view: View) -> st.SearchStrategy[list[Ask]]:
     return st.lists(st.tuples(key, st.integers(0, 40_000)), min_size=1, max_size=12)
 
 
-def _same_rows(history: History, truth: Events) -> None:
+def same_rows(history: History, truth: Events) -> None:
     """Compare what became of every message."""
     refused = history.query('SELECT * FROM refused_events ORDER BY partition, "offset"')
     ours = sorted((*truth.dead, *truth.late), key=lambda row: (row.partition, row.offset))
@@ -103,7 +103,7 @@ def test_every_engine_gives_the_same(
 ) -> None:
     truth = in_process.events(SOURCE, log)
     with told(SOURCE, list(VIEWS.values()), log) as history:
-        _same_rows(history, truth)
+        same_rows(history, truth)
         for view, asked in zip(VIEWS.values(), asks, strict=True):
             tiles = tiles_of(history, view)
             ours_tiles = in_process.tiles(view, truth.events)
@@ -145,7 +145,7 @@ def test_what_is_hard_to_read_is_read_by_both_as_it_should() -> None:
         )
         assert [payloads[place] for place in sorted(wrong)] == []
         with told(SOURCE, list(VIEWS.values()), log) as history:
-            _same_rows(history, truth)
+            same_rows(history, truth)
 
 
 plain = st.lists(good_rows, max_size=25, unique_by=lambda said: said.partition(b",")[0])

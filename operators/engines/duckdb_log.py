@@ -24,7 +24,7 @@ from headrace.operators.message import texts
 from headrace.operators.source import AT, AT_REASON, Column, Source, check_sql, ranges_sql
 from headrace.operators.types import Type
 
-__all__ = ["checked_sql", "events_sql", "forms", "odd_sql", "refused_sql"]
+__all__ = ["checked_sql", "events_sql", "forms", "known_sql", "odd_sql", "refused_sql"]
 
 Form = tuple[str, ...]
 """The names of a message's fields, in their order."""
@@ -75,6 +75,14 @@ def _within(form: Form, other: Form) -> bool:
     return all(name in rest for name in form)
 
 
+def known_sql(log: str, as_known_at: int) -> str:
+    """Print the query for the messages that were known before a time (ms, UTC)."""
+    return (
+        'SELECT * EXCLUDE known FROM (SELECT *, MAX("timestamp") OVER (PARTITION BY partition '
+        f'ORDER BY "offset") AS known FROM {log}) WHERE known < {as_known_at}'
+    )
+
+
 def odd_sql(source: Source, log: str, known: Sequence[Form]) -> str:
     """Print the query for the messages that are not plain: place, time stamp, payload.
 
@@ -100,7 +108,7 @@ WHERE (regexp_full_match(body, '\{{(?:{plain})')
   AND (suffix(body, '}}') OR suffix(body, '}}' || chr(10)))) IS NOT TRUE"""
 
 
-def checked_sql(source: Source, log: str, odd: str = "") -> str:
+def checked_sql(source: Source, log: str, odd: str = "", *, corrected: bool = False) -> str:
     """Print the log with every column's value, or the reason why a message is no event.
 
     The reason of a late row is ``late``. Derived columns are NULL where there is a reason: they
@@ -116,6 +124,8 @@ def checked_sql(source: Source, log: str, odd: str = "") -> str:
         A relation with the messages that `odd_sql` finds: partition, offset, timestamp, `said`, a
         struct of the text that each column has, and `unread`, the reason where it is NULL; where it
         is not given there are none.
+    corrected
+        Take late rows for events like others.
 
     """
     names = [AT, *(column.name for column in source.columns)]
@@ -134,6 +144,7 @@ def checked_sql(source: Source, log: str, odd: str = "") -> str:
         for name, expression in source.computed.items()
     )
     listed = f'partition, "offset", {", ".join(map(quote, names))}'
+    late = "" if corrected else f"""WHEN "at" < high - {source.lateness_ms} THEN 'late'"""
     return f"""
 WITH read AS (
   {read}
@@ -141,7 +152,7 @@ WITH read AS (
   SELECT *, MAX("at") OVER (PARTITION BY partition ORDER BY "offset") AS high FROM read
 ), verdicts AS (
   SELECT {listed}, CASE WHEN reason IS NOT NULL THEN reason {ranges_sql(source, "duckdb")}
-    WHEN "at" < high - {source.lateness_ms} THEN 'late' END AS reason
+    {late} END AS reason
   FROM high
 )
 SELECT {listed}{derived}, reason FROM verdicts"""

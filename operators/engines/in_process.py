@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headrace.operators.aggregates import Aggregate, Bins, Ends
@@ -64,8 +64,11 @@ class Events:
     late: list[Refused] = field(default_factory=list)
 
 
-def events(source: Source, log: Iterable[Message]) -> Events:
+def events(source: Source, log: Iterable[Message], *, as_known_at: int | None = None) -> Events:
     """Read the log of a source; each partition's messages stand in the order of their offsets.
+
+    With `as_known_at` (ms, UTC; see `headrace.operators.event`) it reads the messages known before
+    that time, and no row is late.
 
     >>> source = Source("s", "s", (Column("x", Type.INT64),), lateness_ms=10)
     >>> said = [b'{"at": 100, "x": 1}', b'{"at": 90}', b'{"at": 89, "x": 2}', b"?"]
@@ -74,20 +77,33 @@ def events(source: Source, log: Iterable[Message]) -> Events:
     [{'at': 100, 'x': 1}, {'at': 90, 'x': None}]
     >>> [(row.offset, row.reason) for row in (*found.dead, *found.late)]
     [(3, 'not a JSON object'), (2, 'late')]
+    >>> corrected = events(source, [(0, 0, 7, said[0]), (0, 1, 8, said[2])], as_known_at=8)
+    >>> [event.at for event in corrected.events]
+    [100]
     """
     found = Events()
     high: dict[int, int] = {}
-    for partition, offset, timestamp, payload in log:
+    for partition, offset, timestamp, payload in _known(log, as_known_at):
         at, row = _row(source, timestamp, payload)
         if at is not None:
             high[partition] = max(at, high.get(partition, at))
         if isinstance(row, str):
             found.dead.append(Refused(partition, offset, row, payload))
-        elif at is not None and at < high[partition] - source.lateness_ms:
+        elif as_known_at is None and at is not None and at < high[partition] - source.lateness_ms:
             found.late.append(Refused(partition, offset, "late", payload))
         else:
             found.events.append(Event(partition, offset, row))
     return found
+
+
+def _known(log: Iterable[Message], as_known_at: int | None) -> Iterator[Message]:
+    """Give the messages that were known before a time; all of them where none is given."""
+    known: dict[int, int] = {}
+    for message in log:
+        partition, _, timestamp, _ = message
+        known[partition] = max(timestamp, known.get(partition, timestamp))
+        if as_known_at is None or known[partition] < as_known_at:
+            yield message
 
 
 def _row(
