@@ -160,16 +160,24 @@ class History:
             f"WHERE {identity} IS NOT NULL"
         )
 
-    def features(self, name: str) -> pa.Table:
-        """Give one view's features at every decision, in the order of their numbers."""
+    def ask(self, rows: pa.Table) -> None:
+        """Take rows with `seq`, `at` and the columns of the views' keys, for `features` of them."""
+        with _registered(self._connection, "given", rows):
+            self._connection.execute("CREATE OR REPLACE TABLE asks AS SELECT * FROM given")
+
+    def features(self, name: str, *, of: str = "decisions") -> pa.Table:
+        """Give one view's features at every decision, in the order of their numbers.
+
+        `of` may be ``asks`` instead: what was given to `ask`.
+        """
         view = self._declared.views[name]
         names = ", ".join(quote(feature.name) for feature in view.features)
         if view.rows or any(f.aggregate.half_life_ms is not None for f in view.features):
-            return self._gathered(view, names)
-        query = self._features_sql(view, "decisions", "seq")
+            return self._gathered(view, names, of)
+        query = self._features_sql(view, of, "seq")
         return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
 
-    def _gathered(self, view: View, names: str) -> pa.Table:
+    def _gathered(self, view: View, names: str, of: str) -> pa.Table:
         """Give features for which a window's rows are gathered: once for each key and step.
 
         All decisions of a step ask the same, unless for an age. They are asked in parts, for what
@@ -181,7 +189,7 @@ class History:
         moment = '"at"' if ages else f'"at" // {view.every_ms} * {view.every_ms}'
         run(
             f"CREATE OR REPLACE TABLE asked AS SELECT row_number() OVER () AS ask, * FROM "
-            f'(SELECT DISTINCT {", ".join(keys)}, {moment} AS "at" FROM decisions)'
+            f'(SELECT DISTINCT {", ".join(keys)}, {moment} AS "at" FROM {of})'
         )
         query = self._features_sql(view, "part", "ask")
         parts = []
@@ -192,7 +200,7 @@ class History:
             parts.append(self.query(f"SELECT ask, {names} FROM ({query})"))
         same = " AND ".join(f"d.{key} IS NOT DISTINCT FROM a.{key}" for key in keys)
         return self.query(
-            f"SELECT d.seq, {names} FROM (SELECT *, {moment} AS moment FROM decisions) AS d "
+            f"SELECT d.seq, {names} FROM (SELECT *, {moment} AS moment FROM {of}) AS d "
             f'JOIN asked AS a ON {same} AND d.moment = a."at" JOIN found USING (ask) ORDER BY seq',
             found=pa.concat_tables(parts),
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
@@ -171,10 +171,19 @@ def _explained(console: Console, each: Explained) -> None:
 
 
 @application.command()
-def verify(pipeline: _Pipeline, state: _State = _STATE / "demo", as_json: _Json = False) -> None:
+def verify(
+    pipeline: _Pipeline,
+    cells: Annotated[
+        int, typer.Option(min=0, help="Features to ask of all engines at random (key, t).")
+    ] = 1_000_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    state: _State = _STATE / "demo",
+    as_json: _Json = False,
+) -> None:
     """Recompute tiles and features from the raw log; print every cell that differs."""
     from headrace.jobs import local
     from headrace.jobs.state import locked
+    from headrace.jobs.verify import Random
     from headrace.jobs.verify import verify as compare
     from headrace.pipelines.load import load
 
@@ -186,15 +195,19 @@ def verify(pipeline: _Pipeline, state: _State = _STATE / "demo", as_json: _Json 
         locked(state, "verify", resume=True) as folder,
         local.running(declared, folder.path, roles=["store"]) as running,
     ):
-        verdict = compare(declared, bootstrap=running.bootstrap, ask=running.client.sql)
+        client = running.client
+        random = Random(client.training, cells, seed)
+        verdict = compare(declared, bootstrap=running.bootstrap, ask=client.sql, random=random)
     console = Console()
     if as_json:
         console.print_json(data=asdict(verdict))
     else:
-        for name, cells in verdict.tables.items():
-            console.print(f"{name:<40} {cells:>12,} cells")
+        table = Table("compared", Column("cells", justify="right"), box=None)
+        for name, count in (*verdict.tables.items(), *verdict.pairs.items()):
+            table.add_row(name, f"{count:,}")
+        console.print(table)
         for difference in verdict.differences:
-            console.print(difference)
+            console.print(difference, markup=False)
         console.print(f"{verdict.mismatches:,} of {verdict.cells:,} cells differ")
     if verdict.mismatches:
         raise typer.Exit(1)

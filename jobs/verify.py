@@ -6,56 +6,31 @@
                                                            ├─► every cell that differs
     the store  ─► tiles, predictions, dead letters, late ──┘
 
-Numbers are equal when their bits are; there is no tolerance.
+Where it is asked for, the store's index, DuckDB and the oracle are asked for features at random
+(key, t), too: `headrace.jobs.cells`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from headrace.feature_store.history import LOG, History
+from headrace.feature_store.store import Declared
 from headrace.jobs import assembly, transport
+from headrace.jobs.cells import Random, compare_cells
 from headrace.jobs.transport import Reader
+from headrace.jobs.verdict import Difference, Verdict, compare
 from headrace.operators.aggregates import Bins, Ends
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.view import END, View
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["Difference", "Verdict", "read_log", "verify"]
+__all__ = ["Difference", "Random", "Verdict", "read_log", "verify"]
 
 Ask = Callable[[str], pa.Table]
 """Asks the store a query."""
-_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One cell that differs."""
-
-    where: str
-    key: str
-    column: str
-    stream: object
-    history: object
-
-
-@dataclass
-class Verdict:
-    """How many cells were compared, and those that differ (the first ones of each kind)."""
-
-    cells: int = 0
-    mismatches: int = 0
-    tables: dict[str, int] = field(default_factory=dict)
-    differences: list[Difference] = field(default_factory=list)
-
-    def note(self, difference: Difference) -> None:
-        """Count a difference, and keep it if it is one of the first."""
-        self.mismatches += 1
-        if len(self.differences) < _SHOWN:
-            self.differences.append(difference)
 
 
 def read_log(bootstrap: str, topic: str) -> pa.Table:
@@ -76,7 +51,9 @@ def read_log(bootstrap: str, topic: str) -> pa.Table:
     return pa.table(columns, LOG)
 
 
-def verify(pipeline: Pipeline, *, bootstrap: str, ask: Ask) -> Verdict:
+def verify(
+    pipeline: Pipeline, *, bootstrap: str, ask: Ask, random: Random | None = None
+) -> Verdict:
     """Compare everything that the stream has made with a recomputation from the raw log.
 
     Parameters
@@ -87,46 +64,52 @@ def verify(pipeline: Pipeline, *, bootstrap: str, ask: Ask) -> Verdict:
         The broker that has the raw topics.
     ask
         Runs a query on the store.
+    random
+        Which features to ask of all engines at random (key, t); none unless given.
 
     """
     verdict = Verdict()
     declared = assembly.declared(pipeline)
     with History(declared, pipeline.sources, pipeline.streams) as history:
+        logs: dict[str, pa.Table] = {}
         for name, source in pipeline.sources.items():
-            history.load(name, read_log(bootstrap, source.topic))
+            log = read_log(bootstrap, source.topic)
+            history.load(name, log)
+            if random is not None:
+                logs[name] = log
             _refused(verdict, history, name, ask)
         for name in pipeline.streams:
             _refused_by(verdict, history, name, ask)
         history.decisions()
         for view in pipeline.views.values():
-            stream = ask(f"SELECT * FROM views.{quote(view.name)}")
-            _tiles(verdict, history, view, stream)
-            for rows in view.rows:
-                stream = ask(f"SELECT * FROM views.{quote(view.companion(rows))}")
-                _rows(verdict, history, view, rows, stream)
-        names = ", ".join(map(quote, declared.decision_schema.names))
-        _compare(
-            verdict,
-            history,
-            "decisions",
-            ["seq"],
-            declared.decision_schema.names,
-            stream=ask(f"SELECT {names} FROM decisions"),
-            truth=history.query(f"SELECT {names} FROM decisions"),
-        )
-        predictions = ask("SELECT * FROM predictions")
-        for view in pipeline.views.values():
-            columns = [feature.name for feature in view.features]
-            _compare(
-                verdict,
-                history,
-                f"features of {view.name}",
-                ["seq"],
-                columns,
-                stream=predictions.select(["seq", *columns]),
-                truth=history.features(view.name),
-            )
+            _view(verdict, history, view, ask)
+        _decided(verdict, history, declared, ask)
+        if random is not None:
+            panes = ask("SELECT name, shard, complete FROM panes").to_pylist()
+            complete = {(row["name"], row["shard"]): row["complete"] for row in panes}
+            compare_cells(verdict, history, declared, random, logs=logs, complete=complete)
     return verdict
+
+
+def _view(verdict: Verdict, history: History, view: View, ask: Ask) -> None:
+    _tiles(verdict, history, view, ask(f"SELECT * FROM views.{quote(view.name)}"))
+    for rows in view.rows:
+        stream = ask(f"SELECT * FROM views.{quote(view.companion(rows))}")
+        _rows(verdict, history, view, rows, stream)
+
+
+def _decided(verdict: Verdict, history: History, declared: Declared, ask: Ask) -> None:
+    """Compare the decisions, and each view's features as they were served."""
+    columns = declared.decision_schema.names
+    query = f"SELECT {', '.join(map(quote, columns))} FROM decisions"
+    stream, truth = ask(query), history.query(query)
+    compare(verdict, history, "decisions", ["seq"], columns, stream=stream, truth=truth)
+    predictions = ask("SELECT * FROM predictions")
+    for view in declared.views.values():
+        columns = [feature.name for feature in view.features]
+        stream, truth = predictions.select(["seq", *columns]), history.features(view.name)
+        where = f"features of {view.name}"
+        compare(verdict, history, where, ["seq"], columns, stream=stream, truth=truth)
 
 
 def _refused(verdict: Verdict, history: History, name: str, ask: Ask) -> None:
@@ -138,7 +121,7 @@ def _refused(verdict: Verdict, history: History, name: str, ask: Ask) -> None:
     )
     key = ["partition", "offset"]
     where = f"refused rows of {name}"
-    _compare(verdict, history, where, key, ["reason"], stream=stream, truth=history.refused(name))
+    compare(verdict, history, where, key, ["reason"], stream=stream, truth=history.refused(name))
 
 
 def _refused_by(verdict: Verdict, history: History, name: str, ask: Ask) -> None:
@@ -150,14 +133,14 @@ def _refused_by(verdict: Verdict, history: History, name: str, ask: Ask) -> None
     made = history.refused_by(name)
     truth = history.query(each.format("made"), made=made)
     stream = ask(each.format("dead_letters"))
-    _compare(verdict, history, where, key, ["reason"], stream=stream, truth=truth)
+    compare(verdict, history, where, key, ["reason"], stream=stream, truth=truth)
 
 
 def _tiles(verdict: Verdict, history: History, view: View, stream: pa.Table) -> None:
     key = [*view.key, END]
     columns = [name for name in view.tile_schema.names if name not in key]
     truth = history.query(f"SELECT * FROM {quote(f'tiles_{view.name}')}")
-    _compare(verdict, history, f"tiles of {view.name}", key, columns, stream=stream, truth=truth)
+    compare(verdict, history, f"tiles of {view.name}", key, columns, stream=stream, truth=truth)
 
 
 def _rows(
@@ -169,49 +152,4 @@ def _rows(
     key = [*view.key, END, *own[:-1]]
     truth = history.query(f"SELECT * FROM {quote(f'tiles_{view.companion(rows)}')}")
     where = f"{rows.name} of {view.name}"
-    _compare(verdict, history, where, key, compared, stream=stream, truth=truth)
-
-
-def _compare(
-    verdict: Verdict,
-    history: History,
-    where: str,
-    key: list[str],
-    columns: list[str],
-    *,
-    stream: pa.Table,
-    truth: pa.Table,
-) -> None:
-    """Join two tables by key and count the cells that differ; a missing row is all its cells."""
-    on = " AND ".join(f"s.{quote(k)} IS NOT DISTINCT FROM h.{quote(k)}" for k in key)
-    pairs = "".join(
-        f", s.{quote(c)} AS {quote('s_' + c)}, h.{quote(c)} AS {quote('h_' + c)}" for c in columns
-    )
-    text = ", ".join(f"COALESCE(s.{quote(k)}, h.{quote(k)})" for k in key)
-    # Doubles are compared as they are: NaN is refused at the door and −0.0 is made 0.0.
-    cells_differ = (f"s.{quote(c)} IS DISTINCT FROM h.{quote(c)}" for c in columns)
-    differs = " OR ".join(["FALSE", *cells_differ])
-    alone = f"s.{quote(key[0])} IS NULL OR h.{quote(key[0])} IS NULL"
-    rows = history.query(
-        f"SELECT concat_ws(' ', {text}) AS key, {alone} AS alone, "
-        f"s.{quote(key[0])} IS NULL AS missing{pairs} FROM stream AS s "
-        f"FULL JOIN truth AS h ON {on} WHERE {alone} OR {differs}",
-        stream=stream,
-        truth=truth,
-    )
-    names = ", ".join(map(quote, key))
-    twice = f"SELECT {names}, COUNT(*) AS n FROM stream GROUP BY ALL HAVING COUNT(*) > 1"
-    for row in history.query(twice, stream=stream).to_pylist():
-        where_twice = " ".join(str(row[name]) for name in key)
-        verdict.note(Difference(where, where_twice, "*", f"{row['n']} rows", "1 row"))
-    cells = truth.num_rows * len(columns)
-    verdict.cells += cells
-    verdict.tables[where] = cells
-    for row in rows.to_pylist():
-        if not columns:
-            there = (None, "1 row") if row["missing"] else ("1 row", None)
-            verdict.note(Difference(where, row["key"], "*", *there))
-        for column in columns:
-            ours, theirs = row[f"s_{column}"], row[f"h_{column}"]
-            if row["alone"] or ours != theirs:
-                verdict.note(Difference(where, row["key"], column, ours, theirs))
+    compare(verdict, history, where, key, compared, stream=stream, truth=truth)

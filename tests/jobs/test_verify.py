@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from headrace.feature_store.history import LOG, History
+from headrace.feature_store.index import Index
 from headrace.jobs import assembly
-from headrace.jobs.verify import Difference, Verdict, verify
+from headrace.jobs.verify import Difference, Random, Verdict, verify
 from headrace.operators.errors import HeadraceError
 from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store.made_up import EVERY, TEXT, pipeline
@@ -92,9 +93,13 @@ class Stream:
     """What a store would hold that made no mistake; `plant` makes one."""
 
     def __init__(self, small: Pipeline, logs: Mapping[str, pa.Table] = LOGS) -> None:
-        declared = assembly.declared(small)
+        self._declared = declared = assembly.declared(small)
         self._store = duckdb.connect()
         self._store.execute("CREATE SCHEMA views")
+        self._store.execute(
+            f"CREATE TABLE panes AS SELECT name, shard, {100 * EVERY} AS complete "
+            "FROM (VALUES ('clicks', 0), ('pages', 0), ('pages', 1)) AS t(name, shard)"
+        )
         with History(declared, small.sources, small.streams) as history:
             for name, log in logs.items():
                 history.load(name, log)
@@ -126,6 +131,18 @@ class Stream:
     def _create(self, table: str, rows: pa.Table) -> None:
         self._store.register("rows", rows)
         self._store.execute(f"CREATE TABLE {table} AS SELECT * FROM rows")
+
+    def answer(self, asked: pa.Table) -> pa.Table:
+        """Answer as the store's index does, from the tiles that there are now."""
+        found: dict[str, pa.Array] = {}
+        for name, view in self._declared.views.items():
+            index = Index(view)
+            tables = {rows.name: f"views.{view.companion(rows)}" for rows in view.rows}
+            tiles = self.ask(f'SELECT * FROM views.{name} ORDER BY "end"')
+            index.append(tiles, {each: self.ask(f"FROM {t}") for each, t in tables.items()})
+            keys = [asked[part].combine_chunks() for part in self._declared.keys[name]]
+            found |= index.read(keys, asked["at"].to_numpy())
+        return pa.table(found)
 
     def plant(self, change: str) -> None:
         """Change one row, or fail."""
@@ -350,6 +367,21 @@ def test_a_planted_difference_in_a_stream_is_found(streamed: Pipeline, name: str
         found = verify(streamed, bootstrap="memory", ask=store.ask)
     assert wanted in found.differences
     assert {difference.where for difference in found.differences} == {wanted.where}
+
+
+def test_the_index_is_asked_at_random_times(small: Pipeline, stream: Stream) -> None:
+    def asked() -> Verdict:
+        random = Random(stream.answer, 300)
+        return verify(small, bootstrap="memory", ask=stream.ask, random=random)
+
+    found = asked()
+    assert (found.mismatches, found.differences) == (0, [])
+    assert found.pairs["index = DuckDB"] >= 300
+    assert 0 < found.pairs["DuckDB = in process"] <= found.pairs["index = DuckDB"]
+    assert sum(found.pairs.values()) == sum(found.tables.values()) == found.cells
+    stream.plant(f'UPDATE views.clicks SET rows = 7 WHERE "user" = \'u\' AND "end" = {EVERY}')
+    where = {difference.where for difference in asked().differences}
+    assert where >= {"tiles of clicks", "clicks at random (key, t): index = DuckDB"}
 
 
 def test_the_same_dead_letter_twice_is_one(small: Pipeline, stream: Stream) -> None:
