@@ -1,0 +1,229 @@
+"""The deep part of a model: a table and a net, which give logits and learn by their gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headrace.online_learning.deep.dcn_v2 import DcnV2
+from headrace.online_learning.deep.deep_fm import DeepFm
+from headrace.online_learning.deep.dense import Dense
+from headrace.online_learning.deep.dlrm import Dlrm
+from headrace.online_learning.deep.mmoe import Mmoe
+from headrace.online_learning.deep.net import Net
+from headrace.online_learning.deep.settings import NETS, Deep
+from headrace.online_learning.deep.table import Table
+from headrace.online_learning.deep.wide_and_deep import WideAndDeep
+from headrace.online_learning.settings import LearningError
+from headrace.online_learning.snapshot import Snapshot
+from headrace.operators.errors import EnvironmentProblem
+
+__all__ = ["DeepPart", "device_of", "net_of"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_KINDS: Mapping[str, type[Net]] = dict(
+    zip(NETS, (DcnV2, DeepFm, Dlrm, Mmoe, WideAndDeep), strict=True)
+)
+_CUT = 1e3  # numerics are standardised: beyond, one is no measurement
+
+
+def device_of(settings: Deep) -> torch.device:
+    """Choose the device that the settings name.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When an accelerator is asked for and none is found.
+
+    Examples
+    --------
+    >>> from headrace.online_learning.deep.settings import Field
+    >>> device_of(Deep((Field("a"),), device="cpu")).type
+    'cpu'
+    """
+    found = torch.cuda.is_available()
+    if settings.device == "cuda" and not found:
+        asked = "asked for the device 'cuda'"
+        raise EnvironmentProblem(asked, "torch finds no accelerator", "use 'auto' or 'cpu'")
+    return torch.device("cuda" if found and settings.device != "cpu" else "cpu")
+
+
+def net_of(settings: Deep) -> Net:
+    """Make the net with the weights that the seed draws; torch's own generator is not touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return _KINDS[settings.net](settings)
+
+
+class DeepPart:
+    """Embeddings and a net; one batch at a time: logits, then what their gradient teaches.
+
+    The logits of a batch come from the weights at its start. On the CPU the same batches give the
+    same weights bit for bit, with one thread or with the same number of them: the caller sets it
+    (`torch.set_num_threads`).
+
+    Parameters
+    ----------
+    settings
+        What it is and how it learns.
+
+    Examples
+    --------
+    >>> from headrace.online_learning.deep.settings import Field
+    >>> part = DeepPart(Deep((Field("user"), Field("item")), numerics=1, device="cpu"))
+    >>> ids, numerics = np.array([[1, 7], [2, 7]]), np.array([[0.5], [-1.0]])
+    >>> before = part.logits(ids, numerics)
+    >>> part.learn(np.array([-0.5, -0.5]))  # both labels are 1, both probabilities were near 0.5
+    >>> (part.score(ids, numerics) > before).tolist()
+    [True, True]
+    """
+
+    def __init__(self, settings: Deep) -> None:
+        self.settings = settings
+        self.device = device_of(settings)
+        self.net = net_of(settings).to(self.device)
+        self.dense = Dense(self.net, rate=settings.dense_rate)
+        self.table = Table(
+            settings.fields,
+            settings.width + self.net.linear,
+            settings.rows,
+            seed=settings.seed,
+            memory_bytes=settings.memory_bytes,
+            device=self.device,
+        )
+        self._pending: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def logits(
+        self,
+        ids: Ints,
+        numerics: Floats,
+        *,
+        at: Ints | None = None,
+        offsets: Ints | None = None,
+    ) -> Floats:
+        """Give the logits of a batch that is to be learned; its ids are counted and admitted.
+
+        Parameters
+        ----------
+        ids
+            Of shape (B, fields); any int64 is an id.
+        numerics
+            Of shape (B, numerics), standardised. NaN counts as 0; beyond ±1000 they are cut.
+        at, offsets
+            Event time in ms and offset of each row, kept with its ids. Times are needed where a
+            field expires.
+
+        Returns
+        -------
+        Of shape (B,), or (B, tasks) where there are several.
+
+        Raises
+        ------
+        LearningError
+            When shapes do not fit, or the batch before was not learned.
+        """
+        if self._pending is not None:
+            asked = "asked for the logits of a batch"
+            raise LearningError(asked, "the one before was not learned", "call `learn` first")
+        dense = self._numerics(ids, numerics)
+        rows = self.table.sight(ids, at=at, offsets=offsets)
+        inputs = self.table.gather(rows).requires_grad_()
+        out = self.net(inputs, dense)
+        self._pending = rows, inputs, out
+        return _given(out)
+
+    def learn(self, gradient: Floats) -> None:
+        """Learn the batch whose logits were given, by dLoss/dlogit of each.
+
+        Raises
+        ------
+        LearningError
+            When no batch is pending, the shape is not that of the logits, or one is not finite.
+        """
+        if self._pending is None:
+            asked = "asked to learn"
+            raise LearningError(asked, "no batch is pending", "ask for its logits first")
+        rows, inputs, out = self._pending
+        asked = f"asked to learn by gradients {list(gradient.shape)}"
+        if gradient.size != out.numel() or len(gradient) != len(out):
+            raise LearningError(asked, f"the logits were {list(out.shape)}", "give one a logit")
+        if not np.isfinite(gradient).all():
+            raise LearningError(asked, "one is not finite", "look at the loss that gave it")
+        self._pending = None
+        if not len(gradient):
+            return
+        signal = torch.from_numpy(gradient.astype(np.float32)).to(self.device)
+        torch.autograd.backward(out, signal.reshape(out.shape))
+        self.dense.step(len(gradient))
+        if inputs.grad is not None:
+            self.table.learn(rows, inputs.grad)
+
+    def score(self, ids: Ints, numerics: Floats) -> Floats:
+        """Give logits and change nothing; who is not known gets its field's default row."""
+        dense = self._numerics(ids, numerics)
+        with torch.no_grad():
+            return _given(self.net(self.table.gather(self.table.find(ids)), dense))
+
+    def state(self) -> Snapshot:
+        """Give everything that decides how it goes on, as arrays and as facts that JSON can say.
+
+        Raises
+        ------
+        LearningError
+            Between the logits of a batch and its learning.
+        """
+        if self._pending is not None:
+            asked = "asked for the state amid a batch"
+            raise LearningError(
+                asked, "its logits were given and not learned", "call `learn` first"
+            )
+        table = self.table.state()
+        arrays = {f"table.{name}": array for name, array in table.arrays.items()}
+        arrays |= {f"dense.{name}": array for name, array in self.dense.arrays().items()}
+        facts = {
+            **{"settings": self.settings.digest, "steps": self.dense.steps},
+            "table": dict(table.facts),
+        }
+        return Snapshot(arrays, facts)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a state, bit for bit on the CPU.
+
+        Raises
+        ------
+        LearningError
+            When it was made under other settings.
+        """
+        if snapshot.facts["settings"] != self.settings.digest:
+            asked = "asked to go on from a deep part's state"
+            raise LearningError(asked, "its settings are others", "use those it was made under")
+        self._pending = None
+        self.table.restore(Snapshot(_under("table.", snapshot.arrays), snapshot.facts["table"]))
+        self.dense.restore(_under("dense.", snapshot.arrays), snapshot.facts["steps"])
+
+    def _numerics(self, ids: Ints, numerics: Floats) -> Tensor:
+        if numerics.shape != (len(ids), self.settings.numerics):
+            asked = f"asked for rows with numerics {list(numerics.shape)}"
+            found = f"the ids have {len(ids)} rows, the model {self.settings.numerics} numerics"
+            raise LearningError(asked, found, "give an array of (rows, numerics)")
+        cut = np.clip(np.nan_to_num(numerics, nan=0.0), -_CUT, _CUT)
+        out = torch.empty(numerics.shape)  # torch's memory is aligned, so sums are added alike
+        out.copy_(torch.from_numpy(cut))
+        return out.to(self.device)
+
+
+def _given(out: Tensor) -> Floats:
+    logits = out.detach().squeeze(1) if out.shape[1] == 1 else out.detach()
+    array: Floats = logits.cpu().numpy().astype(np.float64)
+    return array
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
