@@ -18,7 +18,7 @@ from headrace.operators.compiled import compiled
 from headrace.operators.hashing import mixed
 
 __all__ = ["AT", "BATCH", "COLUMNS", "COUNT", "FIELD", "ID", "OFFSET", "ROW"]
-__all__ += ["drawn", "find", "index_of", "rows_of", "sight"]
+__all__ += ["absent", "drawn", "find", "index_of", "rows_of", "sight"]
 
 Ints = NDArray[np.int64]
 Index = NDArray[np.int32]
@@ -31,7 +31,7 @@ COLUMNS = 7
 def _place(index: Index, entries: Ints, field: int, key: int) -> int:
     """Give the place in the index where the id stands or would stand."""
     mask = index.shape[0] - 1
-    place = int(mixed(np.uint64(field), np.uint64(key)) & np.uint64(mask))
+    place = int(np.int64(mixed(np.uint64(field), np.uint64(key)) & np.uint64(mask)))
     while True:
         entry = index[place]
         if entry < 0 or (entries[entry, ID] == key and entries[entry, FIELD] == field):
@@ -46,6 +46,15 @@ def index_of(entries: Ints, used: int, size: int) -> Index:
     for entry in range(used):
         index[_place(index, entries, entries[entry, FIELD], entries[entry, ID])] = entry
     return index
+
+
+@compiled
+def absent(entries: Ints, index: Index, others: Ints) -> NDArray[np.bool_]:
+    """Say of each of `others` whether its id is in no entry."""
+    out = np.empty(others.shape[0], np.bool_)
+    for i in range(others.shape[0]):
+        out[i] = index[_place(index, entries, others[i, FIELD], others[i, ID])] < 0
+    return out
 
 
 @compiled

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headrace.online_learning.deep import entries as known
+from headrace.online_learning.deep.delta import Delta
 from headrace.online_learning.deep.row_optimizers import row_learner, summed
 from headrace.online_learning.deep.settings import Field, RowOptimizer
 from headrace.online_learning.settings import LearningError
@@ -33,6 +34,7 @@ Ints = NDArray[np.int64]
 NEVER = -(2**62)
 """The clock of a table that has seen no event."""
 
+_NOBODY = np.empty((0, 2), np.int64)
 _DRAWN = 0.01  # deviation of the weights that an id begins with
 _SWEPT = 1024  # fewer entries than this are never swept
 _ENTRY_BYTES = 8 * known.COLUMNS + 4 * 4  # and its part of an index that is at most half full
@@ -153,7 +155,7 @@ class Table:
         at, offsets = self._times(ids, at), self._column(ids, offsets, "offsets")
         start = max(self.now, int(at.min())) if len(at) else self.now
         self._sweep(start)
-        self._squeeze(ids.size)
+        self._squeeze(start, ids.size)
         self._grow(self._used + ids.size, self._rows + max(0, ids.size - self._freed))
         self._batch += 1
         numbers, gone = np.empty(ids.shape, np.int32), np.empty((ids.size, 3), np.int64)
@@ -183,13 +185,50 @@ class Table:
         distinct, sums = summed(rows.reshape(-1), lines, self._place)
         self.optimizer.learn(self.weights, distinct, sums)
 
+    def delta(self, *, whole: bool = False) -> Delta:
+        """Give what changed in the rows since the delta before, or all; the next goes on from it.
+
+        Raises
+        ------
+        LearningError
+            When changes are asked for and there was none before.
+        """
+        if not whole and self._published is None:
+            asked = "asked for what changed in the rows"
+            raise LearningError(asked, "nothing was given before", "ask for all of them first")
+        since = self._published or 0
+        self._published, gone = self._batch, np.concatenate([_NOBODY, *self._evicted])
+        self._evicted = []
+        return self._rows_since(-1, 0, _NOBODY) if whole else self._rows_since(since, since, gone)
+
+    def rows(self) -> Delta:
+        """Give all rows, as `delta` does, and change nothing."""
+        return self._rows_since(-1, 0, _NOBODY)
+
+    def _rows_since(self, batch: int, since: int, gone: Ints) -> Delta:
+        entries = self.entries
+        some = entries[(entries[:, known.BATCH] > batch) & (entries[:, known.ROW] >= 0)]
+        rows = torch.from_numpy(some[:, known.ROW].copy()).to(self.device)
+        return Delta(
+            whole=batch < 0,
+            number=self._batch,
+            since=since,
+            now=self.now,
+            ids=some[:, known.ID].copy(),
+            fields=some[:, known.FIELD].copy(),
+            at=some[:, known.AT].copy(),
+            rows=self.weights[rows].cpu().numpy(),
+            gone=gone,
+            defaults=self.weights[: len(self.fields)].cpu().numpy().copy(),
+        )
+
     def state(self) -> Snapshot:
         """Give everything that decides how the table goes on."""
         arrays: dict[str, NDArray[Any]] = {
             "entries": self.entries.copy(),
             "free": self._free[: self._freed].copy(),
             "lookups": self.lookups.copy(),
-            "evicted": np.concatenate([np.empty((0, 2), np.int64), *self._evicted]),
+            "evicted": np.concatenate([_NOBODY, *self._evicted]),
         }
         rows = {"weights": self.weights, **self.optimizer.state}
         arrays |= {name: tensor[: self._rows].cpu().numpy().copy() for name, tensor in rows.items()}
@@ -264,17 +303,21 @@ class Table:
 
     def _sweep(self, start: int) -> None:
         """Free what was forgotten long ago; it changes no value, for it would begin anew anyway."""
-        if self._used <= self._sweep_at or (self._idle < 0).all():
-            return
+        if self._used > self._sweep_at and (self._idle >= 0).any():
+            self._drop_idle(start)
+            self._sweep_at = max(_SWEPT, 2 * self._used)
+
+    def _drop_idle(self, start: int) -> None:
         idle = self._idle[self.entries[:, known.FIELD]]
         self._keep((idle < 0) | (start - self.entries[:, known.AT] <= idle))
-        self._sweep_at = max(_SWEPT, 2 * self._used)
 
-    def _squeeze(self, lookups: int) -> None:
+    def _squeeze(self, start: int, lookups: int) -> None:
         """Make room: forget the ids seen least often, and ask as many sightings of new ones."""
         if self.memory_bytes is None:
             return
         most = lookups * (_ENTRY_BYTES + self._row_bytes)
+        if self.size_bytes + most > self.memory_bytes:
+            self._drop_idle(start)
         if self.size_bytes + most <= self.memory_bytes:
             return
         room = min(self.memory_bytes // 2, self.memory_bytes - most)

@@ -1,0 +1,1 @@
+"""The deep models: tables against a dictionary, nets across restarts."""
