@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning.snapshot import Snapshot
+from headrace.online_learning.models.model import State
 
 __all__ = ["Delta"]
 
@@ -42,7 +42,7 @@ class Delta:
     --------
     >>> none = np.empty((0, 2), np.int64)
     >>> delta = Delta(True, 3, 0, 60_000, *none.T, none[:, 0], none, none, np.zeros((1, 4)))
-    >>> Delta.of(delta.snapshot()).number
+    >>> Delta.of(delta.state()).number
     3
     """
 
@@ -57,17 +57,17 @@ class Delta:
     gone: Ints
     defaults: NDArray[np.float32]
 
-    def snapshot(self) -> Snapshot:
+    def state(self) -> State:
         """Give it as arrays and facts, to be written."""
         arrays: dict[str, NDArray[Any]] = {}
         facts: dict[str, Any] = {}
         for name in (one.name for one in fields(self)):
             value = getattr(self, name)
             (arrays if isinstance(value, np.ndarray) else facts)[name] = value
-        return Snapshot(arrays, facts)
+        return State(arrays, facts)
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Delta:
+    def of(cls, state: State) -> Delta:
         """Read it back."""
-        parts: Mapping[str, Any] = {**snapshot.arrays, **snapshot.facts}
+        parts: Mapping[str, Any] = {**state.arrays, **state.facts}
         return cls(**{one.name: parts[one.name] for one in fields(cls)})

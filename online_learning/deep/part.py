@@ -19,8 +19,8 @@ from headrace.online_learning.deep.net import Net
 from headrace.online_learning.deep.settings import NETS, Deep
 from headrace.online_learning.deep.table import Table
 from headrace.online_learning.deep.wide_and_deep import WideAndDeep
+from headrace.online_learning.models.model import State
 from headrace.online_learning.settings import LearningError
-from headrace.online_learning.snapshot import Snapshot
 from headrace.operators.errors import EnvironmentProblem
 
 __all__ = ["DeepPart", "device_of", "net_of"]
@@ -174,7 +174,7 @@ class DeepPart:
         dense = self._numerics(ids, numerics)
         return scored(self.net, self.table.gather(self.table.find(ids)), dense)
 
-    def state(self) -> Snapshot:
+    def state(self) -> State:
         """Give everything that decides how it goes on, as arrays and as facts that JSON can say.
 
         Raises
@@ -194,9 +194,9 @@ class DeepPart:
             **{"settings": self.settings.digest, "steps": self.dense.steps},
             "table": dict(table.facts),
         }
-        return Snapshot(arrays, facts)
+        return State(arrays, facts)
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, state: State) -> None:
         """Go on from a state, bit for bit on the CPU.
 
         Raises
@@ -204,12 +204,12 @@ class DeepPart:
         LearningError
             When it was made under other settings.
         """
-        if snapshot.facts["settings"] != self.settings.digest:
+        if state.facts["settings"] != self.settings.digest:
             asked = "asked to go on from a deep part's state"
             raise LearningError(asked, "its settings are others", "use those it was made under")
         self._pending = None
-        self.table.restore(Snapshot(_under("table.", snapshot.arrays), snapshot.facts["table"]))
-        self.dense.restore(_under("dense.", snapshot.arrays), snapshot.facts["steps"])
+        self.table.restore(State(_under("table.", state.arrays), state.facts["table"]))
+        self.dense.restore(_under("dense.", state.arrays), state.facts["steps"])
 
     def _numerics(self, ids: Ints, numerics: Floats) -> Tensor:
         if numerics.shape != (len(ids), self.settings.numerics):

@@ -24,8 +24,8 @@ from headrace.online_learning.deep import entries as known
 from headrace.online_learning.deep.delta import Delta
 from headrace.online_learning.deep.row_optimizers import row_learner, summed
 from headrace.online_learning.deep.settings import Field, RowOptimizer
+from headrace.online_learning.models.model import State
 from headrace.online_learning.settings import LearningError
-from headrace.online_learning.snapshot import Snapshot
 
 __all__ = ["NEVER", "Table"]
 
@@ -222,7 +222,7 @@ class Table:
             defaults=self.weights[: len(self.fields)].cpu().numpy().copy(),
         )
 
-    def state(self) -> Snapshot:
+    def state(self) -> State:
         """Give everything that decides how the table goes on."""
         arrays: dict[str, NDArray[Any]] = {
             "entries": self.entries.copy(),
@@ -236,11 +236,11 @@ class Table:
             **{"batch": self._batch, "level": self.level, "now": self.now},
             **{"published": self._published, "sweep_at": self._sweep_at},
         }
-        return Snapshot(arrays, facts)
+        return State(arrays, facts)
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, state: State) -> None:
         """Go on from a state, to the bit."""
-        arrays, facts = snapshot.arrays, snapshot.facts
+        arrays, facts = state.arrays, state.facts
         self._used, self._rows = len(arrays["entries"]), len(arrays["weights"])
         self._entries = np.array(arrays["entries"], np.int64)
         self._index = known.index_of(self._entries, self._used, _power(2 * self._used))

@@ -19,8 +19,8 @@ from headrace.online_learning.deep.settings import (
     RowOptimizer,
     Shape,
 )
+from headrace.online_learning.models.model import State
 from headrace.online_learning.settings import LearningError
-from headrace.online_learning.snapshot import Snapshot
 from headrace.operators.errors import EnvironmentProblem
 
 FIELDS = (Field("a", admit=2), Field("b", expire_ms=300), Field("c"))
@@ -64,8 +64,8 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def bits(snapshot: Snapshot) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in snapshot.arrays.items()}
+def bits(state: State) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in state.arrays.items()}
 
 
 @pytest.mark.parametrize(("net", "optimizer"), [*product(NETS, ROW_OPTIMIZERS)])

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from headrace.online_learning.deep.row_optimizers import RowLearner, row_learner, summed
 from headrace.online_learning.deep.settings import ROW_OPTIMIZERS, RowOptimizer
-from headrace.online_learning.ftrl import advance, blank
-from headrace.online_learning.ftrl import weights as ftrl_weights
+from headrace.online_learning.models.ftrl import advance, blank
+from headrace.online_learning.models.ftrl import weights as ftrl_weights
 from headrace.online_learning.settings import Ftrl
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_ftrl_of_one_weight_a_row_is_the_linear_models() -> None:
     zn, ftrl = blank(4), Ftrl(alpha=0.3, beta=1.0, l1=0.05, l2=0.5)
     for i in range(60):
         slot, label = i % 4, float(i % 3 == 0)
-        p = advance(
+        p, _ = advance(
             zn, np.array([[slot]], np.int32), np.zeros(1, np.int64), np.array([label]), ftrl
         )
         learner.learn(weights, torch.tensor([slot]), torch.tensor([[float(p[0] - label)]]))

@@ -17,6 +17,7 @@ from headrace.online_learning.deep.delta import Delta
 from headrace.online_learning.deep.replica import Replica
 from headrace.online_learning.deep.settings import Field, RowOptimizer
 from headrace.online_learning.deep.table import Table
+from headrace.online_learning.models.model import State
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
 from tests.online_learning.deep.naive import Naive, Row
@@ -44,13 +45,13 @@ def blank(memory_bytes: int | None) -> Table:
     return Table(FIELDS, WIDTH, RowOptimizer(rate=0.5), seed=9, memory_bytes=memory_bytes)
 
 
-def written(snapshot: Snapshot, folder: Path) -> Snapshot:
+def written(state: State, folder: Path) -> State:
     """What a file gives back of it."""
     snapshots = Snapshots(folder, digest="of the settings", keep=1)
-    snapshots.save(snapshot)
+    snapshots.save(Snapshot(state.arrays, state.facts))
     read = snapshots.restore()
     assert read is not None
-    return read
+    return State(read.arrays, read.facts)
 
 
 @dataclass
@@ -136,13 +137,13 @@ def test_a_snapshot_in_a_file_and_a_delta_in_a_file_go_on_alike(tmp_path: Path) 
     run = Run(blank(None), Naive(FIELDS, WIDTH, 0.5, 9), np.random.default_rng(1))
     run.batch([[1, 1, 1], [2, 2, 2]], 10)
     run.batch([[1, 1, 1], [3, 2, 1]], 10)
-    first = Delta.of(written(run.table.delta(whole=True).snapshot(), tmp_path / "first"))
+    first = Delta.of(written(run.table.delta(whole=True).state(), tmp_path / "first"))
     run.batch([[1, 0, 1]], 100)  # the 1 and the 2 of field b are idle, not yet swept
     state = written(run.table.state(), tmp_path / "state")
     run.table = blank(None)
     run.table.restore(state)
     run.batch([[1, 1, 1]], 1)  # the 1 of b begins anew: its old row must not be served
-    second = Delta.of(written(run.table.delta().snapshot(), tmp_path / "second"))
+    second = Delta.of(written(run.table.delta().state(), tmp_path / "second"))
     assert second.gone.tolist() == [[1, 1]]
     run.replica = Replica(FIELDS, first).after(second)
     run.check()
