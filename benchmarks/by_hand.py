@@ -33,8 +33,8 @@ class Job:
     derived: Mapping[str, str] = field(default_factory=dict)
 
 
-_SUMS = {"p0": "SUM(`delay`)", "p1": "COUNT(`delay`)"}
-_SUMS_AND_ROWS = {**_SUMS, "p2": "COUNT(*)"}
+_SUMS = {"p0": "COUNT(`delay`)", "p1": "SUM(`delay`)"}
+_SUMS_AND_ROWS = {"p0": "COUNT(`delay`)", "p1": "COUNT(*)", "p2": "SUM(`delay`)"}
 _PLACE = (
     "LPAD(CAST(`at` AS STRING), 15, '0'), LPAD(CAST(`partition` AS STRING), 5, '0'), "
     "LPAD(CAST(`offset` AS STRING), 19, '0')"
@@ -78,7 +78,7 @@ FLIGHTS = Job(
     decisions=("schedule", "flight_id"),
 )
 
-_VALUES = {"p0": "SUM(`value`)", "p1": "COUNT(`value`)", "p2": "COUNT(*)"}
+_VALUES = {"p0": "COUNT(`value`)", "p1": "COUNT(*)", "p2": "SUM(`value`)"}
 DENSE = Job(
     step="INTERVAL '1' SECOND",
     step_ms=1_000,

@@ -50,7 +50,12 @@ _TABLES = {
         ("payload", pa.binary()),
     ],
     "metrics": [("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())],
-    "declaration": [("digest", pa.string())],
+    "versions": [
+        ("kind", pa.string()),
+        ("name", pa.string()),
+        ("identity", pa.string()),
+        ("since", pa.int64()),
+    ],
 }
 _SQL = {
     pa.bool_(): "BOOLEAN",
@@ -70,43 +75,65 @@ class Catalogue:
     ----------
     path
         The file; its folder must exist.
-    digest
-        Of the declaration whose tables it holds; another one is refused.
 
     Raises
     ------
     StoreError
-        Where another process has the file, or it holds another declaration's tables.
+        Where another process has the file.
 
     """
 
-    def __init__(self, path: Path, digest: str) -> None:
+    def __init__(self, path: Path) -> None:
         self._connection = _open(path)
         self._writing = threading.Lock()
         for name, columns in _TABLES.items():
             self.create(name, pa.schema(columns))
-        found = self._connection.execute("SELECT digest FROM declaration").fetchone()
-        if found is None:
-            self._connection.execute("INSERT INTO declaration VALUES (?)", [digest])
-        elif found[0] != digest:
-            self._connection.close()
-            asked = f"asked to open '{path}' for the pipeline as it is declared now"
-            found_text = "it holds the tables of another declaration"
-            raise StoreError(asked, found_text, "start in a fresh state folder")
         self._connection.execute("CHECKPOINT")
 
     def create(self, table: str, schema: pa.Schema) -> None:
-        """Create a table, ``name`` or ``schema.name``, unless it is there."""
-        columns = ", ".join(f"{quote(field.name)} {_type(field.type)}" for field in schema)
-        space, _, _ = table.rpartition(".")
+        """Create a table, ``name`` or ``schema.name``; one that is there gets what it lacks.
+
+        Raises
+        ------
+        StoreError
+            Where it has a column of another type.
+
+        """
+        columns = {field.name: _type(field.type) for field in schema}
+        listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
+        self._space(table)
+        self._connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(table)} ({listed})")
+        told = self._connection.execute(f"DESCRIBE {_quoted(table)}").fetchall()
+        there = {name: kind for name, kind, *_ in told}
+        for name, kind in columns.items():
+            if name not in there:
+                self._connection.execute(
+                    f"ALTER TABLE {_quoted(table)} ADD COLUMN {quote(name)} {kind}"
+                )
+            elif there[name] != kind:
+                asked = f"asked for the column {name!r} of {table} as {kind}"
+                found = f"what is kept of it is {there[name]}"
+                raise StoreError(asked, found, "give what is new another name")
+
+    def show(self, name: str, table: str) -> None:
+        """Let `name`, ``schema.name``, be a table as it is now, whatever it showed before."""
+        self._space(name)
+        self._connection.execute(
+            f"CREATE OR REPLACE VIEW {_quoted(name)} AS SELECT * FROM {_quoted(table)}"
+        )
+
+    def drop(self, table: str) -> None:
+        """Remove a table with its rows."""
+        self._connection.execute(f"DROP TABLE {_quoted(table)}")
+
+    def _space(self, name: str) -> None:
+        space, _, _ = name.rpartition(".")
         if space:
             self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(space)}")
-        self._connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(table)} ({columns})")
 
     def define(self, macro: str, parameter: str, query: str) -> None:
         """Define a table macro, ``schema.name``, of one parameter: `query` reads it by its name."""
-        space, _, _ = macro.rpartition(".")
-        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(space)}")
+        self._space(macro)
         self._connection.execute(
             f"CREATE OR REPLACE MACRO {_quoted(macro)}({quote(parameter)}) AS TABLE {query}"
         )

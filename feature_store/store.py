@@ -27,7 +27,10 @@ from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.index import Index
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.panes import read_items, read_tiles
+from headrace.feature_store.versions import admit, features_since, note, table_of
 from headrace.operators.engines.duckdb import as_of_sql, quote
+from headrace.operators.errors import StoreError
+from headrace.operators.identity import feature_identity, origin_identity, version
 from headrace.operators.streams.stream import Origin
 from headrace.operators.view import END, View
 
@@ -41,12 +44,25 @@ _LOAD_ROWS = 200_000
 class Declared:
     """What the store must know of a pipeline."""
 
-    digest: str
     every_ms: int
     views: Mapping[str, View]
     source: Origin
     id: str
     keys: Mapping[str, Sequence[str]]
+
+    @property
+    def decision(self) -> str:
+        """Give the identity of the decisions: other rows, or other numbers, have another."""
+        return f"{origin_identity(self.source)} {self.id} {self.every_ms}"
+
+    @property
+    def features(self) -> dict[str, str]:
+        """Give the identity of every feature as it is served, by its name."""
+        return {
+            feature.name: feature_identity(view, feature, self.keys[view.name])
+            for view in self.views.values()
+            for feature in view.features
+        }
 
     @property
     def decision_schema(self) -> pa.Schema:
@@ -83,17 +99,29 @@ class Store:
 
     def __init__(self, path: Path, declared: Declared) -> None:
         self.declared = declared
-        self.catalogue = Catalogue(path, declared.digest)
+        self.versions = {name: version(view) for name, view in declared.views.items()}
+        """The version of each view, by the view's name: whose tiles these are in the file."""
+        self.catalogue = Catalogue(path)
         self._indexes = {name: Index(view) for name, view in declared.views.items()}
         self._complete: dict[tuple[str, int], int] = {}
-        self._create()
-        self._load()
+        try:
+            self._create()
+            self._load()
+        except StoreError:
+            self.catalogue.close()
+            raise
 
     def _create(self) -> None:
+        decision = self.declared.decision
+        new = admit(self.catalogue, self.versions.values(), decision, ())
         for name, view in self.declared.views.items():
-            self.catalogue.create(f"views.{name}", view.tile_schema)
+            tiles = table_of(self.versions[name])
+            self.catalogue.create(tiles, view.tile_schema)
+            self.catalogue.show(f"views.{name}", tiles)
             for each in view.rows:
-                self.catalogue.create(f"views.{view.companion(each)}", view.rows_schema(each))
+                table = table_of(self.versions[name], each.name)
+                self.catalogue.create(table, view.rows_schema(each))
+                self.catalogue.show(f"views.{view.companion(each)}", table)
             rows = {each.name: f"views.{quote(view.companion(each))}" for each in view.rows}
             query = as_of_sql(view, f"views.{quote(name)}", "t", rows=rows)
             self.catalogue.define(f"features.{name}", "t", query)
@@ -101,19 +129,25 @@ class Store:
         self.catalogue.create("predictions", self.declared.prediction_schema)
         example = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
         self.catalogue.create("examples", pa.schema([*example, ("label", pa.bool_())]))
+        with self.catalogue.transaction():
+            note(self.catalogue, new, decision)
         self.catalogue.checkpoint()
 
     def _load(self) -> None:
         """Build the indexes and the waiting decisions from what is committed."""
         panes = self.catalogue.read("SELECT name, shard, complete FROM panes").to_pylist()
-        self._complete = {(row["name"], row["shard"]): row["complete"] for row in panes}
+        named = {version: name for name, version in self.versions.items()}
+        self._complete = {
+            (named.get(row["name"], row["name"]), row["shard"]): row["complete"] for row in panes
+        }
         for name, index in self._indexes.items():
             tiles = self.catalogue.read(f'SELECT * FROM views.{quote(name)} ORDER BY "end"')
             for start, stop in _between_ends(tiles[END].to_numpy()):
                 batch = tiles.slice(start, stop - start)
                 index.append(batch, self._companions(index.view, batch))
         self._waiting = self.catalogue.read(
-            f"SELECT * FROM {_DECISIONS} WHERE seq > "
+            f"SELECT {', '.join(map(quote, self.declared.decision_schema.names))} "
+            f"FROM {_DECISIONS} WHERE seq > "
             "(SELECT COALESCE(MAX(seq), -1) FROM predictions) ORDER BY seq"
         ).cast(self.declared.decision_schema)
         counts = self.catalogue.read(
@@ -131,6 +165,7 @@ class Store:
                 'SELECT * FROM metrics WHERE "at" = (SELECT MAX("at") FROM metrics)'
             )
         )
+        features_since(self.catalogue, self.declared.features, counts["predictions"])
         first = self.catalogue.read(f'SELECT MIN("at") AS "at" FROM {_DECISIONS}')["at"][0]
         self._first_decision: int | None = first.as_py()
 
@@ -151,9 +186,9 @@ class Store:
         panes = read_tiles(view, messages, self._complete.get((name, shard), 0))
         if panes is None:
             return
-        self.catalogue.append(f"views.{name}", panes.items)
+        self.catalogue.append(table_of(self.versions[name]), panes.items)
         for rows in view.rows:
-            self.catalogue.append(f"views.{view.companion(rows)}", panes.more[rows.name])
+            self.catalogue.append(table_of(self.versions[name], rows.name), panes.more[rows.name])
         self._indexes[name].append(panes.items, panes.more)
         self._completed(name, shard, panes.end, panes.rows, panes.unkeyed)
 
@@ -191,7 +226,8 @@ class Store:
 
     def _completed(self, name: str, shard: int, end: int, rows: int, unkeyed: int) -> None:
         self._complete[name, shard] = end
-        self.catalogue.complete(name, shard, end=end, rows=rows, unkeyed=unkeyed)
+        kept = self.versions.get(name, name)
+        self.catalogue.complete(kept, shard, end=end, rows=rows, unkeyed=unkeyed)
 
     def complete(self, name: str) -> int:
         """Give the time to which a view is complete: the earliest of its shards' last panes."""

@@ -18,7 +18,6 @@ _FOREVER: Mapping[str, str] = {"retention.ms": "-1"}
 def declared(pipeline: Pipeline) -> Declared:
     """Give the store's share."""
     return Declared(
-        digest=pipeline.digest,
         every_ms=pipeline.every_ms,
         views=pipeline.views,
         source=pipeline.decision.source,

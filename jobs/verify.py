@@ -12,9 +12,10 @@ Where it is asked for, the store's index, DuckDB and the oracle are asked for fe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.feature_store.history import LOG, History
 from headrace.feature_store.store import Declared
@@ -24,6 +25,7 @@ from headrace.jobs.transport import Reader
 from headrace.jobs.verdict import Difference, Verdict, compare
 from headrace.operators.aggregates import Bins, Ends
 from headrace.operators.engines.duckdb import quote
+from headrace.operators.identity import version
 from headrace.operators.view import END, View
 from headrace.pipelines.pipeline import Pipeline
 
@@ -86,7 +88,11 @@ def verify(
         _decided(verdict, history, declared, ask)
         if random is not None:
             panes = ask("SELECT name, shard, complete FROM panes").to_pylist()
-            complete = {(row["name"], row["shard"]): row["complete"] for row in panes}
+            named = {version(view): view.name for view in pipeline.views.values()}
+            complete = {
+                (named.get(row["name"], row["name"]), row["shard"]): row["complete"]
+                for row in panes
+            }
             compare_cells(verdict, history, declared, random, logs=logs, complete=complete)
     return verdict
 
@@ -105,9 +111,25 @@ def _decided(verdict: Verdict, history: History, declared: Declared, ask: Ask) -
     stream, truth = ask(query), history.query(query)
     compare(verdict, history, "decisions", ["seq"], columns, stream=stream, truth=truth)
     predictions = ask("SELECT * FROM predictions")
+    since = ask(
+        "SELECT name, MAX(since) AS since FROM versions WHERE kind = 'feature' GROUP BY ALL"
+    )
+    first = {row["name"]: row["since"] for row in since.to_pylist()}
     for view in declared.views.values():
-        columns = [feature.name for feature in view.features]
-        stream, truth = predictions.select(["seq", *columns]), history.features(view.name)
+        _features(verdict, history, view, predictions, first)
+
+
+def _features(
+    verdict: Verdict, history: History, view: View, served: pa.Table, first: Mapping[str, int]
+) -> None:
+    """Compare a view's features, each from the first prediction that has it as it is now."""
+    made = history.features(view.name)
+    for seq in sorted({first[feature.name] for feature in view.features}):
+        columns = [feature.name for feature in view.features if first[feature.name] == seq]
+        stream, truth = (
+            rows.filter(pc.greater_equal(rows["seq"], seq)).select(["seq", *columns])
+            for rows in (served, made)
+        )
         where = f"features of {view.name}"
         compare(verdict, history, where, ["seq"], columns, stream=stream, truth=truth)
 

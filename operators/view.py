@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -72,14 +73,12 @@ class View:
     @property
     def partials(self) -> tuple[Partial, ...]:
         """List the mergeable columns of a tile, each once."""
-        found = (p for p in self._needed() if isinstance(p, Partial))
-        return tuple({partial.name: partial for partial in found}.values())
+        return _once(p for p in self._needed() if isinstance(p, Partial))
 
     @property
     def newest(self) -> tuple[Newest, ...]:
         """List the columns kept of the newest row, each once."""
-        found = (p for p in self._needed() if isinstance(p, Newest))
-        return tuple({partial.name: partial for partial in found}.values())
+        return _once(p for p in self._needed() if isinstance(p, Newest))
 
     @property
     def keeps_newest(self) -> bool:
@@ -89,8 +88,7 @@ class View:
     @property
     def bins(self) -> tuple[Bins, ...]:
         """List the bins of a tile, each once."""
-        found = (p for p in self._needed() if isinstance(p, Bins))
-        return tuple({bins.name: bins for bins in found}.values())
+        return _once(p for p in self._needed() if isinstance(p, Bins))
 
     @property
     def ends(self) -> tuple[Ends, ...]:
@@ -100,7 +98,7 @@ class View:
             known = most.setdefault(ends.name, ends)
             rows = max(known.most_rows, ends.most_rows)
             most[ends.name] = replace(known, most_rows=rows)
-        return tuple(most.values())
+        return _once(most.values())
 
     @property
     def rows(self) -> tuple[Bins | Ends, ...]:
@@ -136,3 +134,12 @@ class View:
             fields += [(name, pa.int64()) for name in (NEWEST_AT, *NEWEST_PLACE)]
             fields += [(newest.name, newest.type.arrow) for newest in self.newest]
         return pa.schema(fields)
+
+
+_Column = TypeVar("_Column", Partial, Newest, Bins, Ends)
+
+
+def _once(found: Iterable[_Column]) -> tuple[_Column, ...]:
+    """Keep each name once, by name: the order of the features changes no tile and no message."""
+    named = {each.name: each for each in found}
+    return tuple(named[name] for name in sorted(named))

@@ -20,11 +20,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from headrace.operators.expression import Call, Column, Expression, Literal, call
+from headrace.operators.identity import canonical
 from headrace.operators.source import Hidden, Source
 from headrace.operators.streams.stream import Stream
 from headrace.operators.types import Type
 from headrace.pipelines.feature_text import FeatureError
-from headrace.pipelines.pipeline import canonical
 
 __all__ = ["computed", "hidden_name", "inlined", "with_hidden"]
 

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.online_learning.models.model import Kind
-from headrace.operators.expression import Call, Column, Expression
+from headrace.operators.expression import Expression
+from headrace.operators.identity import canonical, step_said, version
 from headrace.operators.source import AT, Source
-from headrace.operators.streams.join import Table
-from headrace.operators.streams.operator import Step
 from headrace.operators.streams.stream import Origin, Stream
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 
-__all__ = ["Decision", "Model", "Outcome", "Pipeline", "Token", "canonical"]
+__all__ = ["Decision", "Model", "Outcome", "Pipeline", "Token"]
 
 
 @dataclass(frozen=True)
@@ -184,8 +183,8 @@ class Pipeline:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def view_topic(self, view: View) -> str:
-        """Name the topic of a view's tiles."""
-        return f"{self.name}.view.{view.name}"
+        """Name the topic of a view's tiles: those of one version of it."""
+        return f"{self.name}.view.{version(view)}"
 
     @property
     def decisions_topic(self) -> str:
@@ -256,24 +255,7 @@ def _source(source: Source) -> dict[str, object]:
 
 
 def _stream(stream: Stream) -> list[object]:
-    return [[each.name for each in stream.inputs], *map(_step, stream.steps)]
-
-
-def _step(step: Step) -> list[object]:
-    return [step.name, {name: _said(value) for name, value in vars(step).items()}]
-
-
-def _said(value: object) -> object:
-    """Say a part of a step in plain values; of what is by name the order is a part."""
-    if isinstance(value, Expression):
-        return canonical(value)
-    if isinstance(value, Step):
-        return _step(value)
-    if isinstance(value, Table):
-        return [{name: kind.value for name, kind in value.columns.items()}, value.digest]
-    if isinstance(value, Mapping):
-        return [[name, _said(each)] for name, each in value.items()]
-    return value
+    return [[each.name for each in stream.inputs], *map(step_said, stream.steps)]
 
 
 def _view(view: View) -> dict[str, object]:
@@ -287,11 +269,3 @@ def _view(view: View) -> dict[str, object]:
         for each in view.features
     }
     return {**vars(view), "source": view.source.name, "features": features}
-
-
-def canonical(tree: Expression) -> list[object]:
-    """Say an expression apart from any engine's text for it."""
-    if isinstance(tree, Call):
-        constants = [["constants", *tree.function.constants]] if tree.function.constants else []
-        return [tree.function.name, *map(canonical, tree.arguments), *constants]
-    return ["column", tree.name] if isinstance(tree, Column) else [tree.type.value, tree.value]

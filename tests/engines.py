@@ -47,7 +47,7 @@ def declared(views: Mapping[str, View], source: Source) -> Declared:
     """Say of a pipeline what history must know of it."""
     keys = {name: view.key for name, view in views.items()}
     every_ms = min(view.every_ms for view in views.values())
-    return Declared("", every_ms, views, source, source.columns[0].name, keys)
+    return Declared(every_ms, views, source, source.columns[0].name, keys)
 
 
 def told(

@@ -194,7 +194,7 @@ def by_duckdb(pipeline: Pipeline, stream: Stream, logs: Logs) -> tuple[list[Even
 def history_of(pipeline: Pipeline, logs: Logs) -> History:
     """Give a history that has read the logs."""
     ask = pipeline.decision
-    declared = Declared("", pipeline.every_ms, pipeline.views, ask.source, ask.id, ask.keys)
+    declared = Declared(pipeline.every_ms, pipeline.views, ask.source, ask.id, ask.keys)
     with ExitStack() as unless_read:
         history = History(declared, pipeline.sources, pipeline.streams)
         unless_read.enter_context(history)

@@ -32,7 +32,7 @@ def test_a_metric_of_the_stores_rows_is_that_of_the_rows(
     query = metric.sql(
         "duckdb", '(SELECT p, label AS y, "group" FROM predictions JOIN examples USING (seq))'
     )
-    catalogue = Catalogue(tmp_path / "store.duckdb", "digest")
+    catalogue = Catalogue(tmp_path / "store.duckdb")
     for table, rows in (("predictions", predictions), ("examples", examples)):
         catalogue.create(table, rows.schema)
         catalogue.append(table, rows)

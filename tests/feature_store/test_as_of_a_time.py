@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from headrace.feature_store.store import Declared, Store
+from headrace.feature_store.versions import table_of
 from headrace.operators.aggregates import AGGREGATES
 from headrace.operators.engines import in_process
 from headrace.operators.engines.in_process import Event
@@ -42,18 +43,19 @@ def history() -> list[Event]:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, history: list[Event]) -> Store:
     """Open a store whose file has the tiles of every view."""
-    declared = Declared("", EVERY, VIEWS, SOURCE, "name", KEYS)
+    declared = Declared(EVERY, VIEWS, SOURCE, "name", KEYS)
     path = tmp_path_factory.mktemp("as_of") / "store.duckdb"
     store = Store(path, declared)
     with store.catalogue.transaction():
         for name, view in VIEWS.items():
             tiles = in_process.tiles(view, history)
             store.catalogue.append(
-                f"views.{name}", pa.Table.from_pylist(tiles, view.tile_schema).sort_by(END)
+                table_of(store.versions[name]),
+                pa.Table.from_pylist(tiles, view.tile_schema).sort_by(END),
             )
             for rows, table in rows_in_process(view, history).items():
                 companion = next(each for each in view.rows if each.name == rows)
-                store.catalogue.append(f"views.{view.companion(companion)}", table)
+                store.catalogue.append(table_of(store.versions[name], companion.name), table)
     store.catalogue.close()
     return Store(path, declared)
 

@@ -20,7 +20,7 @@ SCHEMA = pa.schema([("a", pa.int64())])
 HOLDS = """
 import pathlib, signal, sys
 from headrace.feature_store.catalogue import Catalogue
-held = Catalogue(pathlib.Path(sys.argv[1]), "d")
+held = Catalogue(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 signal.pause()
 """
@@ -28,7 +28,7 @@ signal.pause()
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
-    one = Catalogue(tmp_path / "store.duckdb", "d")
+    one = Catalogue(tmp_path / "store.duckdb")
     one.create("t", SCHEMA)
     with one.transaction():
         one.append("t", pa.table({"a": [1, 2, 3]}))
@@ -101,19 +101,22 @@ def test_a_second_process_is_told_who_has_the_file(tmp_path: Path) -> None:
             assert owner.stdout is not None
             assert owner.stdout.readline() == "held\n"
             with pytest.raises(StoreError, match=rf"store\.duckdb'.*\b{owner.pid}\b.*stop the"):
-                Catalogue(path, "d")
+                Catalogue(path)
         finally:
             owner.kill()
-    Catalogue(path, "d").close()  # the kernel let go of it
+    Catalogue(path).close()  # the kernel let go of it
 
 
-def test_another_declaration_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
-    catalogue.close()
-    with pytest.raises(StoreError, match=r"as it is declared now; it holds.*fresh state folder"):
-        Catalogue(tmp_path / "store.duckdb", "another")
-    again = Catalogue(tmp_path / "store.duckdb", "d")
-    assert rows(again) == [1, 2, 3]
-    again.close()
+def test_a_table_gets_what_it_lacks_and_no_column_of_another_type(catalogue: Catalogue) -> None:
+    catalogue.create("t", pa.schema([("b", pa.string()), ("a", pa.int64())]))
+    with catalogue.transaction():
+        catalogue.append("t", pa.table({"a": [4], "b": ["x"]}))
+    assert catalogue.read("SELECT a, b FROM t WHERE a > 2 ORDER BY a").to_pylist() == [
+        {"a": 3, "b": None},
+        {"a": 4, "b": "x"},
+    ]
+    with pytest.raises(StoreError, match=r"'a' of t as DOUBLE; what is kept of it is BIGINT; give"):
+        catalogue.create("t", pa.schema([("a", pa.float64())]))
 
 
 REFUSED = [

@@ -52,8 +52,8 @@ def pane(end: int, *rows: Row) -> bytes:
             }
         )
     message = {"end": end, "rows": len(rows), "unkeyed": 0, "tiles": tiles}
-    message["b0"] = _bins([(user, x) for user, x, _ in rows])
-    message["b1"] = _bins([(user, page) for user, _, page in rows if page is not None])
+    message["b0"] = _bins([(user, page) for user, _, page in rows if page is not None])
+    message["b1"] = _bins([(user, x) for user, x, _ in rows])
     return orjson.dumps(message)
 
 
@@ -188,6 +188,6 @@ def test_a_row_without_its_tile_is_refused(tmp_path: Path) -> None:
 def test_rows_that_are_none_are_said(tmp_path: Path) -> None:
     view = declared(tmp_path).views["clicks"]
     broken = orjson.loads(pane(EVERY, ("u", 5, "b")))
-    broken["b1"][0]["b"] = 7
+    broken["b0"][0]["b"] = 7
     with pytest.raises(CorruptError, match="asked for panes with tiles"):
         read_tiles(view, [orjson.dumps(broken)], 0)

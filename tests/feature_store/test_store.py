@@ -260,8 +260,8 @@ def test_sums_of_squares_and_weights_survive_the_file(tmp_path: Path) -> None:
     told = assembly.declared(load(path))
     assert [partial.name for partial in told.views["clicks"].partials] == [
         "count_x",
-        "sum_x",
         "squares_x",
+        "sum_x",
     ]
     numbers = {1: [2**62, 5], 2: [-(2**62), 2**62 - 1], 4: [7]}
     messages = [
@@ -274,8 +274,8 @@ def test_sums_of_squares_and_weights_survive_the_file(tmp_path: Path) -> None:
                     {
                         "k0": "u",
                         "p0": len(values),
-                        "p1": sum(values),
-                        "p2": str(sum(value * value for value in values)),
+                        "p1": str(sum(value * value for value in values)),
+                        "p2": sum(values),
                     }
                 ],
             }

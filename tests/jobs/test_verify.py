@@ -17,6 +17,7 @@ from headrace.feature_store.index import Index
 from headrace.jobs import assembly
 from headrace.jobs.verify import Difference, Random, Verdict, verify
 from headrace.operators.errors import HeadraceError
+from headrace.operators.identity import version
 from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store.made_up import EVERY, TEXT, pipeline
 
@@ -96,9 +97,10 @@ class Stream:
         self._declared = declared = assembly.declared(small)
         self._store = duckdb.connect()
         self._store.execute("CREATE SCHEMA views")
+        click, page = (version(small.views[name]) for name in ("clicks", "pages"))
         self._store.execute(
             f"CREATE TABLE panes AS SELECT name, shard, {100 * EVERY} AS complete "
-            "FROM (VALUES ('clicks', 0), ('pages', 0), ('pages', 1)) AS t(name, shard)"
+            f"FROM (VALUES ('{click}', 0), ('{page}', 0), ('{page}', 1)) AS t(name, shard)"
         )
         with History(declared, small.sources, small.streams) as history:
             for name, log in logs.items():
@@ -116,6 +118,10 @@ class Stream:
             for name in pages.column_names[1:]:  # both are in the order of seq
                 predictions = predictions.append_column(name, pages[name])
             self._create("predictions", predictions)
+            since = {"kind": "feature", "since": 0}
+            self._create(
+                "versions", pa.Table.from_pylist([{**since, "name": n} for n in declared.features])
+            )
             refused = history.refused("click")
             refused_by = [history.refused_by(name) for name in small.streams]
         places = "SELECT 'click' AS source, partition, \"offset\""

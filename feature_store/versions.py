@@ -1,0 +1,102 @@
+"""Which versions of views, features and the decision a store's file holds, and since when.
+
+::
+
+    declared ─► version of each view ─┬─ held already: its tiles stay, whatever windows read them
+                                      ├─ a fresh file: it begins with the stream
+                                      ├─ backfilled: it begins at the backfill's end
+                                      └─ neither ─► StoreError: its history would be missing
+
+The table ``versions`` has a row for each view (its identity), for the decision, and for each
+feature: `since`, the number of the first prediction that has it so. A row of a feature that is
+declared no more has the identity ''.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import pyarrow as pa
+
+from headrace.feature_store.catalogue import Catalogue
+from headrace.operators.errors import StoreError
+
+__all__ = ["admit", "features_since", "held", "note", "table_of"]
+
+_SCHEMA = pa.schema(
+    [("kind", pa.string()), ("name", pa.string()), ("identity", pa.string()), ("since", pa.int64())]
+)
+_DECISION = ("decision", "")
+
+
+def table_of(version: str, companion: str = "") -> str:
+    """Name the table of the tiles of a version of a view, or of their companion rows."""
+    return f"tiles.{version}{f'__{companion}' if companion else ''}"
+
+
+def held(catalogue: Catalogue) -> set[str]:
+    """Name the versions of views that the file holds."""
+    rows = catalogue.read("SELECT name FROM versions WHERE kind = 'view'")
+    return set(rows["name"].to_pylist())
+
+
+def admit(
+    catalogue: Catalogue, versions: Collection[str], decision: str, backfilled: Collection[str]
+) -> list[str]:
+    """Give the versions that are new to the file, if it may go on with all that is declared.
+
+    Parameters
+    ----------
+    catalogue
+        The open file; nothing is written to it.
+    versions
+        Those of the views that are declared.
+    decision
+        The identity of the decision.
+    backfilled
+        Versions of views whose history is at hand.
+
+    Raises
+    ------
+    StoreError
+        Where the file's decisions are others, or a view is new to a file that has begun.
+
+    """
+    known = _latest(catalogue)
+    asked = "asked to open the store for the pipeline as it is declared now"
+    if known.get(_DECISION, decision) != decision:
+        found = "it holds the decisions of another declaration"
+        raise StoreError(asked, found, "start in a fresh state folder")
+    new = [version for version in versions if ("view", version) not in known]
+    lacking = [version for version in new if version not in backfilled]
+    if known and lacking:
+        found = f"its view {lacking[0].partition('-')[0]!r} is new, and the stream has begun"
+        raise StoreError(asked, found, "run `headrace apply`, which computes its history")
+    return new
+
+
+def note(catalogue: Catalogue, versions: Collection[str], decision: str) -> None:
+    """Note new versions, and the decision; inside a transaction."""
+    rows = [("view", version, version, 0) for version in versions]
+    rows += [] if _DECISION in _latest(catalogue) else [(*_DECISION, decision, 0)]
+    _append(catalogue, rows)
+
+
+def features_since(catalogue: Catalogue, features: Mapping[str, str], seq: int) -> None:
+    """Note the features with their identities; what changed counts from prediction `seq` on."""
+    known = {name: i for (kind, name), i in _latest(catalogue).items() if kind == "feature"}
+    now = {**dict.fromkeys(known, ""), **features}
+    changed = {name: i for name, i in now.items() if known.get(name) != i}
+    with catalogue.transaction():
+        _append(catalogue, [("feature", name, i, seq) for name, i in changed.items()])
+
+
+def _latest(catalogue: Catalogue) -> dict[tuple[str, str], str]:
+    rows = catalogue.read("SELECT kind, name, identity FROM versions ORDER BY rowid").to_pylist()
+    return {(row["kind"], row["name"]): row["identity"] for row in rows}
+
+
+def _append(catalogue: Catalogue, rows: Collection[tuple[str, str, str, int]]) -> None:
+    if rows:
+        named = [dict(zip(_SCHEMA.names, row, strict=True)) for row in rows]
+        catalogue.append("versions", pa.Table.from_pylist(named, _SCHEMA))
