@@ -1,15 +1,17 @@
-"""The peer Quix Streams: the tiles by its own windows. Loaded by `peer_job`, in its environment.
+"""The peer Quix Streams: tiles or features by its windows. `peer_job` loads it.
 
 One process, no change log of its state. The log is keyed as the first view is; for another key Quix
 itself writes the log anew to a topic of its own. The last event of the log closes all windows
-before it.
+before it. Tiles go to topics; features, windows longer than the step, to a file.
 """
 
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Any
 
+import orjson
 from quixstreams import Application  # type: ignore[import-not-found]  # not in our environment
 
 __all__ = ["run"]
@@ -39,6 +41,9 @@ class _Windows:
     def __init__(self, app: Any, task: dict[str, Any]) -> None:
         self._app = app
         self._step_ms: int = task["step_ms"]
+        self._window_ms: int = task["window_ms"]
+        self._folder = Path(task["folder"])
+        self._kept: dict[str, list[Any]] = {}
         self._last: str = task["last"]
         self._running = {key for key, _ in task["views"]}
         log = app.topic(task["topic"], key_deserializer="str", timestamp_extractor=_at)
@@ -49,12 +54,20 @@ class _Windows:
     def run(self) -> None:
         """Run to the end of the log."""
         self._app.run()
+        if self._kept:
+            (self._folder / "rows.json").write_bytes(orjson.dumps(self._kept))
 
     def _view(self, events: Any, key: str, topic: str) -> None:
-        out = self._app.topic(topic, key_serializer="str")
-        windows = events.tumbling_window(duration_ms=self._step_ms)
+        if self._window_ms == self._step_ms:
+            windows = events.tumbling_window(duration_ms=self._step_ms)
+        else:
+            windows = events.hopping_window(duration_ms=self._window_ms, step_ms=self._step_ms)
         tiles = windows.reduce(reducer=_add, initializer=_first).final("partition")
-        tiles.apply(_write, metadata=True).to_topic(out)
+        rows = tiles.apply(_write, metadata=True)
+        if self._window_ms == self._step_ms:
+            rows.to_topic(self._app.topic(topic, key_serializer="str"))
+        else:
+            rows.update(self._kept.setdefault(key, []).append)
         events.update(lambda event: self._seen(event[key], key))
 
     def _seen(self, name: str, key: str) -> None:

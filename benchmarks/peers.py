@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,13 +41,15 @@ from headrace.jobs.transport import Reader, Topic
 from headrace.operators.view import END
 from headrace.pipelines.load import load
 
-__all__ = ["run"]
+__all__ = ["LAST", "PEERS", "PIPELINE", "Job", "events", "fill", "run"]
 
 EVENTS = 1_000_000
 PEERS = ("bytewax", "quix")
 OURS = ("stream", "history")
-_PIPELINE = Path(__file__).with_name("peers.yaml")
-_A_SECOND, _USERS, _ITEMS, _LAST = 1_000, 20_000, 50, "last"
+PIPELINE = Path(__file__).with_name("peers.yaml")
+LAST = "last"
+"""The key of the last event, which closes the windows before it."""
+_A_SECOND, _USERS, _ITEMS = 1_000, 20_000, 50
 _STARTS = 1_356_998_400_000
 _DEADLINE_SECONDS = 400.0
 _NUMBERS = ("rows", "sum_value", "min_value", "max_value")
@@ -56,8 +58,8 @@ Took = dict[str, float]
 Tiles = list[tuple[Any, ...]]
 
 
-def _events(count: int) -> Iterator[list[Message]]:
-    """Make events in order, keyed by user, with a seed; two seconds later a last one."""
+def events(count: int, rest_ms: int = 2_000) -> Iterator[list[Message]]:
+    """Make events in order, keyed by user, with a seed; after a rest a last one."""
     rng = np.random.default_rng(20130101)
     for start in range(0, count, _A_SECOND):
         columns = (
@@ -68,7 +70,7 @@ def _events(count: int) -> Iterator[list[Message]]:
         )
         rows = zip(*(column.tolist() for column in columns), strict=True)
         yield [_event(at, f"u{user}", f"i{item}", value) for at, user, item, value in rows]
-    yield [_event(_STARTS + count // _A_SECOND * 1_000 + 2_000, _LAST, _LAST, 0)]
+    yield [_event(_STARTS + count // _A_SECOND * 1_000 + rest_ms, LAST, LAST, 0)]
 
 
 def _event(at: int, user: str, item: str, value: int) -> Message:
@@ -85,6 +87,7 @@ class Job:
     python: str
     bootstrap: str
     folder: Path
+    window_ms: int = 1_000
     keys: tuple[str, ...] = ("user", "item")
     runs: int = 0
 
@@ -93,13 +96,14 @@ class Job:
         """Give the name of the last run."""
         return f"{self.name}{self.runs}"
 
-    def run(self, log: str) -> Took:
-        """Run it to the end of a log."""
+    def run(self, log: str, tiles: Callable[[str], str] | None = None) -> Took:
+        """Run it to the end of a log; `tiles` says which topics of tiles it reads, if it does."""
         self.runs += 1
         folder = self.folder / self.run_name
         folder.mkdir()
-        views = [(key, f"{self.run_name}.{key}") for key in self.keys]
-        transport.create_topics(self.bootstrap, [Topic(topic, 1) for _, topic in views])
+        views = [(key, (tiles or f"{self.run_name}.{{}}".format)(key)) for key in self.keys]
+        if tiles is None:
+            transport.create_topics(self.bootstrap, [Topic(topic, 1) for _, topic in views])
         task, result = folder / "task.json", folder / "result.json"
         told: dict[str, object] = {
             "name": self.run_name,
@@ -107,7 +111,8 @@ class Job:
             "topic": log,
             "views": views,
         }
-        told |= {"step_ms": 1_000, "last": _LAST, "pipeline": str(_PIPELINE), "folder": str(folder)}
+        told |= {"step_ms": 1_000, "window_ms": self.window_ms, "last": LAST}
+        told |= {"pipeline": str(PIPELINE), "folder": str(folder)}
         task.write_bytes(orjson.dumps(told))
         here = Path(__file__).parent
         argv = [self.python, *map(str, (here / "peer_job.py", here / self.script, task, result))]
@@ -130,19 +135,19 @@ class Job:
             while len(rows) < end:
                 for some in reader.poll(1_000).values():
                     rows += [tuple(orjson.loads(message.value or b"")) for message in some]
-        return sorted(row for row in rows if row[0] != _LAST)
+        return sorted(row for row in rows if row[0] != LAST)
 
 
 def listed(tiles: pa.Table, key: str) -> Tiles:
     """List tiles in order, without those of the last event: a peer may leave its window open."""
     columns = [tiles[name].to_pylist() for name in (key, END, *_NUMBERS)]
-    return sorted(row for row in zip(*columns, strict=True) if row[0] != _LAST)
+    return sorted(row for row in zip(*columns, strict=True) if row[0] != LAST)
 
 
-def _fill(bootstrap: str) -> None:
+def fill(bootstrap: str) -> None:
     """Make a log of the last event alone, by which to know what a start takes."""
     transport.create_topics(bootstrap, [Topic("empty", 1)])
-    log = [[event._replace(topic="empty") for event in each] for each in _events(0)]
+    log = [[event._replace(topic="empty") for event in each] for each in events(0)]
     replay(log, bootstrap=bootstrap, partitions={"empty": 1}, beat_ms=1_000, rest_ms=1_000)
 
 
@@ -154,8 +159,8 @@ def _measure(rounds: int) -> dict[str, list[Took]]:
         broker.running(Path(name) / "broker") as kafka,
     ):
         folder = Path(name)
-        bench = Bench(Case(load(_PIPELINE), DENSE, _events(EVENTS), 10_000), kafka.address, folder)
-        _fill(kafka.address)
+        bench = Bench(Case(load(PIPELINE), DENSE, events(EVENTS), 10_000), kafka.address, folder)
+        fill(kafka.address)
         jobs = {"history": Job("history", "history_job.py", sys.executable, kafka.address, folder)}
         for peer, python in pythons.items():
             jobs[peer] = Job(peer, f"peer_{peer}.py", python, kafka.address, folder)

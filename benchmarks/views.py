@@ -84,6 +84,8 @@ class Bench:
         self._folder = folder
         self._runs = 0
         self._tiles: dict[str, pa.Table] | None = None
+        self.last = case.pipeline
+        """The pipeline as the last run named it."""
         sources = case.pipeline.sources.values()
         transport.create_topics(bootstrap, assembly.source_topics(case.pipeline))
         replay(
@@ -104,7 +106,7 @@ class Bench:
     def run(self, form: str, *, empty: bool = False) -> dict[str, float]:
         """Run one form; its first run that reads the log must give the tiles of the others."""
         self._runs += 1
-        pipeline = replace(self._case.pipeline, name=f"run{self._runs}")
+        pipeline = self.last = replace(self._case.pipeline, name=f"run{self._runs}")
         transport.create_topics(self._bootstrap, assembly.topics(pipeline))
         settings = dict(_SETTINGS)
         if form == "ours":
