@@ -6,7 +6,7 @@ cell for cell; training sets come from here, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from headrace.feature_store.store import Declared
+from headrace.operators.computed import computed_sql
 from headrace.operators.engines.duckdb import features_sql, quote, rows_sql, tiles_sql
 from headrace.operators.engines.duckdb_log import (
     checked_sql,
@@ -176,6 +177,16 @@ class History:
             return self._gathered(view, names, of)
         query = self._features_sql(view, of, "seq")
         return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
+
+    def computed(self, found: Sequence[pa.Table]) -> pa.Table:
+        """Give the features computed of columns and of what `features` found, view by view."""
+        parts = {f"_found_{i}": table for i, table in enumerate(found)}
+        joins = " ".join(f"JOIN {name} USING (seq)" for name in parts)
+        columns = ", ".join(
+            f"{computed_sql(tree)} AS {quote(name)}"
+            for name, tree in self._declared.computed.items()
+        )
+        return self.query(f"SELECT seq, {columns} FROM decisions {joins} ORDER BY seq", **parts)
 
     def _gathered(self, view: View, names: str, of: str) -> pa.Table:
         """Give features for which a window's rows are gathered: once for each key and step.

@@ -15,7 +15,7 @@ published is always a prefix of the table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,19 @@ from headrace.feature_store.index import Index
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.panes import read_items, read_tiles
 from headrace.feature_store.versions import admit, features_since, note, table_of
+from headrace.operators.computed import columns_of, with_computed
 from headrace.operators.engines.duckdb import as_of_sql, quote
 from headrace.operators.errors import StoreError
-from headrace.operators.identity import feature_identity, origin_identity, version
+from headrace.operators.expression import Expression
+from headrace.operators.identity import (
+    computed_identity,
+    feature_identity,
+    origin_identity,
+    version,
+)
+from headrace.operators.source import AT
 from headrace.operators.streams.stream import Origin
+from headrace.operators.types import Type
 from headrace.operators.view import END, View
 
 __all__ = ["Declared", "Store"]
@@ -49,6 +58,15 @@ class Declared:
     source: Origin
     id: str
     keys: Mapping[str, Sequence[str]]
+    computed: Mapping[str, Expression] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> dict[str, Type]:
+        """Give the decision's columns that its features need, besides `at`: keys and others."""
+        keys = (name for names in self.keys.values() for name in names)
+        read = (name for tree in self.computed.values() for name in columns_of(tree))
+        types = self.source.types
+        return {name: types[name] for name in (*keys, *read) if name in types and name != AT}
 
     @property
     def decision(self) -> str:
@@ -58,11 +76,13 @@ class Declared:
     @property
     def features(self) -> dict[str, str]:
         """Give the identity of every feature as it is served, by its name."""
-        return {
+        of_views = {
             feature.name: feature_identity(view, feature, self.keys[view.name])
             for view in self.views.values()
             for feature in view.features
         }
+        trees = self.computed.items()
+        return of_views | {name: computed_identity(tree, of_views) for name, tree in trees}
 
     @property
     def decision_schema(self) -> pa.Schema:
@@ -73,9 +93,10 @@ class Declared:
 
     @property
     def feature_schema(self) -> pa.Schema:
-        """Give every feature's name and type, view by view."""
-        features = (feature for view in self.views.values() for feature in view.features)
-        return pa.schema([(f.name, f.aggregate.type.arrow) for f in features])
+        """Give every feature's name and type, view by view, then the computed ones."""
+        features = [feature for view in self.views.values() for feature in view.features]
+        computed = [(name, tree.type.arrow) for name, tree in self.computed.items()]
+        return pa.schema([*((f.name, f.aggregate.type.arrow) for f in features), *computed])
 
     @property
     def prediction_schema(self) -> pa.Schema:
@@ -262,17 +283,18 @@ class Store:
         return self.with_features(ready)
 
     def with_features(self, rows: pa.Table) -> pa.Table:
-        """Append every feature to rows with `at` and the views' keys: the one way to read them."""
+        """Append every feature to rows with `at` and what is `asked`: the one way to read them."""
         at = rows["at"].to_numpy().astype(np.int64)
         for name, index in self._indexes.items():
             keys = [_one(rows[key]) for key in self.declared.keys[name]]
             for feature, values in index.read(keys, at).items():
                 rows = rows.append_column(feature, values)
-        return rows
+        return with_computed(rows, self.declared.computed)
 
     def reader(self, features: Sequence[str] | None = None) -> OnlineReader:
         """Prepare reads of these features, or of all; any thread may use it."""
-        names = self.declared.feature_schema.names if features is None else features
+        of_views = [f.name for view in self.declared.views.values() for f in view.features]
+        names = of_views if features is None else features
         return OnlineReader(self._indexes, self.declared.keys, names, self.complete)
 
     def add_predictions(self, scored: pa.Table) -> None:

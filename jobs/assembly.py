@@ -23,6 +23,7 @@ def declared(pipeline: Pipeline) -> Declared:
         source=pipeline.decision.source,
         id=pipeline.decision.id,
         keys=pipeline.decision.keys,
+        computed=pipeline.decision.computed,
     )
 
 

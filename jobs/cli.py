@@ -154,16 +154,15 @@ def explain(
 
 def _explained(console: Console, each: Explained) -> None:
     """Show the SQL of both engines beside each other, as wide as the terminal is."""
-    console.rule(f"view {each.view}", align="left")
+    console.rule(f"view {each.view}" if each.view else "decision", align="left")
     for line in each.meaning:
         console.print(line, markup=False, highlight=False)
     columns = ", ".join(f"{name} {kind}" for name, kind in each.state.columns.items())
-    console.print(
+    state = (
         f"state: a tile has {columns}: {each.state.tile_bytes} bytes in the index for each key and "
-        f"step with an event; the stream keeps the last {each.state.open_steps} steps of a key",
-        markup=False,
-        highlight=False,
+        f"step with an event; the stream keeps the last {each.state.open_steps} steps of a key"
     )
+    console.print(state if columns else "state: none", markup=False, highlight=False)
     for step in each.steps:
         table = Table("Flink SQL", "DuckDB SQL", title=step.name, expand=True)
         table.add_row(*(Text(sql.strip(), overflow="fold") for sql in (step.flink, step.duckdb)))
@@ -259,6 +258,8 @@ def why(decision: str, state: _State = _STATE / "demo", as_json: _Json = False) 
         ends = [_clock(each["after"]), _clock(each["to"])] if each["tiles"] else ["", ""]
         key = ", ".join(map(str, each["key"]))
         features.add_row(name, str(each["value"]), each["view"], key, f"{each['tiles']}", *ends)
+    for name, value in told["computed"].items():
+        features.add_row(name, str(value), "computed", "", "", "", "")
     console.print(features)
     if told["contributions"] is None:
         console.print(told["without"], markup=False)

@@ -174,8 +174,7 @@ def _decisions(process: StoreProcess, body: bytes) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(asked, f"that is no Arrow stream: {error}", "mend it") from error
     declared = process.store.declared
-    names = dict.fromkeys(name for keys in declared.keys.values() for name in keys)
-    needed = {AT: Type.INT64, **{name: declared.source.types[name] for name in names}}
+    needed = {AT: Type.INT64, **declared.asked}
     columns = {}
     for name, kind in needed.items():
         if name not in table.column_names:

@@ -115,22 +115,29 @@ def _decided(verdict: Verdict, history: History, declared: Declared, ask: Ask) -
         "SELECT name, MAX(since) AS since FROM versions WHERE kind = 'feature' GROUP BY ALL"
     )
     first = {row["name"]: row["since"] for row in since.to_pylist()}
-    for view in declared.views.values():
-        _features(verdict, history, view, predictions, first)
+    made = {f"features of {name}": history.features(name) for name in declared.views}
+    if declared.computed:
+        made["computed features"] = history.computed(list(made.values()))
+    for where, truth in made.items():
+        _features(verdict, history, where, predictions, truth, first)
 
 
 def _features(
-    verdict: Verdict, history: History, view: View, served: pa.Table, first: Mapping[str, int]
+    verdict: Verdict,
+    history: History,
+    where: str,
+    served: pa.Table,
+    made: pa.Table,
+    first: Mapping[str, int],
 ) -> None:
-    """Compare a view's features, each from the first prediction that has it as it is now."""
-    made = history.features(view.name)
-    for seq in sorted({first[feature.name] for feature in view.features}):
-        columns = [feature.name for feature in view.features if first[feature.name] == seq]
+    """Compare features, each from the first prediction that has it as it is now."""
+    names = made.column_names[1:]
+    for seq in sorted({first[name] for name in names}):
+        columns = [name for name in names if first[name] == seq]
         stream, truth = (
             rows.filter(pc.greater_equal(rows["seq"], seq)).select(["seq", *columns])
             for rows in (served, made)
         )
-        where = f"features of {view.name}"
         compare(verdict, history, where, ["seq"], columns, stream=stream, truth=truth)
 
 

@@ -27,7 +27,8 @@ def why(process: StoreProcess, identity: str) -> dict[str, Any]:
     -------
     dict
         ``decision``, its columns and place; ``p``, ``version``; ``label``, null until it has come;
-        ``features``, each with its value, its key, its window and the tiles in it; and
+        ``features``, each with its value, its key, its window and the tiles in it; ``computed``,
+        the values of those that are computed of them; and
         ``contributions`` to the log-odds by token, null with a reason in ``without`` where the
         version is no longer kept.
 
@@ -59,6 +60,7 @@ def why(process: StoreProcess, identity: str) -> dict[str, Any]:
             for view in store.declared.views.values()
             for feature in view.features
         },
+        "computed": {name: found[name] for name in store.declared.computed},
         **told,
     }
 

@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 
+from headrace.operators.computed import columns_of
 from headrace.operators.expression import Call, Column, Expression, range_checks
 from headrace.operators.source import Hidden, Source
 from headrace.operators.streams.join import Table
@@ -27,6 +28,7 @@ from headrace.operators.view import Feature, View
 
 __all__ = [
     "canonical",
+    "computed_identity",
     "feature_identity",
     "origin_identity",
     "step_said",
@@ -69,6 +71,12 @@ def feature_identity(view: View, feature: Feature, keys: Collection[str]) -> str
     aggregate = feature.aggregate
     told = [aggregate.name, aggregate.column, feature.window_ms, *aggregate.told]
     return _hash([_rows(view.source, {*view.key, aggregate.column}), view.key, told, list(keys)])
+
+
+def computed_identity(tree: Expression, features: Mapping[str, str]) -> str:
+    """Hash what a feature computed of others depends on: its text, and their identities."""
+    used = {name: features[name] for name in columns_of(tree) if name in features}
+    return _hash([canonical(tree), used])
 
 
 def origin_identity(origin: Origin) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from headrace.operators.expression import Expression
 from headrace.operators.streams.stream import Origin, required
 from headrace.operators.types import Type
 from headrace.operators.view import View
@@ -31,7 +32,23 @@ def decision_of(
         view.name: _keys(view, source, form.decision.keys.get(view.name), document)
         for view in views.values()
     }
-    return Decision(source, form.decision.id, keys)
+    return Decision(source, form.decision.id, keys, _computed(form, source, views, document))
+
+
+def _computed(
+    form: PipelineForm, source: Origin, views: Mapping[str, View], document: Document
+) -> dict[str, Expression]:
+    """Give the features that are computed of the columns and of the views' features."""
+    known = dict(source.types)
+    known |= {each.name: each.aggregate.type for view in views.values() for each in view.features}
+    computed: dict[str, Expression] = {}
+    for name, text in form.decision.features.items():
+        place: Place = ("decision", "features", name)
+        if name in known:
+            asked, found = f"asked for the feature {name!r}", "another input has this name already"
+            raise document.refuse(place, asked, found, "rename one of the two", key=True)
+        computed[name] = expression_of(text, known, document, place)
+    return computed
 
 
 def _keys(

@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from headrace.operators.computed import computed_sql
 from headrace.operators.engines import duckdb, duckdb_streams, flink, flink_streams
 from headrace.operators.engines.duckdb_log import checked_sql, events_sql
 from headrace.operators.engines.flink import Kafka
+from headrace.operators.engines.quoting import quote
 from headrace.operators.errors import UnknownName
 from headrace.operators.expression import Call, Column, Expression
 from headrace.operators.source import Source
@@ -69,7 +71,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Explained:
-    """One view, or one feature of it: what it means, and its text for each engine."""
+    """One view, or one feature: what it means, its text for each engine. `view` may be none."""
 
     view: str
     meaning: tuple[str, ...]
@@ -105,9 +107,14 @@ def explain(pipeline: Pipeline, feature: str | None = None) -> Iterator[Explaine
     """
     if feature is None:
         yield from (_explained(pipeline, view) for view in pipeline.views.values())
+        yield from (_of_others(name, tree) for name, tree in pipeline.decision.computed.items())
+        return
+    if feature in pipeline.decision.computed:
+        yield _of_others(feature, pipeline.decision.computed[feature])
         return
     if feature not in pipeline.features:
-        raise UnknownName(kind="feature", name=feature, known=list(pipeline.features))
+        known = [*pipeline.features, *pipeline.decision.computed]
+        raise UnknownName(kind="feature", name=feature, known=known)
     view, found = pipeline.features[feature]
     yield _explained(pipeline, replace(view, features=(found,)))
 
@@ -140,6 +147,13 @@ def _explained(pipeline: Pipeline, view: View) -> Explained:
         ),
     )
     return Explained(view.name, tuple(_meaning(view)), steps, _state(view))
+
+
+def _of_others(name: str, tree: Expression) -> Explained:
+    """Explain a feature that is computed of others, when a decision is scored: no stream has it."""
+    said_of_stream = "-- computed where decisions are scored"
+    step = Step("features at decisions", said_of_stream, f"{computed_sql(tree)} AS {quote(name)}")
+    return Explained("", (f"feature {name} := {said(tree)}",), (step,), State({}, 0, {}, 0))
 
 
 def _flink_events(view: View, kafka: Kafka) -> Iterator[str]:

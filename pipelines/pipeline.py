@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.online_learning.models.model import Kind
@@ -35,12 +35,15 @@ class Decision:
     keys
         Per view the columns of `source` that stand for the view's key, in the key's order. Where
         one of them is null the view's features are null.
+    computed
+        The features computed of the columns and of the views' features, by name.
 
     """
 
     source: Origin
     id: str
     keys: Mapping[str, tuple[str, ...]]
+    computed: Mapping[str, Expression] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,11 @@ class Pipeline:
 
     @property
     def inputs(self) -> dict[str, Type]:
-        """Give what tokens may use: the decision's columns but `at`, then the features."""
+        """Give what tokens may use: columns of the decision, features of views, others."""
         types = {name: kind for name, kind in self.decision.source.types.items() if name != AT}
         features = {name: feature.aggregate.type for name, (_, feature) in self.features.items()}
-        return types | features
+        computed = {name: tree.type for name, tree in self.decision.computed.items()}
+        return types | features | computed
 
     @property
     def digest(self) -> str:
@@ -220,13 +224,14 @@ class Pipeline:
 def _canonical(pipeline: Pipeline) -> dict[str, object]:
     """Say the declaration in plain values."""
     decision, outcome, model = pipeline.decision, pipeline.outcome, pipeline.model
+    computed = {name: canonical(tree) for name, tree in decision.computed.items()}
     return {
         "name": pipeline.name,
         "every_ms": pipeline.every_ms,
         "sources": {name: _source(source) for name, source in pipeline.sources.items()},
         "streams": {name: _stream(stream) for name, stream in pipeline.streams.items()},
         "views": {name: _view(view) for name, view in pipeline.views.items()},
-        "decision": [decision.source.name, decision.id, dict(decision.keys)],
+        "decision": [decision.source.name, decision.id, dict(decision.keys), computed],
         "outcome": [
             outcome.source.name,
             outcome.id,

@@ -146,11 +146,13 @@ class DecisionForm(_Form):
 
     `source`: its name. `id`: the column that names a decision. `keys`: view to the column, or
     columns, of `source` that stand for the view's key; the columns of the same name unless given.
+    `features`: name to an SQL expression over `at`, the columns and the views' features.
     """
 
     source: Name
     id: Name
     keys: dict[Name, Names] = {}
+    features: dict[NewName, str] = {}
 
 
 class OutcomeForm(_Form):

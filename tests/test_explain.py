@@ -34,7 +34,7 @@ def test_one_feature_is_explained_alone() -> None:
     assert [line for line in found.meaning if line.startswith("feature")] == [
         "feature origin_dep_delay_1h := mean(delay):float64 of b − 3600000 ms ≤ at < b"
     ]
-    assert list(found.state.columns) == ["origin", "end", "sum_delay", "count_delay"]
+    assert list(found.state.columns) == ["origin", "end", "count_delay", "sum_delay"]
     # a text of 16, three int64, a byte of validity each, the links
     assert found.state.tile_bytes == 16 + 3 * 8 + 4 + 32
     assert "newest" not in found.steps[1].flink

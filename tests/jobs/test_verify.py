@@ -26,7 +26,13 @@ MEAN = TEXT.replace(
     "features: {n: count() over 2m, mean_x: mean(x) over 1h, "
     "kinds: count_distinct(x) over 1h, lasts: 'last_n(x, 2) over 1h'}",
 ).replace("{last_x: latest(x)}", "{last_x: latest(x), page_kinds: count_distinct(user)}")
+MEAN = MEAN.replace(
+    "decision: {source: ask, id: name}",
+    "decision: {source: ask, id: name, "
+    "features: {each_hour: n / hour, beyond: 4611686018427387904 * n}}",
+)
 REFUSED = "refused rows of click"
+FEATURES = ("features of clicks", "features of pages")
 STREAMED = MEAN.replace(
     "views:\n  clicks:\n    source: click\n",
     "streams:\n"
@@ -113,10 +119,11 @@ class Stream:
                     self._create(f"views.{table}", history.query(f"SELECT * FROM tiles_{table}"))
             columns = ", ".join(f'"{name}"' for name in declared.decision_schema.names)
             self._create("decisions", history.query(f"SELECT {columns} FROM decisions"))
-            predictions = history.features("clicks")
-            pages = history.features("pages")
-            for name in pages.column_names[1:]:  # both are in the order of seq
-                predictions = predictions.append_column(name, pages[name])
+            found = [history.features("clicks"), history.features("pages")]
+            predictions = found[0]
+            for more in (found[1], history.computed(found)):  # all are in the order of seq
+                for name in more.column_names[1:]:
+                    predictions = predictions.append_column(name, more[name])
             self._create("predictions", predictions)
             since = {"kind": "feature", "since": 0}
             self._create(
@@ -199,6 +206,7 @@ def test_no_difference_is_found_where_there_is_none(small: Pipeline, stream: Str
         "decisions",
         "features of clicks",
         "features of pages",
+        "computed features",
     }
     # 2 refused; 3 tiles of count and sum, each with a mean's count and sum.
     assert found.tables[REFUSED] == 2
@@ -207,6 +215,10 @@ def test_no_difference_is_found_where_there_is_none(small: Pipeline, stream: Str
 
 
 PLANTED = {
+    "a computed feature beyond its type": (
+        "UPDATE predictions SET beyond = -9223372036854775808 WHERE beyond IS NULL AND seq = 0",
+        Difference("computed features", "0", "beyond", -(1 << 63), None),
+    ),
     "a tile changed": (
         f'UPDATE views.clicks SET rows = 7 WHERE "user" = \'u\' AND "end" = {EVERY}',
         Difference("tiles of clicks", f"u {EVERY}", "rows", 7, 2),
@@ -309,8 +321,8 @@ def test_a_planted_difference_is_found(small: Pipeline, stream: Stream, name: st
     assert wanted in found.differences
     assert {difference.where for difference in found.differences} <= {
         wanted.where,
-        # The predictions' rows are looked at once for each view.
-        *(("features of clicks", "features of pages") if "prediction" in name else ()),
+        # The predictions' rows are looked at once for each view, and for what is computed of them.
+        *((*FEATURES, "computed features") if "prediction" in name else ()),
     }
     assert found.mismatches == len(found.differences)
 
