@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from headrace.online_learning.deep.net import Net, perceptron, stacked
@@ -15,7 +16,6 @@ __all__ = ["DcnV2"]
 class DcnV2(Net):
     """Low-rank cross layers c ← h ⊙ V(U c) + c over the input h, and a perceptron, added [^1].
 
-    >>> import torch
     >>> from headrace.online_learning.deep.settings import Field
     >>> net = DcnV2(Deep((Field("a"), Field("b")), numerics=1, width=4))
     >>> net(torch.zeros(3, 8), torch.zeros(3, 1)).shape
@@ -38,5 +38,5 @@ class DcnV2(Net):
         """Give the logits, as `Net` says."""
         crossed = inputs = stacked(rows, numerics)
         for down, up in zip(self.down, self.up, strict=True):
-            crossed = inputs * up(down(crossed)) + crossed
+            crossed = torch.addcmul(crossed, inputs, up(down(crossed)))
         return cast("Tensor", self.deep(inputs) + self.out(crossed))

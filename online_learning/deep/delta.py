@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning.models.model import State
+from headrace.online_learning.models.model import Arrays
 
 __all__ = ["Delta"]
 
 Ints = NDArray[np.int64]
+
+_ARRAYS = ("ids", "fields", "at", "rows", "gone", "defaults")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class Delta:
     --------
     >>> none = np.empty((0, 2), np.int64)
     >>> delta = Delta(True, 3, 0, 60_000, *none.T, none[:, 0], none, none, np.zeros((1, 4)))
-    >>> Delta.of(delta.state()).number
+    >>> Delta.of(delta.arrays()).number
     3
     """
 
@@ -57,17 +57,14 @@ class Delta:
     gone: Ints
     defaults: NDArray[np.float32]
 
-    def state(self) -> State:
-        """Give it as arrays and facts, to be written."""
-        arrays: dict[str, NDArray[Any]] = {}
-        facts: dict[str, Any] = {}
-        for name in (one.name for one in fields(self)):
-            value = getattr(self, name)
-            (arrays if isinstance(value, np.ndarray) else facts)[name] = value
-        return State(arrays, facts)
+    def arrays(self) -> Arrays:
+        """Give it as arrays, to be written."""
+        named = {name: getattr(self, name) for name in _ARRAYS}
+        clock = [self.whole, self.number, self.since, self.now]
+        return {"clock": np.array(clock, np.int64), **named}
 
     @classmethod
-    def of(cls, state: State) -> Delta:
+    def of(cls, arrays: Arrays) -> Delta:
         """Read it back."""
-        parts: Mapping[str, Any] = {**state.arrays, **state.facts}
-        return cls(**{one.name: parts[one.name] for one in fields(cls)})
+        whole, number, since, now = arrays["clock"].tolist()
+        return cls(bool(whole), number, since, now, *(arrays[name] for name in _ARRAYS))

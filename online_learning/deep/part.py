@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headrace.online_learning.deep.dcn_v2 import DcnV2
-from headrace.online_learning.deep.deep_fm import DeepFm
+from headrace.online_learning.deep.catalogue import net_of
+from headrace.online_learning.deep.delta import Delta
 from headrace.online_learning.deep.dense import Dense
-from headrace.online_learning.deep.dlrm import Dlrm
-from headrace.online_learning.deep.mmoe import Mmoe
-from headrace.online_learning.deep.net import Net
-from headrace.online_learning.deep.settings import NETS, Deep
+from headrace.online_learning.deep.scoring import given, measured, scored, under
+from headrace.online_learning.deep.settings import Deep
 from headrace.online_learning.deep.table import Table
-from headrace.online_learning.deep.wide_and_deep import WideAndDeep
-from headrace.online_learning.models.model import State
+from headrace.online_learning.models.model import Arrays, State
 from headrace.online_learning.settings import LearningError
 from headrace.operators.errors import EnvironmentProblem
 
-__all__ = ["DeepPart", "device_of", "net_of"]
+__all__ = ["DeepPart", "device_of"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-_KINDS: Mapping[str, type[Net]] = dict(
-    zip(NETS, (DcnV2, DeepFm, Dlrm, Mmoe, WideAndDeep), strict=True)
-)
-_BLOCK = 32  # 190 µs for one row, 6 µs a row for many
-_CUT = 10.0  # deviations: numerics come standardised, and beyond one is no measurement
 
 
 def device_of(settings: Deep) -> torch.device:
@@ -54,13 +42,6 @@ def device_of(settings: Deep) -> torch.device:
         asked = "asked for the device 'cuda'"
         raise EnvironmentProblem(asked, "torch finds no accelerator", "use 'auto' or 'cpu'")
     return torch.device("cuda" if found and settings.device != "cpu" else "cpu")
-
-
-def net_of(settings: Deep) -> Net:
-    """Make the net with the weights that the seed draws; torch's own generator is not touched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return _KINDS[settings.net](settings)
 
 
 class DeepPart:
@@ -138,7 +119,7 @@ class DeepPart:
         inputs = self.table.gather(rows).requires_grad_()
         out = self.net(inputs, dense)
         self._pending = rows, inputs, out
-        return _given(out)
+        return given(out)
 
     def learn(self, gradient: Floats) -> None:
         """Learn the batch whose logits were given, by dLoss/dlogit of each.
@@ -174,6 +155,17 @@ class DeepPart:
         dense = self._numerics(ids, numerics)
         return scored(self.net, self.table.gather(self.table.find(ids)), dense)
 
+    def weights(self) -> Arrays:
+        """Give what predicting takes, as `headrace.online_learning.deep.serving` reads it."""
+        return self._served(self.table.rows())
+
+    def delta(self, *, whole: bool = False) -> Arrays:
+        """Give what predicting takes, of the rows only what changed since the delta before.
+
+        The first one, and any other where `whole` is asked for, has all of them.
+        """
+        return self._served(self.table.delta(whole=whole))
+
     def state(self) -> State:
         """Give everything that decides how it goes on, as arrays and as facts that JSON can say.
 
@@ -208,41 +200,12 @@ class DeepPart:
             asked = "asked to go on from a deep part's state"
             raise LearningError(asked, "its settings are others", "use those it was made under")
         self._pending = None
-        self.table.restore(State(_under("table.", state.arrays), state.facts["table"]))
-        self.dense.restore(_under("dense.", state.arrays), state.facts["steps"])
+        self.table.restore(State(under("table.", state.arrays), state.facts["table"]))
+        self.dense.restore(under("dense.", state.arrays), state.facts["steps"])
+
+    def _served(self, rows: Delta) -> Arrays:
+        arrays = {f"rows.{name}": array for name, array in rows.arrays().items()}
+        return {**arrays, "dense": self.dense.weights.cpu().numpy().copy()}
 
     def _numerics(self, ids: Ints, numerics: Floats) -> Tensor:
-        if numerics.shape != (len(ids), self.settings.numerics):
-            asked = f"asked for rows with numerics {list(numerics.shape)}"
-            found = f"the ids have {len(ids)} rows, the model {self.settings.numerics} numerics"
-            raise LearningError(asked, found, "give an array of (rows, numerics)")
-        cut = np.clip(np.nan_to_num(numerics, nan=0.0), -_CUT, _CUT)
-        out = torch.empty(numerics.shape)  # torch's memory is aligned, so sums are added alike
-        out.copy_(torch.from_numpy(cut))
-        return out.to(self.device)
-
-
-def scored(net: Net, rows: Tensor, numerics: Tensor) -> Floats:
-    """Give logits in blocks of one size, the last one filled up.
-
-    Products of matrices of other sizes are added in other orders [measured: below 16 rows]; so what
-    is predicted would depend on how many ask at once.
-    """
-    count = len(rows)
-    fill = (0, 0, 0, -count % _BLOCK)
-    rows, numerics = torch.nn.functional.pad(rows, fill), torch.nn.functional.pad(numerics, fill)
-    with torch.no_grad():
-        starts = range(0, max(len(rows), 1), _BLOCK)
-        blocks = ((rows[i : i + _BLOCK], numerics[i : i + _BLOCK]) for i in starts)
-        out = torch.cat([net(*block) for block in blocks])
-    return _given(out[:count])
-
-
-def _given(out: Tensor) -> Floats:
-    logits = out.detach().squeeze(1) if out.shape[1] == 1 else out.detach()
-    array: Floats = logits.cpu().numpy().astype(np.float64)
-    return array
-
-
-def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
+        return measured(numerics, len(ids), self.settings).to(self.device)

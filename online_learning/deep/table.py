@@ -188,14 +188,9 @@ class Table:
     def delta(self, *, whole: bool = False) -> Delta:
         """Give what changed in the rows since the delta before, or all; the next goes on from it.
 
-        Raises
-        ------
-        LearningError
-            When changes are asked for and there was none before.
+        The first has all of them.
         """
-        if not whole and self._published is None:
-            asked = "asked for what changed in the rows"
-            raise LearningError(asked, "nothing was given before", "ask for all of them first")
+        whole = whole or self._published is None
         since = self._published or 0
         self._published, gone = self._batch, np.concatenate([_NOBODY, *self._evicted])
         self._evicted = []
