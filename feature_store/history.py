@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
@@ -15,10 +16,13 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
+from headrace.feature_store.files import FileRows
+from headrace.feature_store.files import read as read_file
 from headrace.feature_store.store import Declared
 from headrace.operators.computed import computed_sql
 from headrace.operators.engines.duckdb import features_sql, quote, rows_sql, tiles_sql
 from headrace.operators.engines.duckdb_log import (
+    checked_file_sql,
     checked_sql,
     events_sql,
     forms,
@@ -30,8 +34,8 @@ from headrace.operators.engines.duckdb_streams import refused_sql as stream_refu
 from headrace.operators.engines.duckdb_streams import stream_sql
 from headrace.operators.errors import StoreError
 from headrace.operators.message import texts
-from headrace.operators.source import AT, Source
-from headrace.operators.streams.stream import Stream, lineage, roots
+from headrace.operators.source import AT, FROM_TOPIC, Source
+from headrace.operators.streams.stream import Stream, lineage, roots, starts_ms
 from headrace.operators.view import View
 
 __all__ = ["LOG", "History", "read"]
@@ -105,18 +109,22 @@ class History:
         self._connection.close()
         self._spilled.cleanup()
 
-    def load(self, name: str, log: pa.Table) -> None:
-        """Take in the log of one source: its events and what is none become tables.
+    def load(self, name: str, log: pa.Table, files: Sequence[Path] = ()) -> None:
+        """Take in the log of one source, and its files: events and what is none become tables.
 
         A stream is made when the last of the sources below it is there.
 
         Raises
         ------
         StoreError
-            Where a tile's sum leaves int64.
+            Where a tile's sum leaves int64, or a file cannot be read.
 
         """
-        read(self._connection, self._sources[name], log, as_known_at=self._as_known_at)
+        source, corrected = self._sources[name], self._as_known_at is not None
+        read(self._connection, source, log, as_known_at=self._as_known_at)
+        for number, path in enumerate(files):
+            rows = read_file(source, path, number)
+            add_file(self._connection, source, rows, corrected=corrected)
         self._loaded.add(name)
         self._made(name)
         for stream in self._streams.values():
@@ -144,21 +152,24 @@ class History:
 
     def refused(self, name: str) -> pa.Table:
         """Give the places and reasons of what is no event of a source; ``late`` for late rows."""
-        return self.query(f'SELECT partition, "offset", reason FROM {quote(f"refused_{name}")}')
+        return self.query(
+            f'SELECT partition, "offset", reason FROM {quote(f"refused_{name}")} '
+            f"WHERE reason <> '{FROM_TOPIC}'"
+        )
 
     def refused_by(self, name: str) -> pa.Table:
         """Give source, partition, offset and reason of the rows that a stream refuses."""
         return self.query(stream_refused_sql(self._streams[name]))
 
     def decisions(self) -> None:
-        """Number the decisions in their total order, as the store does."""
+        """Number the decisions in their total order, as the store does: those of the topic."""
         source = self._declared.source.name
         identity = quote(self._declared.id)
         self._connection.execute(
             "CREATE TABLE decisions AS SELECT row_number() OVER "
             '(ORDER BY "at", partition, "offset") - 1 AS seq, '
             f"CAST({identity} AS VARCHAR) AS id, * FROM {quote(f'events_{source}')} "
-            f"WHERE {identity} IS NOT NULL"
+            f'WHERE {identity} IS NOT NULL AND "at" >= {starts_ms(self._declared.source)}'
         )
 
     def ask(self, rows: pa.Table) -> None:
@@ -266,6 +277,27 @@ def read(
             connection.execute(f"CREATE OR REPLACE TABLE {checked} AS {said}")
         connection.execute(f"CREATE OR REPLACE VIEW {events} AS {events_sql(source, checked)}")
         connection.execute(f"CREATE OR REPLACE TABLE {refused} AS {refused_sql(checked, 'log')}")
+
+
+def add_file(
+    connection: duckdb.DuckDBPyConnection, source: Source, rows: FileRows, *, corrected: bool
+) -> None:
+    """Add the rows of a file to the tables of a source."""
+    checked, refused = (quote(f"{what}_{source.name}") for what in ("checked", "refused"))
+    with (
+        _registered(connection, "plain", rows.plain),
+        _registered(connection, "odd", rows.odd),
+    ):
+        said = checked_file_sql(source, "plain", "odd", corrected=corrected)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE of_file AS {said}")
+        connection.execute(f"INSERT INTO {checked} BY NAME SELECT * FROM of_file")
+        for each in ("plain", "odd"):
+            payload = "encode(CAST(to_json(said) AS VARCHAR)) AS payload"
+            places = f'SELECT partition, "offset", {payload} FROM {each}'
+            connection.execute(
+                f"INSERT INTO {refused} BY NAME {refused_sql('of_file', f'({places})')}"
+            )
+        connection.execute("DROP TABLE of_file")
 
 
 @contextmanager

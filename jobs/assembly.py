@@ -62,12 +62,12 @@ def learning(pipeline: Pipeline) -> Learning:
 def source_topics(pipeline: Pipeline) -> list[Topic]:
     """List the raw topics, whose messages the broker stamps: `ahead` compares with its clock."""
     stamped = {**_FOREVER, "message.timestamp.type": "LogAppendTime"}
-    return [Topic(s.topic, s.partitions, stamped) for s in pipeline.sources.values()]
+    return [Topic(s.topic, s.partitions, stamped) for s in pipeline.sources.values() if s.live]
 
 
 def topics(pipeline: Pipeline) -> list[Topic]:
     """List the pipeline's own topics: a view's partitions are its shards, all others have one."""
-    views = [Topic(pipeline.view_topic(v), v.shards, _FOREVER) for v in pipeline.views.values()]
+    views = [Topic(pipeline.view_topic(v), v.shards, _FOREVER) for v in pipeline.streamed.values()]
     others = (
         pipeline.decisions_topic,
         pipeline.predictions_topic,

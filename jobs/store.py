@@ -79,7 +79,7 @@ class StoreProcess:
         """Say who takes the messages of each partition."""
         pipeline, store = self.pipeline, self.store
         takers: dict[Place, Callable[[Sequence[Message]], None]] = {}
-        for name, view in pipeline.views.items():
+        for name, view in pipeline.streamed.items():
             for shard in range(view.shards):
                 takers[pipeline.view_topic(view), shard] = _tiles_taker(store, name, shard)
         takers[pipeline.decisions_topic, 0] = lambda m: store.add_decisions(_values(m))

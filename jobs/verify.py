@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.feature_store import files
 from headrace.feature_store.history import LOG, History
 from headrace.feature_store.store import Declared
 from headrace.jobs import assembly, transport
@@ -75,8 +76,8 @@ def verify(
     with History(declared, pipeline.sources, pipeline.streams) as history:
         logs: dict[str, pa.Table] = {}
         for name, source in pipeline.sources.items():
-            log = read_log(bootstrap, source.topic)
-            history.load(name, log)
+            log = read_log(bootstrap, source.topic) if source.live else LOG.empty_table()
+            history.load(name, log, files.found(source, pipeline.path.parent))
             if random is not None:
                 logs[name] = log
             _refused(verdict, history, name, ask)

@@ -107,7 +107,9 @@ def _rows(origin: Origin, read: Collection[str] | None) -> dict[str, object]:
         if read is None or name in read or _refuses(tree)
     }
     return {
-        "topic": origin.topic,
+        "topic": origin.topic if origin.live else None,
+        "files": origin.files,
+        "live_from_ms": origin.live_from_ms,
         "columns": columns,
         "derived": derived,
         "hidden": hidden,

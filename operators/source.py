@@ -1,10 +1,13 @@
-"""What a source is: a topic of events with a schema, an event time and a rule for lateness.
+"""What a source is: a topic or files of events with a schema, an event time, a rule of lateness.
 
 Every engine puts a source's rows through the same three steps::
 
     bytes ─► parse ─► check ─► derive ─► events        at ≥ high − lateness
                │        │                 late rows    at < high − lateness
                └────────┴──► dead letters
+
+With a hand-over (`live_from_ms`) the rows before it are those of the files and the others those of
+the topic: each refuses what the other has, the topic as late.
 
 `high` is the running maximum of `at` over the partition's rows up to this one, by offset: lateness
 is a function of the log alone, never of the clock or of a merged watermark.
@@ -22,6 +25,8 @@ from headrace.operators.types import Type
 __all__ = [
     "AT",
     "AT_REASON",
+    "FILE_PARTITION",
+    "FROM_TOPIC",
     "PLACE",
     "Column",
     "Hidden",
@@ -35,6 +40,9 @@ AT = "at"
 AT_REASON = "at: missing, no whole number of milliseconds, or far ahead"
 PLACE = ("partition", "offset")
 """An event's place in the log; (at, partition, offset) is the one total order."""
+FILE_PARTITION = 50_000
+"""A source's file number k, in the order of their names, is the partition with this number + k."""
+FROM_TOPIC = "at: from the hand-over on the topic counts"
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,11 @@ class Source:
         Columns computed row by row from `columns`, in order, each by name.
     hidden
         Columns that only features see, by name; a name that nobody can write.
+    files
+        A path, or a pattern of paths, of files with the same rows; None where there are none.
+    live_from_ms
+        The hand-over, a step's end: rows of files count before it, those of the topic from it on.
+        None without files; with files, that they are all there is.
     lateness_ms
         How far below the highest `at` of its partition an event may be.
     ahead_ms
@@ -93,6 +106,23 @@ class Source:
     idle_ms: int = 0
     partitions: int = 1
     hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    files: str | None = None
+    live_from_ms: int | None = None
+
+    @property
+    def live(self) -> bool:
+        """Say whether its topic is read."""
+        return self.files is None or self.live_from_ms is not None
+
+    @property
+    def starts_ms(self) -> int:
+        """Give the hand-over, before which no row of the topic counts; 0 where there is none."""
+        return self.live_from_ms or 0
+
+    def punctual_sql(self, high: str) -> str:
+        """Print the time before which a row of the topic is late, from the running maximum."""
+        bound = f"{high} - {self.lateness_ms}"
+        return f"GREATEST({bound}, {self.starts_ms})" if self.starts_ms else bound
 
     @property
     def computed(self) -> dict[str, Expression]:

@@ -10,6 +10,7 @@ from headrace.operators.streams.stream import Origin, Stream
 from headrace.operators.view import View
 from headrace.pipelines.decisions import decision_of, outcome_of
 from headrace.pipelines.document import Document
+from headrace.pipelines.handed_over import check_handed_over
 from headrace.pipelines.hidden import with_hidden
 from headrace.pipelines.models import check_model, model_of
 from headrace.pipelines.pipeline import Decision, Pipeline
@@ -41,6 +42,7 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
     streams = streams_of(form, sources, document)
     sources, streams, views = _views(form, sources, streams, document)
     origins: dict[str, Origin] = {**sources, **streams}
+    check_handed_over(form, origins, document)
     decision = decision_of(form, origins, views, document)
     outcome = outcome_of(form, origins, document)
     _distinct(views, decision, document)

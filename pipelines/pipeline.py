@@ -15,7 +15,7 @@ from headrace.online_learning.models.model import Kind
 from headrace.operators.expression import Expression
 from headrace.operators.identity import canonical, step_said, version
 from headrace.operators.source import AT, Source
-from headrace.operators.streams.stream import Origin, Stream
+from headrace.operators.streams.stream import Origin, Stream, live
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 
@@ -171,6 +171,11 @@ class Pipeline:
             for view in self.views.values()
             for feature in view.features
         }
+
+    @property
+    def streamed(self) -> dict[str, View]:
+        """Give the views that the stream makes: all but those of files alone."""
+        return {name: view for name, view in self.views.items() if live(view.source)}
 
     @property
     def inputs(self) -> dict[str, Type]:

@@ -46,14 +46,16 @@ class _Form(BaseModel):
 
 
 class SourceForm(_Form):
-    """A topic of JSON objects, each with `at` (int64 ms, UTC) besides the columns declared.
+    """A topic of JSON objects, or files of rows: each has `at` (int64 ms, UTC) and the columns.
 
     `columns`: name to type, `bool`, `int64`, `float64` or `string`; `required` after the type
     makes a row without a value a dead letter. `derive`: name to an SQL expression over `at` and
     the columns. `topic`: the source's name unless given. `lateness` (0s): how far below the
     highest `at` of its partition a row may be. `ahead` (1d): how far `at` may be ahead of the
     broker's time. `idle` (0s, never): after so long without rows a partition holds nobody up.
-    `partitions` (1): how many the topic gets when headrace creates it.
+    `partitions` (1): how many the topic gets when headrace creates it. `files`: a path or pattern
+    of Parquet, CSV or Arrow files with the same rows; without `live_from` they are all there is,
+    with it they count before that time, and the topic from it on.
     """
 
     columns: Annotated[
@@ -66,6 +68,8 @@ class SourceForm(_Form):
     ahead: Duration = values.DAY_MS
     idle: Duration = 0
     partitions: Shares = 1
+    files: Annotated[str, BeforeValidator(values.files)] | None = None
+    live_from: Annotated[int, BeforeValidator(values.instant)] | None = None
 
 
 class SampleForm(_Form):

@@ -35,8 +35,25 @@ def sources_of(form: PipelineForm, document: Document) -> dict[str, Source]:
             found = "headrace writes the topics that begin with the pipeline's name and a dot"
             raise document.refuse(place, asked, found, "read another topic")
         topics[topic] = name
+        _check_files(name, source, form.every, document)
         sources[name] = _source(name, topic, source, document)
     return sources
+
+
+def _check_files(name: str, form: SourceForm, every_ms: int, document: Document) -> None:
+    """Refuse a hand-over from nothing, one within a step, and a topic that nobody would read."""
+    place = ("sources", name, "live_from")
+    asked = f"asked for a hand-over of the source {name!r}"
+    if form.live_from is not None and form.files is None:
+        found = f"the source {name!r} has no files, which would count before it"
+        raise document.refuse(place, asked, found, "add `files:`, or remove it", key=True)
+    if form.live_from is not None and form.live_from % every_ms:
+        found = f"it is within a step of {document.written('every', '1s')}"
+        raise document.refuse(place, asked, found, "choose the end of a step")
+    if form.files is not None and form.live_from is None and form.topic is not None:
+        asked = f"asked for the topic {form.topic!r} beside files"
+        found, do = "nothing says from when on it counts", "add `live_from:`, or remove the topic"
+        raise document.refuse(("sources", name, "topic"), asked, found, do)
 
 
 def _source(name: str, topic: str, form: SourceForm, document: Document) -> Source:
@@ -62,6 +79,8 @@ def _source(name: str, topic: str, form: SourceForm, document: Document) -> Sour
         ahead_ms=form.ahead,
         idle_ms=form.idle,
         partitions=form.partitions,
+        files=form.files,
+        live_from_ms=form.live_from,
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "column_type",
     "duration",
     "edges",
+    "files",
     "instant",
     "kind",
     "name",
@@ -48,6 +49,7 @@ _TABLES = frozenset(("decisions", "examples", "labelled", "predictions"))
 _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,248}")
 _NAMED = 3
 _BESIDE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,200}\.(csv|parquet)")
+_FILES = re.compile(r"[A-Za-z0-9_./*?=-]{1,1000}")  # no colon: no address of the network
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -172,6 +174,17 @@ def beside(value: object) -> str:
     if not isinstance(value, str) or not _BESIDE.fullmatch(value) or ".." in value.split("/"):
         found = "a table is a file beside the pipeline's, or below it: .csv or .parquet"
         _refuse(f"asked for the table {value!r}", found, "write it like airports.csv")
+    return value
+
+
+def files(value: object) -> str:
+    """Check a path, or a pattern of paths, of files."""
+    parts = value.split("/") if isinstance(value, str) else []
+    if not isinstance(value, str) or not _FILES.fullmatch(value) or ".." in parts:
+        found = (
+            "files are a path from the pipeline's folder on, or a whole one; * and ? may be in it"
+        )
+        _refuse(f"asked for the files {value!r}", found, "write it like history/*.parquet")
     return value
 
 

@@ -21,10 +21,27 @@ from dataclasses import replace
 
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.message import texts
-from headrace.operators.source import AT, AT_REASON, Column, Source, check_sql, ranges_sql
+from headrace.operators.source import (
+    AT,
+    AT_REASON,
+    FROM_TOPIC,
+    Column,
+    Source,
+    check_sql,
+    ranges_sql,
+)
 from headrace.operators.types import Type
 
-__all__ = ["checked_sql", "events_sql", "forms", "known_sql", "odd_sql", "refused_sql"]
+__all__ = [
+    "TYPED",
+    "checked_file_sql",
+    "checked_sql",
+    "events_sql",
+    "forms",
+    "known_sql",
+    "odd_sql",
+    "refused_sql",
+]
 
 Form = tuple[str, ...]
 """The names of a message's fields, in their order."""
@@ -50,6 +67,8 @@ _PLAIN = {
 }
 """The types that DuckDB reads from a plain message as they are: pattern, name. Of the others it
 reads the text, which for a whole number, a bool and a string is the same everywhere."""
+TYPED = frozenset(_PLAIN)
+"""Their columns hold values in a file's plain rows; those of others hold texts."""
 _TEXT = (f"{_STRING}|{_WHOLE}|true|false|null", "VARCHAR")
 
 
@@ -128,7 +147,6 @@ def checked_sql(source: Source, log: str, odd: str = "", *, corrected: bool = Fa
         Take late rows for events like others.
 
     """
-    names = [AT, *(column.name for column in source.columns)]
     types = ",".join(
         f'"{c.name}":"{_PLAIN.get(c.type, _TEXT)[1]}"'
         for c in (Column(AT, Type.INT64), *source.columns)
@@ -139,12 +157,45 @@ def checked_sql(source: Source, log: str, odd: str = "", *, corrected: bool = Fa
     if odd:
         at = f"TRY_CAST(regexp_extract(said.{quote(AT)}, '^[0-9]{{1,14}}$') AS BIGINT)"
         read += f"\n  UNION ALL SELECT {_columns(source, at, plain=False)} FROM {odd}"
+    punctual = str(source.starts_ms) if corrected else source.punctual_sql("high")
+    return _verdicts_sql(source, read, f"""WHEN "at" < {punctual} THEN 'late'""")
+
+
+def checked_file_sql(source: Source, plain: str, odd: str, *, corrected: bool = False) -> str:
+    """Print the rows of one file as `checked_sql` prints a log.
+
+    Parameters
+    ----------
+    source
+        The source of the file.
+    plain, odd
+        Relations of its rows, both with partition, offset, timestamp and `said`: of `plain` a
+        struct of values, those types that DuckDB reads as they are, of `odd` one of texts. `odd`
+        has `unread`, too: the reason where there are none.
+    corrected
+        Take late rows for events like others.
+
+    """
+    at = f"TRY_CAST(regexp_extract(said.{quote(AT)}, '^[0-9]{{1,14}}$') AS BIGINT)"
+    read = (
+        f"SELECT {_columns(source, f'said.{quote(AT)}', plain=True)} FROM {plain}\n"
+        f"  UNION ALL SELECT {_columns(source, at, plain=False)} FROM {odd}"
+    )
+    live, late = source.live_from_ms, ""
+    if live is not None:
+        late = f"""WHEN "at" >= {live} THEN '{FROM_TOPIC}' """
+    if not corrected:
+        late += f"""WHEN "at" < high - {source.lateness_ms} THEN 'late'"""
+    return _verdicts_sql(source, read, late)
+
+
+def _verdicts_sql(source: Source, read: str, late: str) -> str:
+    names = [AT, *(column.name for column in source.columns)]
     derived = "".join(
         f", CASE WHEN reason IS NULL THEN {expression.sql('duckdb')} END AS {quote(name)}"
         for name, expression in source.computed.items()
     )
     listed = f'partition, "offset", {", ".join(map(quote, names))}'
-    late = "" if corrected else f"""WHEN "at" < high - {source.lateness_ms} THEN 'late'"""
     return f"""
 WITH read AS (
   {read}
@@ -152,7 +203,7 @@ WITH read AS (
   SELECT *, MAX("at") OVER (PARTITION BY partition ORDER BY "offset") AS high FROM read
 ), verdicts AS (
   SELECT {listed}, CASE WHEN reason IS NOT NULL THEN reason {ranges_sql(source, "duckdb")}
-    {late} END AS reason
+    {late} ELSE NULL END AS reason
   FROM high
 )
 SELECT {listed}{derived}, reason FROM verdicts"""

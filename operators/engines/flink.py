@@ -225,7 +225,7 @@ def _events(source: Source) -> str:
     return f"""CREATE TEMPORARY VIEW `{source.name}` AS
 SELECT `partition`, `offset`, `at`, rowtime, {written}{derived}
 FROM `{source.name}__checked`
-WHERE reason IS NULL AND `at` >= high - {source.lateness_ms}"""
+WHERE reason IS NULL AND `at` >= {source.punctual_sql("high")}"""
 
 
 def refused_sql(
@@ -250,8 +250,8 @@ def refused_sql(
             "partition": "CAST(`partition` AS STRING)",
             "offset": "CAST(`offset` AS STRING)",
         }
-        is_late = f"reason IS NULL AND `at` < high - {source.lateness_ms}"
-        watermark = f"CAST(high - {source.lateness_ms} AS STRING)"
+        is_late = f"reason IS NULL AND `at` < {source.punctual_sql('high')}"
+        watermark = f"CAST({source.punctual_sql('high')} AS STRING)"
         for name, extra, where in (
             ("dead", {"reason": "reason"}, "reason IS NOT NULL"),
             ("late", {"at": "CAST(`at` AS STRING)", "watermark": watermark}, is_late),

@@ -20,7 +20,8 @@ from headrace.operators.decay import Decay
 from headrace.operators.event import Event
 from headrace.operators.functions import Value
 from headrace.operators.message import texts
-from headrace.operators.source import AT, AT_REASON, Column, Source
+from headrace.operators.record import Said
+from headrace.operators.source import AT, AT_REASON, FILE_PARTITION, FROM_TOPIC, Column, Source
 from headrace.operators.status import Status
 from headrace.operators.streams.operator import Step
 from headrace.operators.streams.stream import Origin, Stream, refusal
@@ -36,6 +37,7 @@ __all__ = [
     "derived",
     "events",
     "feature",
+    "file_events",
     "rows",
     "status",
     "tiles",
@@ -89,10 +91,42 @@ def events(source: Source, log: Iterable[Message], *, as_known_at: int | None = 
             high[partition] = max(at, high.get(partition, at))
         if isinstance(row, str):
             found.dead.append(Refused(partition, offset, row, payload))
-        elif as_known_at is None and at is not None and at < high[partition] - source.lateness_ms:
+        elif at is not None and at < _punctual(source, high[partition], as_known_at):
             found.late.append(Refused(partition, offset, "late", payload))
         else:
             found.events.append(Event(partition, offset, row))
+    return found
+
+
+def _punctual(source: Source, high: int, as_known_at: int | None) -> int:
+    """Give the time before which a row of the topic is late."""
+    if as_known_at is not None:
+        return source.starts_ms
+    return max(high - source.lateness_ms, source.starts_ms)
+
+
+def file_events(
+    source: Source, files: Iterable[Iterable[Said]], *, as_known_at: int | None = None
+) -> Events:
+    """Read the rows of a source's files as `events` reads messages.
+
+    They are given file by file in the order of the files' names, as
+    `headrace.operators.record` says them; a row may be any time ahead.
+    """
+    found = Events()
+    for partition, rows in enumerate(files, FILE_PARTITION):
+        high = 0
+        for offset, said in enumerate(rows):
+            at, row = (None, said) if isinstance(said, str) else _said(source, None, said)
+            high = max(high, at or 0)
+            if isinstance(row, str):
+                found.dead.append(Refused(partition, offset, row, None))
+            elif source.live_from_ms is not None and (at or 0) >= source.live_from_ms:
+                found.dead.append(Refused(partition, offset, FROM_TOPIC, None))
+            elif as_known_at is None and (at or 0) < high - source.lateness_ms:
+                found.late.append(Refused(partition, offset, "late", None))
+            else:
+                found.events.append(Event(partition, offset, row))
     return found
 
 
@@ -111,13 +145,18 @@ def _row(
 ) -> tuple[int | None, dict[str, Value] | str]:
     """Give a message's time, which moves the watermark, and its values or why it is refused."""
     said = texts(payload)
-    if isinstance(said, str):
-        return None, said
+    return (None, said) if isinstance(said, str) else _said(source, timestamp, said)
+
+
+def _said(
+    source: Source, timestamp: int | None, said: Mapping[str, str | None]
+) -> tuple[int | None, dict[str, Value] | str]:
+    """Check what a row says; `timestamp` None lets it be ahead."""
     at_text = said.get(AT)
     if at_text is None or not re.fullmatch("[0-9]{1,14}", at_text):
         return None, AT_REASON
     at = int(at_text)
-    if at > timestamp + source.ahead_ms:
+    if timestamp is not None and at > timestamp + source.ahead_ms:
         return None, AT_REASON
     row: dict[str, Value] = {AT: at}
     progress = all(said.get(column.name) is None for column in source.columns)

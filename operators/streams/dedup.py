@@ -39,6 +39,7 @@ class Dedup(Step):
     """
 
     name = "dedup"
+    remembers = True
     id: tuple[str, ...]
     within_ms: int
 

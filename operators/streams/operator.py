@@ -72,6 +72,9 @@ class Operator(ABC):
 class Step(Operator):
     """An operator that makes rows of the rows of one stream."""
 
+    remembers: ClassVar[bool] = False
+    """Whether a row is made of rows before it, too."""
+
     @abstractmethod
     def types(self, given: Types) -> dict[str, Type]:
         """Give the columns of the rows that it makes."""

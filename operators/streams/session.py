@@ -35,6 +35,7 @@ class Session(Step):
     """
 
     name = "session"
+    remembers = True
     key: tuple[str, ...]
     gap_ms: int
 

@@ -25,10 +25,12 @@ __all__ = [
     "Printed",
     "Stream",
     "lineage",
+    "live",
     "print_stream",
     "refusal",
     "required",
     "roots",
+    "starts_ms",
 ]
 
 
@@ -94,6 +96,16 @@ def roots(origin: Origin) -> tuple[Source, ...]:
     if isinstance(origin, Source):
         return (origin,)
     return tuple({leaf.source.name: leaf.source for leaf in origin.leaves}.values())
+
+
+def live(origin: Origin) -> bool:
+    """Say whether the stream sees its rows: of all sources below the topic is read."""
+    return all(root.live for root in roots(origin))
+
+
+def starts_ms(origin: Origin) -> int:
+    """Give the time before which files have a part of its rows: the last hand-over below it."""
+    return max(root.starts_ms for root in roots(origin))
 
 
 def lineage(*origins: Origin) -> dict[str, Stream]:
