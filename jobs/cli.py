@@ -304,7 +304,7 @@ def main() -> None:
         application()
     except HeadraceError as error:
         print(f"headrace: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        sys.exit(error.exit_status)
     except KeyboardInterrupt:
         _stopped()
         sys.exit(130)

@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from headrace.jobs.access import Secret
 from headrace.operators.errors import StoreError
 
 __all__ = ["Client"]
@@ -24,8 +25,8 @@ class Client:
     Parameters
     ----------
     address_file
-        Holds ``{"address": "host:port"}``; read anew at every question, for a store that was
-        started again has another port.
+        Holds ``{"address": "host:port", "token": "env:NAME"}``, the token where one is wanted; read
+        anew at every question, for a store that was started again has another port.
 
     """
 
@@ -89,18 +90,25 @@ class Client:
         self._client.close()
 
     def _url(self, path: str) -> str:
+        return f"http://{self._told()['address']}{path}"
+
+    def _told(self) -> dict[str, str]:
         try:
-            address = orjson.loads(self._address_file.read_bytes())["address"]
+            told: dict[str, str] = orjson.loads(self._address_file.read_bytes())
         except FileNotFoundError as error:
             asked = f"asked for the store that is named in {self._address_file}"
             raise StoreError(asked, "there is no such file", "start the pipeline") from error
-        return f"http://{address}{path}"
+        return told
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        url = self._url(path)
+        told = self._told()
+        url = f"http://{told['address']}{path}"
         asked = f"asked the store at {url}"
+        headers = dict(request.pop("headers", {}))
+        if "token" in told:
+            headers["authorization"] = f"Bearer {Secret.of(told['token']).reveal()}"
         try:
-            response = self._client.request(method, url, **request)
+            response = self._client.request(method, url, headers=headers, **request)
         except httpx.HTTPError as error:
             do = "start the pipeline, or look at the store's log"
             raise StoreError(asked, f"it does not answer: {error}", do) from error

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.jobs import assembly, broker, transport
+from headrace.jobs.access import Access
 from headrace.jobs.client import Client
 from headrace.jobs.processes import Process, Supervisor
 from headrace.pipelines.pipeline import Pipeline
@@ -68,6 +69,7 @@ def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> It
         Of `ROLES`; the store is waited for.
 
     """
+    Access.of(pipeline.serve)  # before anything starts
     (state / "logs").mkdir(parents=True, exist_ok=True)
     (state / "store" / "address.json").unlink(missing_ok=True)
     kafka = broker.prepare(state / "broker")

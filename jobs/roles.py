@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from headrace.jobs import flights, labels, views
+from headrace.jobs.access import Access
 from headrace.jobs.replay import beat, replay
 from headrace.jobs.state import write_json
 from headrace.jobs.transport import Writer
@@ -63,6 +64,7 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     from headrace.jobs.server import Server
     from headrace.jobs.store import StoreProcess
 
+    Access.of(pipeline.serve)  # before anything is opened
     stopping = _stopping()
     folder = state / "store"
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     process = StoreProcess(pipeline, bootstrap=bootstrap, folder=folder, models=models)
     server = Server(process)
     server.start()
-    write_json(folder / "address.json", {"address": f"127.0.0.1:{server.port}"})
+    write_json(folder / "address.json", server.told())
     while not stopping.is_set():
         process.step()
     server.stop()

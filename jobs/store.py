@@ -25,6 +25,7 @@ import pyarrow as pa
 from headrace.feature_store.catalogue import Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
+from headrace.jobs.metrics import Metrics
 from headrace.jobs.transport import Message, Reader, Writer
 from headrace.online_learning.registry import Registry, Version
 from headrace.online_learning.scorer import Scorer
@@ -59,6 +60,7 @@ class StoreProcess:
 
     def __init__(self, pipeline: Pipeline, *, bootstrap: str, folder: Path, models: Path) -> None:
         self.pipeline = pipeline
+        self.metrics = Metrics()
         self.store = Store(folder / "store.duckdb", assembly.declared(pipeline))
         self._encoding = assembly.encoding(pipeline)
         self._registry = Registry(models)
@@ -115,7 +117,7 @@ class StoreProcess:
             place: (self._offsets[place], taken[-1].offset + 1) for place, taken in messages.items()
         }
         scored: list[pa.Table] = []
-        with self.store.catalogue.transaction():
+        with self.metrics.commits.time(), self.store.catalogue.transaction():
             for place, taken in messages.items():
                 self._takers[place](taken)
             ready = self.store.take_ready(self._latest())
@@ -160,7 +162,9 @@ class StoreProcess:
             new = version is not None and version.number != self.scorer.version
             if new and version is not self._refused:
                 self.scorer = self._scorer(version)
+                self.metrics.swaps.inc()
         except CorruptError as error:
+            self.metrics.refused_versions.inc()
             self._refused = version  # versions never change: it is not read in every step
             if str(error) != self._complaint:
                 self._complaint = str(error)
@@ -209,6 +213,12 @@ class StoreProcess:
             "model_version": self.scorer.version,
             "model_through": self.scorer.through_ms,
         }
+
+    def lag(self) -> dict[Place, int]:
+        """Say how many messages of each partition are in the log and not yet committed."""
+        offsets = self._offsets
+        ends = self._reader.highwater()
+        return {place: max(0, end - offsets[place]) for place, end in ends.items()}
 
     def close(self) -> None:
         """Stop reading and writing, close the file."""

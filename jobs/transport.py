@@ -297,6 +297,11 @@ class Reader(AbstractContextManager["Reader"]):
         with _speaking(self._bootstrap):
             return _places_of(self._consumer.end_offsets(self._places, timeout_ms=_ANSWER_MS))
 
+    def highwater(self) -> dict[Place, int]:
+        """The end of each partition as the broker told it last; may be asked from any thread."""
+        known = ((place, self._consumer.highwater(place)) for place in self._places)
+        return {(place.topic, place.partition): end for place, end in known if end is not None}
+
     def pause(self, places: Collection[Place]) -> None:
         """Give nothing of these partitions until they are resumed; what is fetched is kept."""
         self._consumer.pause(*(TopicPartition(*place) for place in places))

@@ -19,7 +19,7 @@ import difflib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 __all__ = [
     "CorruptError",
@@ -48,6 +48,8 @@ class HeadraceError(Exception):
     asked: str
     found: str
     do: str
+    exit_status: ClassVar[int] = 1
+    """What the command line ends with."""
     start: int | None = None
     """How many characters into the text that was read it is about, where that is known."""
 

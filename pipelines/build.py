@@ -13,7 +13,7 @@ from headrace.pipelines.document import Document
 from headrace.pipelines.handed_over import check_handed_over
 from headrace.pipelines.hidden import with_hidden
 from headrace.pipelines.models import check_model, model_of
-from headrace.pipelines.pipeline import Decision, Pipeline
+from headrace.pipelines.pipeline import Decision, Pipeline, Serve
 from headrace.pipelines.schema import PipelineForm
 from headrace.pipelines.sources import sources_of
 from headrace.pipelines.streams import streams_of
@@ -56,6 +56,7 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         decision=decision,
         outcome=outcome,
         model=model_of(form, document),
+        serve=_serve(form),
     )
     check_model(pipeline, document)
     return pipeline
@@ -101,3 +102,15 @@ def _distinct(views: Mapping[str, View], decision: Decision, document: Document)
                 place = ("views", view.name, "features", feature.name)
                 raise document.refuse(place, asked, found, "rename one of the two", key=True)
             taken[feature.name] = f"a feature of the view {view.name!r}"
+
+
+def _serve(form: PipelineForm) -> Serve:
+    serve = form.serve
+    return Serve(
+        host=serve.host,
+        port=serve.port,
+        flight_port=serve.flight_port,
+        tokens={str(role): place for role, place in serve.tokens.items()},
+        hosts=tuple(serve.hosts),
+        fresh_within_ms=serve.fresh_within,
+    )

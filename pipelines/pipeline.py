@@ -19,7 +19,7 @@ from headrace.operators.streams.stream import Origin, Stream, live
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 
-__all__ = ["Decision", "Model", "Outcome", "Pipeline", "Token"]
+__all__ = ["Decision", "Model", "Outcome", "Pipeline", "Serve", "Token"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,31 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """Where the store process is asked, and by whom; no part of what the pipeline means.
+
+    Parameters
+    ----------
+    host, port, flight_port
+        The address of HTTP and of Arrow Flight; port 0 is any that is free.
+    tokens
+        By role, ``read``, ``predict`` or ``admin``: ``env:NAME`` or ``file:PATH``.
+    hosts
+        Other names that clients know it by.
+    fresh_within_ms
+        How far behind the clock a view may be for the process to call itself ready; None is any.
+
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    flight_port: int = 0
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+    fresh_within_ms: int | None = None
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """A declaration as a whole, from one file.
 
@@ -150,6 +175,8 @@ class Pipeline:
         By name, each after those that it is made of.
     decision, outcome, model
         What is asked, how it ended, what learns from it.
+    serve
+        Where its store is asked.
 
     """
 
@@ -162,6 +189,7 @@ class Pipeline:
     decision: Decision
     outcome: Outcome
     model: Model
+    serve: Serve = field(default_factory=Serve)
 
     @property
     def features(self) -> dict[str, tuple[View, Feature]]:

@@ -21,6 +21,7 @@ __all__ = [
     "OutcomeForm",
     "PipelineForm",
     "SampleForm",
+    "ServeForm",
     "SessionForm",
     "SourceForm",
     "StreamForm",
@@ -37,6 +38,7 @@ Shares = Annotated[int, Field(ge=1, le=1024)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class _Form(BaseModel):
@@ -203,11 +205,31 @@ class ModelForm(_Form):
     max_delay: LongDuration | None = None
 
 
+class ServeForm(_Form):
+    """Where the store process is asked, and by whom.
+
+    `host` (127.0.0.1): the address it listens at; any that other machines reach needs `tokens`.
+    `port`, `flight_port` (0, any that is free): of HTTP and of Arrow Flight. `tokens`: role,
+    `read`, `predict` or `admin`, to where its token is: `env:NAME` or `file:PATH`. `hosts`: other
+    names that clients know it by. `fresh_within`: how far behind the clock a view may be before
+    `/readyz` says that it is not.
+    """
+
+    host: Annotated[str, BeforeValidator(values.host)] = "127.0.0.1"
+    port: Port = 0
+    flight_port: Port = 0
+    tokens: dict[
+        Literal["read", "predict", "admin"], Annotated[str, BeforeValidator(values.reference)]
+    ] = {}
+    hosts: list[Annotated[str, BeforeValidator(values.host)]] = []
+    fresh_within: LongDuration | None = None
+
+
 class PipelineForm(_Form):
     """A whole file.
 
     `pipeline`: its name, with which its topics begin. `every` (1s): the step of its views; it
-    divides a day. `sources`, `streams`, `views`: by name. `decision`, `outcome`, `model`.
+    divides a day. `sources`, `streams`, `views`: by name. `decision`, `outcome`, `model`. `serve`.
     """
 
     pipeline: Name
@@ -218,3 +240,4 @@ class PipelineForm(_Form):
     decision: DecisionForm
     outcome: OutcomeForm
     model: ModelForm
+    serve: ServeForm = ServeForm()

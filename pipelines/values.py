@@ -25,6 +25,7 @@ __all__ = [
     "duration",
     "edges",
     "files",
+    "host",
     "instant",
     "kind",
     "name",
@@ -32,6 +33,7 @@ __all__ = [
     "new_name",
     "part_name",
     "positive_duration",
+    "reference",
     "slots",
     "table_column",
     "topic",
@@ -50,6 +52,8 @@ _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,248}")
 _NAMED = 3
 _BESIDE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,200}\.(csv|parquet)")
 _FILES = re.compile(r"[A-Za-z0-9_./*?=-]{1,1000}")  # no colon: no address of the network
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:[^\0]{1,4096}")
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -199,6 +203,26 @@ def instant(text: object) -> int:
         do = "write it like 2013-02-01T05:00:00Z"
         _refuse(f"asked for the time {text!r}", found, do)
     return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def host(value: object) -> str:
+    """Check an address, or the name of a machine.
+
+    >>> host("features.example.com"), host("0.0.0.0"), host("::1")
+    ('features.example.com', '0.0.0.0', '::1')
+    """
+    if not isinstance(value, str) or not _HOST.fullmatch(value):
+        found = "a host is an address or a name, without a port"
+        _refuse(f"asked for the host {value!r}", found, "write it like 0.0.0.0 or a.example.com")
+    return value.lower()
+
+
+def reference(value: object) -> str:
+    """Check where a secret is; what is none is not repeated, for it may be the secret."""
+    if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        found = "it is written there itself, and a pipeline file is no place for a secret"
+        _refuse("asked for a token", found, "write env:NAME or file:PATH, where it can be read")
+    return value
 
 
 def slots(value: object) -> int:

@@ -28,6 +28,7 @@ from headrace.pipelines.schema import (
     OutcomeForm,
     PipelineForm,
     SampleForm,
+    ServeForm,
     SessionForm,
     SourceForm,
     StreamForm,
@@ -139,7 +140,7 @@ def test_the_reference_names_every_key() -> None:
     page = (ROOT / "docs" / "pipeline.md").read_text("utf-8")
     of_streams = (StreamForm, JoinForm, SampleForm, DedupForm, SessionForm)
     others = (PipelineForm, SourceForm, ViewForm, DecisionForm, OutcomeForm, ModelForm)
-    forms = (*of_streams, *others)
+    forms = (*of_streams, *others, ServeForm)
     keys = [field.alias or key for form in forms for key, field in form.model_fields.items()]
     assert len(keys) >= 60
     assert [key for key in keys if f"| `{key}` |" not in page] == []

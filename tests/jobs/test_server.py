@@ -26,9 +26,9 @@ JSON = {"content-type": "application/json"}
 
 
 @contextmanager
-def processing(folder: Path) -> Iterator[StoreProcess]:
+def processing(folder: Path, more: str = "") -> Iterator[StoreProcess]:
     """Run a store process that has taken in three tiles and a decision."""
-    log, small = Log(), pipeline(folder)
+    log, small = Log(), pipeline(folder, more)
     view = small.view_topic(small.views["clicks"])
     log.put(view, clicks(EVERY, u=3, v=4), clicks(2 * EVERY, u=5))
     view = small.view_topic(small.views["pages"])
@@ -115,27 +115,44 @@ def test_features_and_predictions(http: httpx.Client) -> None:
         ('{"rows": [{"hour": true}]}', "no int64"),
         ('{"rows": [{"hour": 9223372036854775808}]}', "no int64"),
         ('{"rows": [{"user": 7}]}', "no string"),
-        ('{"rows": [{"user": "\\ud800"}]}', "no string"),
+        ('{"rows": [{"user": "\\ud800"}]}', "it is no JSON"),
         ('{"rows": [{"user": ["u"]}]}', "no string"),
-        ('{"rows": [{"wind": NaN}]}', "no float64"),
-        ('{"rows": [{"wind": -Infinity}]}', "no float64"),
-        ('{"rows": [{"wind": 1e999}]}', "no float64"),
+        ('{"rows": [{"wind": NaN}]}', "it is no JSON"),
+        ('{"rows": [{"wind": -Infinity}]}', "it is no JSON"),
+        ('{"rows": [{"wind": 1e999}]}', "it is no JSON"),
         ('{"rows": [{"at": null}]}', "no int64"),
         ('{"rows": [{"at": "now"}]}', "no int64"),
         ('{"rows": []}', "asked for no rows"),
         (f'{{"rows": [{", ".join(["{}"] * 1001)}]}}', "1001 rows; 1000 are answered at once"),
-        ('{"rows": [7]}', "body.rows.0"),
-        ('{"rows": {}}', "body.rows"),
-        ("{}", "body.rows"),
-        ('{"rows": [', "JSON decode error"),
-        ("", "body"),
-        ("\0\xff", "JSON decode error"),
-        ("[" * 100_000, "parsing the body"),
+        ('{"rows": [{"at": 9007199254740993}]}', "out of every calendar"),
+        ('{"rows": [7]}', "asked with rows.0 = 7; it is no object"),
+        ('{"rows": [[]]}', "asked with rows.0 = []; it is no object"),
+        ('{"rows": {}}', "rows is of another type"),
+        ('{"rows": null}', "rows is of another type"),
+        ('{"rows": [{}], "row": [{}]}', "asked with 'row'; what is taken: rows"),
+        ("{}", "rows is not there"),
+        ("[]", "it is no JSON object"),
+        ("null", "it is no JSON object"),
+        ('{"rows": [', "it is no JSON"),
+        ("", "it is no JSON"),
+        ("\0\xff", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
+        ('{"rows": [{"user": ' + "[" * 2_000 + "]" * 2_000 + "}]}", "it is no JSON"),
     ],
 )
 def test_a_bad_request_is_answered(http: httpx.Client, path: str, body: str, found: str) -> None:
     _refused(http.post(path, content=body.encode(), headers=JSON), found)
     assert http.get("/healthz").is_success
+
+
+def test_some_features_are_chosen(http: httpx.Client) -> None:
+    asked = {"rows": [{"at": 2 * EVERY, "user": "u"}], "features": ["total", "n"]}
+    found = http.post("/v1/features", json=asked).json()["features"]
+    assert list(found[0].items()) == [("total", 8), ("n", 2)]
+    for wrong, said in (("totl", "did you mean 'total'?"), (7, "asked for the feature '7'")):
+        _refused(http.post("/v1/features", json={**asked, "features": [wrong]}), said)
+    many = {**asked, "features": ["n"] * 501}
+    _refused(http.post("/v1/features", json=many), "501 features; 500 are answered at once")
 
 
 @pytest.mark.parametrize(
@@ -145,9 +162,11 @@ def test_a_bad_request_is_answered(http: httpx.Client, path: str, body: str, fou
         ("SELECT 1; SELECT 2", "that is not one SELECT"),
         ("SELECT nothing FROM decisions", "nothing"),
         ("SELECT * FROM nowhere", "nowhere"),
-        ("SELECT * FROM read_text('/etc/hostname')", "disabled by configuration"),
+        ("SELECT * FROM read_text('/etc/hostname')", "read_text() is no table of the store"),
+        ("SELECT * FROM views.click", "the table 'views.click'"),
+        ("SELECT * FROM features.click(1)", "did you mean 'clicks'?"),
         ("SELECT TIMESTAMP '290000-01-01' AS x", "as JSON"),
-        ("SELECT '\ud800'", "surrogates"),
+        ("SELECT '\ud800'", "it is no JSON"),
     ],
 )
 def test_a_bad_query_is_answered(http: httpx.Client, query: str, found: str) -> None:
@@ -157,9 +176,10 @@ def test_a_bad_query_is_answered(http: httpx.Client, query: str, found: str) -> 
 
 
 def test_an_unknown_page_is_answered(http: httpx.Client) -> None:
-    for answer in (http.get("/v1/nothing"), http.get("/v1/sql")):
-        assert answer.status_code in (404, 405)
-        assert answer.json()["error"].startswith("asked for what is not served; ")
+    answer = http.get("/v1/nothing")
+    assert (answer.status_code, answer.json()["asked"]) == (404, "asked for '/v1/nothing'")
+    answer = http.get("/v1/sql")
+    assert (answer.status_code, answer.json()["do"]) == (405, "use POST")
 
 
 def _refused(answer: httpx.Response, found: str) -> None:
@@ -177,7 +197,7 @@ def test_the_client_says_what_the_server_said(process: StoreProcess, tmp_path: P
         client.sql("SELECT 1")
     server = Server(process)
     server.start()
-    write_json(address, {"address": f"127.0.0.1:{server.port}"})
+    write_json(address, server.told())
     assert client.healthy()
     assert client.sql("SELECT 7 AS x").to_pylist() == [{"x": 7}]
     with pytest.raises(StoreError, match="asked for 'DROP TABLE decisions'; that is not one SEL"):
