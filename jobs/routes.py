@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from headrace.feature_store.online import OnlineReader
 from headrace.jobs.access import Role
 from headrace.jobs.endpoint import ARROW, Answer, Asked, Endpoint, arrow, json
 from headrace.jobs.metrics import CONTENT_TYPE, Metrics
@@ -15,6 +16,7 @@ from headrace.jobs.rows import MOST_ROWS, Rows
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.why import why
 from headrace.operators.errors import StoreError, UnknownName
+from headrace.operators.source import AT
 from headrace.operators.types import Type
 
 __all__ = ["PREDICT", "READ", "Routes", "row_schema"]
@@ -45,6 +47,7 @@ class Routes:
     def __init__(self, process: StoreProcess, rows: Rows, metrics: Metrics) -> None:
         self._process, self._rows, self._metrics = process, rows, metrics
         self._names: tuple[str, ...] = tuple(process.store.declared.feature_schema.names)
+        self._all = process.store.reader()
 
     def endpoints(self) -> list[Endpoint]:
         """List them."""
@@ -69,8 +72,10 @@ class Routes:
     def _about_rows(self) -> list[Endpoint]:
         items = row_schema(self._rows)
         rows = {"type": "array", "items": items, "minItems": 1, "maxItems": MOST_ROWS}
-        names = {"type": "array", "items": {"enum": list(self._names)}, "maxItems": _MOST_FEATURES}
-        features = _object({"rows": rows, "features": names}, "rows")
+        names = {"type": "array", "items": {"enum": list(self._names)}, "uniqueItems": True}
+        names |= {"minItems": 1, "maxItems": _MOST_FEATURES}
+        status = {"type": "boolean", "description": "Say what each value stands for, too."}
+        features = _object({"rows": rows, "features": names, "status": status}, "rows")
         query = _object({"query": {"type": "string"}}, "query")
         sql = "Answer one SELECT: a list of objects, or an Arrow stream where that is accepted."
         training = "Give a row of features for each decision of an Arrow stream, in order."
@@ -149,24 +154,31 @@ class Routes:
 
     def features(self, asked: Asked) -> Answer:
         """Read some features, or all, as of each row's time."""
-        body = asked.fields(rows=list, features=list | None)
-        names = self._chosen(body.get("features"))
+        body = asked.fields(rows=list, features=list | None, status=bool | None)
+        reader = self._reader(body.get("features"))
         rows = self._rows.of_json(body["rows"], time.time_ns() // _MS)
-        read = self._process.store.with_features(self._rows.table(rows))
-        found = read.select(names).to_pylist()
+        read = reader.read(rows, [row[AT] for row in rows])
+        found = read.rows()
         self._metrics.count_missing(found)
-        return json({"features": found, **self._freshness()})
+        answer: dict[str, Any] = {"features": found}
+        if body.get("status"):
+            states = zip(*read.status.values(), strict=True)
+            answer["status"] = [dict(zip(read.status, each, strict=True)) for each in states]
+        return json({**answer, **self._freshness()})
 
-    def _chosen(self, names: Sequence[object] | None) -> list[str]:
+    def _reader(self, names: Sequence[object] | None) -> OnlineReader:
         if names is None:
-            return list(self._names)
+            return self._all
         if len(names) > _MOST_FEATURES:
             asked = f"asked for {len(names)} features"
             raise StoreError(asked, f"{_MOST_FEATURES} are answered at once", "ask in parts")
+        if not names or len(set(map(str, names))) != len(names):
+            asked = f"asked for the features {str(names)[:100]}"
+            raise StoreError(asked, "none is named, or one twice", "name each once")
         for name in names:
-            if name not in self._names:
-                raise UnknownName(kind="feature", name=str(name)[:200], known=self._names)
-        return list(map(str, names))
+            if not isinstance(name, str):
+                raise UnknownName(kind="feature", name=str(name)[:100], known=self._names)
+        return self._process.store.reader([str(name)[:200] for name in names])
 
     def predict(self, asked: Asked) -> Answer:
         """Predict with the version that is served now; the features come with it."""

@@ -7,7 +7,7 @@ int64 milliseconds. `docs/pipeline.md` shows each key with an example.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 

@@ -254,7 +254,7 @@ REFUSED = [
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
     """One for all attacks: each leaves it as it was for the next."""
-    one = Catalogue(tmp_path_factory.mktemp("attacked") / "store.duckdb", "d")
+    one = Catalogue(tmp_path_factory.mktemp("attacked") / "store.duckdb")
     one.create("t", SCHEMA)
     yield one
     one.close()

@@ -19,7 +19,7 @@ USER = {"name": "user", "shape": [2, 1], "datatype": "BYTES", "data": [["u"], ["
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
     with processing(tmp_path_factory.mktemp("inference")) as one:
-        weights = one.scorer._weights
+        weights = one.scorer._served._weights  # type: ignore[attr-defined]  # of a linear one
         weights[:] = [(i % 7 - 3) / 10 for i in range(len(weights))]
         yield one
 

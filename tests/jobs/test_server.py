@@ -149,8 +149,12 @@ def test_some_features_are_chosen(http: httpx.Client) -> None:
     asked = {"rows": [{"at": 2 * EVERY, "user": "u"}], "features": ["total", "n"]}
     found = http.post("/v1/features", json=asked).json()["features"]
     assert list(found[0].items()) == [("total", 8), ("n", 2)]
+    answer = http.post("/v1/features", json={**asked, "status": True}).json()
+    assert answer["status"] == [{"total": "present", "n": "present"}]
     for wrong, said in (("totl", "did you mean 'total'?"), (7, "asked for the feature '7'")):
         _refused(http.post("/v1/features", json={**asked, "features": [wrong]}), said)
+    for none in ([], ["n", "n"]):
+        _refused(http.post("/v1/features", json={**asked, "features": none}), "name each once")
     many = {**asked, "features": ["n"] * 501}
     _refused(http.post("/v1/features", json=many), "501 features; 500 are answered at once")
 
