@@ -201,8 +201,9 @@ def _known_functions(cursor: duckdb.DuckDBPyConnection, asked: str, used: _Used)
 def _known_tables(cursor: duckdb.DuckDBPyConnection, used: _Used) -> None:
     known = _names(
         cursor,
-        "SELECT CASE schema_name WHEN 'main' THEN table_name "
-        "ELSE schema_name || '.' || table_name END FROM duckdb_tables()",
+        "SELECT CASE schema_name WHEN 'main' THEN name ELSE schema_name || '.' || name END FROM ("
+        "SELECT schema_name, table_name AS name FROM duckdb_tables() UNION ALL "
+        "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal)",
     )
     known |= {f"information_schema.{name}" for name in _INFORMATION}
     for path in used.tables:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from importlib.metadata import version as version_of
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.jobs.access import Refused
@@ -20,6 +22,7 @@ from headrace.jobs.routes import PREDICT, READ, Routes
 from headrace.jobs.rows import MOST_ROWS, Rows, fits
 from headrace.jobs.store import StoreProcess
 from headrace.online_learning.scorer import Scorer
+from headrace.operators.computed import with_computed
 from headrace.operators.errors import CorruptError, StoreError, UnknownName
 from headrace.operators.source import AT
 from headrace.operators.types import Type
@@ -77,6 +80,7 @@ class Inference:
     def __init__(self, process: StoreProcess, rows: Rows, routes: Routes) -> None:
         self._process, self._rows, self._routes = process, rows, routes
         declared = process.store.declared
+        self._computed = declared.computed
         self._features = {
             feature.name: feature.aggregate.type
             for view in declared.views.values()
@@ -159,8 +163,11 @@ class Inference:
         for name, values in taken.items():
             place = table.column_names.index(name)
             table = table.set_column(place, name, _array(name, values, self._given[name]))
-        found = {"p": scorer.score(table).tolist(), "model_version": [scorer.version] * count}
-        outputs = [{**_form(name, _OUTPUTS[name], count), "data": found[name]} for name in names]
+        if taken:  # what is computed of them is computed again
+            table = with_computed(table.drop_columns(list(self._computed)), self._computed)
+        p = scorer.score(table)
+        found = {"p": p, "model_version": np.full(count, scorer.version)}
+        outputs = [_tensor(name, found[name]) for name in names]
         head = {"model_name": asked.path["model"], "model_version": str(scorer.version)}
         return json({**head, **({"id": body["id"]} if body.get("id") else {}), "outputs": outputs})
 
@@ -247,5 +254,12 @@ def _outputs(asked: list[Any] | None) -> list[str]:
     return names
 
 
-def _form(name: str, datatype: str, rows: int = -1) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype, "shape": [rows]}
+def _form(name: str, datatype: str) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": [-1]}
+
+
+def _tensor(name: str, values: npt.NDArray[Any]) -> dict[str, Any]:
+    """Write values flat; of several classes there are as many a row."""
+    shape = list(values.shape)
+    head = {"name": name, "datatype": _OUTPUTS[name], "shape": shape}
+    return {**head, "data": values.ravel().tolist()}

@@ -15,6 +15,7 @@ from headrace.jobs.metrics import CONTENT_TYPE, Metrics
 from headrace.jobs.rows import MOST_ROWS, Rows
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.why import why
+from headrace.operators.computed import value_of
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.source import AT
 from headrace.operators.types import Type
@@ -47,6 +48,7 @@ class Routes:
     def __init__(self, process: StoreProcess, rows: Rows, metrics: Metrics) -> None:
         self._process, self._rows, self._metrics = process, rows, metrics
         self._names: tuple[str, ...] = tuple(process.store.declared.feature_schema.names)
+        self._known = frozenset(self._names)
         self._all = process.store.reader()
 
     def endpoints(self) -> list[Endpoint]:
@@ -155,30 +157,56 @@ class Routes:
     def features(self, asked: Asked) -> Answer:
         """Read some features, or all, as of each row's time."""
         body = asked.fields(rows=list, features=list | None, status=bool | None)
-        reader = self._reader(body.get("features"))
+        names = self._chosen(body.get("features"))
         rows = self._rows.of_json(body["rows"], time.time_ns() // _MS)
-        read = reader.read(rows, [row[AT] for row in rows])
-        found = read.rows()
+        read = self._reader(names).read(rows, [row[AT] for row in rows])
+        found = self._in_order(names, rows, read.rows())
         self._metrics.count_missing(found)
         answer: dict[str, Any] = {"features": found}
         if body.get("status"):
-            states = zip(*read.status.values(), strict=True)
-            answer["status"] = [dict(zip(read.status, each, strict=True)) for each in states]
+            of_views = {name: read.status[name] for name in names if name in read.status}
+            states = zip(*of_views.values(), strict=True)
+            answer["status"] = [dict(zip(of_views, each, strict=True)) for each in states]
         return json({**answer, **self._freshness()})
 
-    def _reader(self, names: Sequence[object] | None) -> OnlineReader:
+    def _chosen(self, names: Sequence[object] | None) -> Sequence[str]:
         if names is None:
-            return self._all
+            return self._names
         if len(names) > _MOST_FEATURES:
             asked = f"asked for {len(names)} features"
             raise StoreError(asked, f"{_MOST_FEATURES} are answered at once", "ask in parts")
-        if not names or len(set(map(str, names))) != len(names):
+        for name in names:
+            if not isinstance(name, str) or name not in self._known:
+                raise UnknownName(kind="feature", name=str(name)[:100], known=self._names)
+        if not names or len(set(names)) != len(names):
             asked = f"asked for the features {str(names)[:100]}"
             raise StoreError(asked, "none is named, or one twice", "name each once")
-        for name in names:
-            if not isinstance(name, str):
-                raise UnknownName(kind="feature", name=str(name)[:100], known=self._names)
-        return self._process.store.reader([str(name)[:200] for name in names])
+        return [str(name) for name in names]
+
+    def _reader(self, names: Sequence[str]) -> OnlineReader:
+        """Give what reads these of the views' features; all where one is computed of others."""
+        computed = self._process.store.declared.computed
+        if names is self._names or any(name in computed for name in names):
+            return self._all
+        return self._process.store.reader(names)
+
+    def _in_order(
+        self,
+        names: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
+        read: Sequence[dict[str, Any]],
+    ) -> Sequence[dict[str, Any]]:
+        """Give the features by these names, with those that are computed of others."""
+        computed = self._process.store.declared.computed
+        if not any(name in computed for name in names):
+            return read
+        trees = {name: computed[name] for name in names if name in computed}
+        found = []
+        for row, values in zip(rows, read, strict=True):
+            whole = {**row, **values}
+            known = values | {name: value_of(tree, whole) for name, tree in trees.items()}
+            found.append({name: known[name] for name in names})
+        return found
 
     def predict(self, asked: Asked) -> Answer:
         """Predict with the version that is served now; the features come with it."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 from headrace.operators.expression import Call, Column, Expression, range_checks
 from headrace.operators.functions import Value
 
-__all__ = ["columns_of", "computed_sql", "with_computed"]
+__all__ = ["columns_of", "computed_sql", "value_of", "with_computed"]
 
 
 def with_computed(rows: pa.Table, trees: Mapping[str, Expression]) -> pa.Table:
@@ -32,7 +32,7 @@ def with_computed(rows: pa.Table, trees: Mapping[str, Expression]) -> pa.Table:
     names = list(dict.fromkeys(name for tree in trees.values() for name in columns_of(tree)))
     listed = [dict(zip(names, row, strict=True)) for row in _listed(rows, names)]
     for name, tree in trees.items():
-        values = [_of(tree, row) for row in listed]
+        values = [value_of(tree, row) for row in listed]
         rows = rows.append_column(name, pa.array(values, tree.type.arrow))
     return rows
 
@@ -71,7 +71,14 @@ def _listed(rows: pa.Table, names: list[str]) -> Iterator[tuple[Value, ...]]:
     return zip(*(rows[name].to_pylist() for name in names), strict=True)
 
 
-def _of(tree: Expression, row: Mapping[str, Value]) -> Value:
+def value_of(tree: Expression, row: Mapping[str, Value]) -> Value:
+    """Compute the value of one row.
+
+    >>> from headrace.operators.expression import parse
+    >>> from headrace.operators.types import Type
+    >>> value_of(parse("n * 4", {"n": Type.INT64}), {"n": 3})
+    12
+    """
     try:
         return tree.of(row)
     except OverflowError:

@@ -223,7 +223,7 @@ def test_a_read_waits_for_the_whole_pane(tmp_path: Path, monkeypatch: pytest.Mon
         process.store.catalogue.transaction(),
     ):
         index = process.store._indexes["clicks"]
-        append = index.append
+        append = index._append
 
         def in_halves(tiles: pa.Table, more: Mapping[str, pa.Table]) -> None:
             append(tiles.slice(0, 1), more)
@@ -232,7 +232,7 @@ def test_a_read_waits_for_the_whole_pane(tmp_path: Path, monkeypatch: pytest.Mon
                 asked[0].result(0.3)
             append(tiles.slice(1), more)
 
-        monkeypatch.setattr(index, "append", in_halves)
+        monkeypatch.setattr(index, "_append", in_halves)
         process.store.add_tiles("clicks", 0, [clicks(3 * EVERY, w1=9, w2=9)])
         one, two = asked[0].result(10).json()["features"]
     assert one == two == {"n": 1, "total": 9, "last_x": 7}
