@@ -254,11 +254,13 @@ def test_one_more_than_may_be_under_way_is_refused(
     arrived: list[int] = []
 
     async def ask() -> list[int]:
-        release = asyncio.Event()
+        release, everyone = asyncio.Event(), asyncio.Event()
 
         class Held(Spy):
             async def receive(self) -> dict[str, Any]:
                 arrived.append(1)
+                if len(arrived) == most:
+                    everyone.set()
                 await release.wait()
                 return await super().receive()
 
@@ -268,8 +270,7 @@ def test_one_more_than_may_be_under_way_is_refused(
             asyncio.create_task(application({**scope, "headers": s.headers}, s.receive, s.send))
             for s in spies
         ]
-        while len(arrived) < most:
-            await asyncio.sleep(0)
+        await everyone.wait()
         more = Spy([b"1"], authorization="Bearer " + "r" * 16)
         await application({**scope, "headers": more.headers}, more.receive, more.send)
         assert more.read == 0
