@@ -123,6 +123,22 @@ class Broker:
         )
 
 
+def standing(folder: Path) -> str:
+    """Give the address of the broker that stands in a folder, whether it runs or not.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where there is none.
+
+    """
+    port, _ = _ports_before(folder)
+    if port is None:
+        asked, found = f"asked for the broker in {folder}", "there is none"
+        raise EnvironmentProblem(asked, found, "run the pipeline first, or give its --state")
+    return f"{HOST}:{port}"
+
+
 def prepare(folder: Path, *, port: int | None = None, controller_port: int | None = None) -> Broker:
     """Make the folder of a broker, or take the one that is there, with all that it says.
 

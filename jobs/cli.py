@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from headrace.jobs.cli_trust import trust
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = ["main"]
 application = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+application.add_typer(trust)
 
 _STATE = Path(".headrace")
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]

@@ -22,9 +22,10 @@ from headrace.jobs import assembly, broker, transport
 from headrace.jobs.access import Access
 from headrace.jobs.client import Client
 from headrace.jobs.processes import Process, Supervisor
+from headrace.jobs.state import holder, locked
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["ROLES", "Local", "running"]
+__all__ = ["ROLES", "Local", "reached", "running"]
 
 ROLES = ("views", "labels", "store", "learner")
 
@@ -53,6 +54,30 @@ class Local:
                 finishes=finishes,
             )
         )
+
+
+@contextmanager
+def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, Client]]:
+    """Give the broker's address and the store of a pipeline that runs, or ran, in a state folder.
+
+    Where nothing runs there, both are started for as long as the context lasts, as `what`.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where no pipeline ever ran there.
+
+    """
+    address = broker.standing(state / "broker")
+    if holder(state) is None:
+        with (
+            locked(state, what, resume=True) as folder,
+            running(pipeline, folder.path, roles=["store"]) as local,
+        ):
+            yield local.bootstrap, local.client
+    else:
+        with closing(Client(state / "store" / "address.json")) as client:
+            yield address, client
 
 
 @contextmanager

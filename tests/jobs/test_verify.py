@@ -124,7 +124,8 @@ class Stream:
             for more in (found[1], history.computed(found)):  # all are in the order of seq
                 for name in more.column_names[1:]:
                     predictions = predictions.append_column(name, more[name])
-            self._create("predictions", predictions)
+            at = history.query('SELECT "at" FROM decisions ORDER BY seq')["at"]
+            self._create("predictions", predictions.append_column("at", at))
             since = {"kind": "feature", "since": 0}
             self._create(
                 "versions", pa.Table.from_pylist([{**since, "name": n} for n in declared.features])
