@@ -189,7 +189,7 @@ class History:
         query = self._features_sql(view, of, "seq")
         return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
 
-    def computed(self, found: Sequence[pa.Table]) -> pa.Table:
+    def computed(self, found: Sequence[pa.Table], *, of: str = "decisions") -> pa.Table:
         """Give the features computed of columns and of what `features` found, view by view."""
         parts = {f"_found_{i}": table for i, table in enumerate(found)}
         joins = " ".join(f"JOIN {name} USING (seq)" for name in parts)
@@ -197,7 +197,7 @@ class History:
             f"{computed_sql(tree)} AS {quote(name)}"
             for name, tree in self._declared.computed.items()
         )
-        return self.query(f"SELECT seq, {columns} FROM decisions {joins} ORDER BY seq", **parts)
+        return self.query(f"SELECT seq, {columns} FROM {of} {joins} ORDER BY seq", **parts)
 
     def _gathered(self, view: View, names: str, of: str) -> pa.Table:
         """Give features for which a window's rows are gathered: once for each key and step.

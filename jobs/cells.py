@@ -27,6 +27,7 @@ import pyarrow as pa
 from headrace.feature_store.history import History
 from headrace.feature_store.store import Declared
 from headrace.jobs.verdict import Verdict, compare
+from headrace.operators.computed import with_computed
 from headrace.operators.engines import in_process
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.engines.in_process import Events
@@ -42,6 +43,7 @@ __all__ = ["Asks", "Edges", "Random", "by_oracle", "compare_cells", "edges"]
 Answer = Callable[[pa.Table], pa.Table]
 """Gives every feature for rows with `at` and the views' keys, in their order: the index."""
 _INDEX, _ORACLE = "index = DuckDB", "DuckDB = in process"
+_COMPUTED = "computed features"
 _BATCH_ROWS = 50_000
 _AT_ONCE = 10_000
 _ORACLE_ONE_IN = 250
@@ -61,9 +63,13 @@ class Random:
 
 @dataclass(frozen=True)
 class Edges:
-    """Where the tiles of a log are: for each view the keys and ends, and the times there are."""
+    """Where the tiles of a log are: for each view the keys and ends, and the times there are.
+
+    `decisions` has what computed features read of decisions, besides keys.
+    """
 
     tiles: Mapping[str, pa.Table]
+    decisions: pa.Table
     first: int
     last: int
 
@@ -77,7 +83,14 @@ def edges(history: History, declared: Declared) -> Edges:
         if found.num_rows:
             tiles[name] = found
     ends = [end for found in tiles.values() for end in _ends(found.column(END))]
-    return Edges(tiles, min(ends, default=0), max(ends, default=0))
+    keys = {column for key in declared.keys.values() for column in key}
+    own = [name for name in declared.asked if name not in keys]
+    decisions = pa.table({})
+    if own:
+        decisions = history.query(
+            f"SELECT {', '.join(map(quote, own))} FROM decisions ORDER BY seq"
+        )
+    return Edges(tiles, decisions, min(ends, default=0), max(ends, default=0))
 
 
 def _ends(column: pa.ChunkedArray) -> list[int]:
@@ -87,7 +100,7 @@ def _ends(column: pa.ChunkedArray) -> list[int]:
 
 @dataclass(frozen=True)
 class Asks:
-    """Draws rows to be asked: `seq`, `at`, and every column that is a view's key.
+    """Draws rows to be asked: `seq`, `at`, the views' keys, what computed features read.
 
     Parameters
     ----------
@@ -109,12 +122,16 @@ class Asks:
         """Draw `count` rows, numbered from `start`; each view is the aim of as many."""
         names = list(self.edges.tiles)
         aims = chance.integers(0, len(names), count)
-        columns = {name: np.full(count, None, np.object_) for name in self._columns()}
+        columns = {name: np.full(count, None, np.object_) for name in self.declared.asked}
         at = np.zeros(count, np.int64)
         for place, name in enumerate(names):
             aimed = np.flatnonzero(aims == place)
             at[aimed] = self._take(name, aimed, columns, chance)
             self._take(name, np.flatnonzero(aims != place), columns, chance, fill=True)
+        own = self.edges.decisions
+        for name in own.column_names if own.num_rows else ():
+            picked = own[name].take(pa.array(chance.integers(0, own.num_rows, count)))
+            columns[name][:] = picked.to_pylist()
         self._spoil(columns, chance, count)
         self._anywhen(at, chance)
         if self._latest < self.edges.last:
@@ -133,10 +150,6 @@ class Asks:
         views = self.declared.views.items()
         shards = ((name, shard) for name, view in views for shard in range(view.shards))
         return min(self.complete.get(place, 0) for place in shards)
-
-    def _columns(self) -> list[str]:
-        keys = (self.declared.keys[name] for name in self.edges.tiles)
-        return list(dict.fromkeys(column for key in keys for column in key))
 
     def _take(
         self,
@@ -231,14 +244,14 @@ def compare_cells(
 
     """
     asks = Asks(declared, edges(history, declared), complete)
-    features = sum(len(view.features) for view in declared.views.values())
+    features = len(declared.feature_schema)
     rows = -(-random.cells // features) if asks.edges.tiles else 0
     chance = np.random.default_rng(random.seed)
     least, most = _ORACLE_ROWS
     count = min(rows, max(least, min(rows // _ORACLE_ONE_IN, most)))
     chosen = np.sort(chance.choice(rows, count, replace=False)) if rows else np.empty(0, np.int64)
     asked: list[pa.Table] = []
-    said: dict[str, list[pa.Table]] = {name: [] for name in declared.views}
+    said: dict[str, list[pa.Table]] = {name: [] for name in (*declared.views, _COMPUTED)}
     for start in range(0, rows, _BATCH_ROWS):
         drawn = asks.draw(min(_BATCH_ROWS, rows - start), chance, start)
         here = pa.array(chosen[(chosen >= start) & (chosen < start + _BATCH_ROWS)] - start)
@@ -255,9 +268,11 @@ def _index_and_duckdb(
     """Compare what both say of each view; give what DuckDB says."""
     served = _served(drawn, answer)
     history.ask(drawn)
-    for name, view in declared.views.items():
-        names = [feature.name for feature in view.features]
-        found = history.features(name, of="asks")
+    made = {name: history.features(name, of="asks") for name in declared.views}
+    if declared.computed:
+        made[_COMPUTED] = history.computed(list(made.values()), of="asks")
+    for name, found in made.items():
+        names = found.column_names[1:]
         where = f"{name} at random (key, t): {_INDEX}"
         ours = served.select(["seq", *names])
         compare(verdict, history, where, ["seq"], names, stream=ours, truth=found, pair=_INDEX)
@@ -280,12 +295,21 @@ def _oracle(
     asked: pa.Table,
     said: Mapping[str, Sequence[pa.Table]],
 ) -> None:
+    """Compare what DuckDB said with what the oracle says, view by view, then what is computed."""
+    made: dict[str, pa.Table] = {}
     for view, events in _events(declared, logs):
-        names = [feature.name for feature in view.features]
-        found = pa.concat_tables(said[view.name])
-        truth = by_oracle(view, events, asked, declared.keys[view.name])
-        where = f"{view.name} at random (key, t): {_ORACLE}"
-        compare(verdict, history, where, ["seq"], names, stream=found, truth=truth, pair=_ORACLE)
+        made[view.name] = by_oracle(view, events, asked, declared.keys[view.name])
+    if declared.computed:
+        whole = asked
+        for found in made.values():
+            for name in found.column_names[1:]:
+                whole = whole.append_column(name, found[name])
+        whole = with_computed(whole, declared.computed)
+        made[_COMPUTED] = whole.select(["seq", *declared.computed])
+    for name, truth in made.items():
+        where, columns = f"{name} at random (key, t): {_ORACLE}", truth.column_names[1:]
+        found = pa.concat_tables(said[name])
+        compare(verdict, history, where, ["seq"], columns, stream=found, truth=truth, pair=_ORACLE)
 
 
 def _events(

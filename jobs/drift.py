@@ -12,21 +12,16 @@ whenever and however often it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from headrace.feature_store.store import Declared
+from headrace.jobs.served import Ask, served
 from headrace.operators.drift import Binned, Counts, psi, said
-from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import StoreError, UnknownName
-from headrace.operators.view import Feature
+from headrace.operators.types import Type
 
-__all__ = ["Drift", "Period", "counted", "drift", "moved"]
-
-Ask = Callable[[str], pa.Table]
-_PART_ROWS = 50_000
+__all__ = ["Drift", "Period", "drift", "feature_types", "moved"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,6 @@ class Drift:
     """
 
     feature: str
-    view: str
     psi: float | None
     said: str
     baseline_rows: int
@@ -82,48 +76,42 @@ def drift(
         Where a period has no prediction.
 
     """
-    known = {f.name: (view.name, f) for view in declared.views.values() for f in view.features}
-    names = list(known) if features is None else list(features)
+    types = feature_types(declared)
+    names = list(types) if features is None else list(features)
     for name in names:
-        if name not in known:
-            raise UnknownName(kind="feature", name=name, known=list(known))
-    chosen = [known[name][1] for name in names]
-    before, now = (counted(chosen, _rows(ask, names, each)) for each in (baseline, period))
+        if name not in types:
+            raise UnknownName(kind="feature", name=name, known=list(types))
+    before, now = (
+        _counted(ask, {name: types[name] for name in names}, p) for p in (baseline, period)
+    )
     for counts, each in ((before, baseline), (now, period)):
         if not any(one.rows for one in counts.values()):
             asked = f"asked for the drift of decisions from {each.start} to {each.end}"
             do = 'see what there is: SELECT MIN("at"), MAX("at") FROM predictions'
             raise StoreError(asked, "none of them has a prediction", do)
-    return [moved(name, known[name][0], before[name], now[name]) for name in names]
+    return [moved(name, before[name], now[name]) for name in names]
 
 
-def _rows(ask: Ask, names: Sequence[str], period: Period) -> list[pa.Table]:
-    """Read the predictions of a period in parts."""
-    inside = f'"at" >= {period.start} AND "at" < {period.end}'
-    ends = ask(f"SELECT MIN(seq) AS first, MAX(seq) AS last FROM predictions WHERE {inside}")
-    first, last = (ends[name][0].as_py() for name in ("first", "last"))
-    columns = ", ".join(map(quote, names))
-    return [
-        ask(
-            f"SELECT {columns} FROM predictions WHERE {inside} AND seq >= {start} "
-            f"AND seq < {start + _PART_ROWS}"
-        )
-        for start in range(first or 0, 0 if last is None else last + 1, _PART_ROWS)
-    ]
+def feature_types(declared: Declared) -> dict[str, Type]:
+    """Give every feature's type, by its name."""
+    features = (feature for view in declared.views.values() for feature in view.features)
+    computed = {name: tree.type for name, tree in declared.computed.items()}
+    return {feature.name: feature.aggregate.type for feature in features} | computed
 
 
-def counted(features: Sequence[Feature], parts: Sequence[pa.Table]) -> dict[str, Counts]:
-    """Count the values of features over tables that have them."""
-    counts = {feature.name: Counts.of(feature.aggregate.type) for feature in features}
-    for part in parts:
-        for name, each in counts.items():
-            each.add(part[name])
+def _counted(ask: Ask, types: Mapping[str, Type], period: Period) -> dict[str, Counts]:
+    """Count the values of features in the predictions of a period."""
+    counts = {name: Counts.of(kind) for name, kind in types.items()}
+    inside = f'p."at" >= {period.start} AND p."at" < {period.end}'
+    for part in served(ask, list(types), inside=inside):
+        for name in part.column_names:
+            counts[name].add(part[name])
     return counts
 
 
-def moved(feature: str, view: str, before: Counts, now: Counts) -> Drift:
+def moved(feature: str, before: Counts, now: Counts) -> Drift:
     """Compare two counts of one feature."""
     bins = before.beside(now)
     index = psi(bins)
     word = "unknown" if index is None else said(index)
-    return Drift(feature, view, index, word, before.rows, now.rows, bins)
+    return Drift(feature, index, word, before.rows, now.rows, bins)

@@ -27,6 +27,8 @@ import pyarrow.parquet as pq
 
 from headrace.feature_store.history import History
 from headrace.feature_store.store import Declared
+from headrace.jobs.served import Ask, served
+from headrace.operators.computed import columns_of
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.source import AT
@@ -34,7 +36,6 @@ from headrace.operators.view import END, Feature, View, bound
 
 __all__ = ["Case", "Recompute", "Skew", "predicted", "recomputed", "served_log", "skew"]
 
-Ask = Callable[[str], pa.Table]
 Recompute = Callable[[pa.Table], pa.Table]
 """Gives every feature for rows with `at` and the views' keys, in their order."""
 
@@ -163,7 +164,7 @@ def _apart(
 
 def skew(
     declared: Declared,
-    served: Iterable[pa.Table],
+    given: Iterable[pa.Table],
     recompute: Recompute,
     *,
     ask: Ask,
@@ -176,10 +177,10 @@ def skew(
     ----------
     declared
         What the pipeline declares.
-    served
-        Tables with `id`, `at`, the views' keys, and the features that were served, of any number.
+    given
+        What was served: tables with `id`, `at`, what is asked by, and any number of features.
     recompute
-        Gives every feature for the rows of `at` and keys.
+        Gives every feature for the rows of `at` and of what is asked by.
     ask
         Asks the store a query: for the tiles below what differs.
     examples
@@ -188,29 +189,34 @@ def skew(
         How far apart two numbers may be, relative to their size, and still be the same.
 
     """
-    running: dict[str, _Running] = {}
     views = {f.name: (view, f) for view in declared.views.values() for f in view.features}
-    for part in served:
-        features = [name for name in part.column_names if name in views]
+    running = {
+        name: _Running(
+            Skew(name, views[name][0].name if name in views else ""), examples, tolerance
+        )
+        for name in declared.feature_schema.names
+    }
+    for part in given:
+        features = [name for name in part.column_names if name in running]
         asked = part.drop_columns(features)
         found = recompute(asked.drop_columns([_ID]))
         for name in features:
-            one = running.setdefault(
-                name, _Running(Skew(name, views[name][0].name), examples, tolerance)
-            )
-            one.add(asked, part[name], found[name])
+            running[name].add(asked, part[name], found[name])
     results = []
     for name, one in running.items():
         result, worst = one.result()
-        result.worst = [_case(declared, *views[name], row, ask) for row in worst]
-        results.append(result)
+        result.worst = [_case(declared, views.get(name), row, ask) for row in worst]
+        results += [result] if result.compared else []
     return results
 
 
 def _case(
-    declared: Declared, view: View, feature: Feature, row: Mapping[str, Any], ask: Ask
+    declared: Declared, of: tuple[View, Feature] | None, row: Mapping[str, Any], ask: Ask
 ) -> Case:
-    """Look up the tiles that the window of a feature has."""
+    """Look up the tiles that the window of a feature has; one that is computed has none."""
+    if of is None:
+        return Case(str(row[_ID]), row[AT], row["served"], row["recomputed"])
+    view, feature = of
     high = bound(row[AT], view.every_ms)
     low = -1 if feature.reach_ms is None else high - feature.reach_ms
     pairs = zip(view.key, declared.keys[view.name], strict=True)
@@ -230,15 +236,8 @@ def _literal(value: object) -> str:
 
 
 def predicted(declared: Declared, ask: Ask) -> Iterator[pa.Table]:
-    """Read the predictions of a store with their decisions' keys, in order."""
-    columns = [f"d.{quote(name)}" for name in (_ID, *_asked(declared))]
-    columns += [f"p.{quote(name)}" for name in declared.feature_schema.names]
-    last = ask("SELECT MAX(seq) AS seq FROM predictions")["seq"][0].as_py()
-    for start in range(0, -1 if last is None else last + 1, _PART_ROWS):
-        yield ask(
-            f"SELECT {', '.join(columns)} FROM predictions AS p JOIN decisions AS d USING (seq) "
-            f"WHERE seq >= {start} AND seq < {start + _PART_ROWS} ORDER BY seq"
-        )
+    """Read what a store has served, with what the decisions were asked by, in order."""
+    return served(ask, declared.feature_schema.names, [_ID, AT, *declared.asked])
 
 
 def recomputed(history: History, declared: Declared) -> Recompute:
@@ -246,18 +245,13 @@ def recomputed(history: History, declared: Declared) -> Recompute:
 
     def recompute(rows: pa.Table) -> pa.Table:
         history.ask(rows.append_column("seq", pa.array(np.arange(rows.num_rows))))
-        columns: dict[str, pa.ChunkedArray] = {}
-        for name in declared.views:
-            found = history.features(name, of="asks").drop_columns(["seq"])
-            columns |= dict(zip(found.column_names, found.columns, strict=True))
+        found = [history.features(name, of="asks") for name in declared.views]
+        if declared.computed:
+            found.append(history.computed(found, of="asks"))
+        columns = {name: each[name] for each in found for name in each.column_names[1:]}
         return pa.table(columns)
 
     return recompute
-
-
-def _asked(declared: Declared) -> list[str]:
-    keys = (name for key in declared.keys.values() for name in key)
-    return list(dict.fromkeys([AT, *keys]))
 
 
 def served_log(declared: Declared, path: Path) -> Iterator[pa.Table]:
@@ -308,11 +302,10 @@ def _served(declared: Declared, given: pa.Table, path: Path) -> pa.Table:
     for name in needed:
         if name not in given.column_names:
             raise UnknownName(kind="column", name=name, known=given.column_names)
-    types = declared.source.types
     columns = {AT: _times(given[AT])}
-    for name in _asked(declared)[1:]:
+    for name, kind in declared.asked.items():
         column = given[name] if name in needed else pa.nulls(given.num_rows)
-        columns[name] = _cast(column, types[name].arrow, asked, name)
+        columns[name] = _cast(column, kind.arrow, asked, name)
     if _ID in given.column_names:
         columns[_ID] = given[_ID].cast(pa.string())
     columns |= {name: _cast(given[name], kinds.field(name).type, asked, name) for name in names}
@@ -320,12 +313,14 @@ def _served(declared: Declared, given: pa.Table, path: Path) -> pa.Table:
 
 
 def _needed(declared: Declared, features: Sequence[str]) -> list[str]:
-    used = [
-        name
-        for name, view in declared.views.items()
-        if any(feature.name in features for feature in view.features)
-    ]
-    return list(dict.fromkeys([AT, *(column for name in used for column in declared.keys[name])]))
+    """Name what must be known of a row to recompute features: its time, keys, what they read."""
+    views = {f.name: view for view in declared.views.values() for f in view.features}
+    read = [*features]
+    for name in features:
+        read += columns_of(declared.computed[name]) if name in declared.computed else ()
+    keys = (declared.keys[views[name].name] for name in read if name in views)
+    own = (name for name in read if name in declared.asked)
+    return list(dict.fromkeys([AT, *(column for key in keys for column in key), *own]))
 
 
 def _cast(column: pa.Array, kind: pa.DataType, asked: str, name: str) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,3 +150,9 @@ def test_counts_add_up(
         assert left.rows == whole.rows == len(one) + len(other)
         assert base.beside(left) == base.beside(whole)
         assert psi(base.beside(left)) == psi(base.beside(whole))
+
+
+def test_the_page_is_right() -> None:
+    page = Path(__file__).parents[1] / "docs" / "trust.md"
+    result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert (result.attempted >= 7, result.failed) == (True, 0)

@@ -13,6 +13,7 @@ import pytest
 
 from headrace.feature_store.history import History
 from headrace.jobs import assembly
+from headrace.jobs import served as rows_of_store
 from headrace.jobs import skew as skews
 from headrace.jobs.drift import Period, drift
 from headrace.jobs.skew import Case, Skew, predicted, recomputed, served_log, skew
@@ -22,7 +23,7 @@ from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store.made_up import EVERY, pipeline
 from tests.jobs.test_verify import LOGS, MEAN, Stream
 
-NAMES = ["n", "mean_x", "kinds", "lasts", "last_x", "page_kinds"]
+NAMES = ["n", "mean_x", "kinds", "lasts", "last_x", "page_kinds", "each_hour", "beyond"]
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_where_nothing_is_wrong_all_are_the_same(
     small: Pipeline, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for rows in (50_000, 1):
-        monkeypatch.setattr(skews, "_PART_ROWS", rows)
+        monkeypatch.setattr(rows_of_store, "_PART_ROWS", rows)
         found = compared(small, stream)
         assert list(found) == NAMES
         assert {(each.compared, each.wrong) for each in found.values()} == {(3, 0)}
@@ -76,6 +77,8 @@ def test_each_kind_of_difference_is_counted(small: Pipeline, stream: Stream) -> 
         Case("d0", EVERY + 5, None, 9, *tiles),
         Case("d1", 2 * EVERY, 5, None, 0, None, None),
     ]
+    stream.plant("UPDATE predictions SET each_hour = 0.5 WHERE seq = 0")
+    assert compared(small, stream)["each_hour"].worst == [Case("d0", EVERY + 5, 0.5, 2.0)]
     # |3.5 − 1.5| over the mean of both, of three values.
     assert found["mean_x"].smape == pytest.approx(2 / 2.5 / 3)
 
@@ -88,6 +91,16 @@ def test_the_worst_come_first_and_are_few(small: Pipeline, stream: Stream) -> No
     found = skew(declared, served, stream.answer, ask=stream.ask, examples=2)[0]
     assert (found.feature, found.mismatch) == ("n", 3)
     assert [case.id for case in found.worst] == ["d1", "d2"]
+
+
+def test_a_feature_counts_from_where_it_is_as_it_is_now(small: Pipeline, stream: Stream) -> None:
+    """What predictions before say of it was of another definition."""
+    stream.plant("UPDATE predictions SET n = 77 WHERE seq = 0")
+    stream.plant("UPDATE versions SET since = 1 WHERE name = 'n'")
+    found = compared(small, stream)
+    assert (found["n"].compared, found["n"].wrong, found["kinds"].compared) == (2, 0, 3)
+    stream.plant("UPDATE versions SET since = 3 WHERE name = 'n'")
+    assert "n" not in compared(small, stream)
 
 
 def test_a_tolerance_is_relative(small: Pipeline, stream: Stream) -> None:

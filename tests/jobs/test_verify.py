@@ -16,6 +16,7 @@ from headrace.feature_store.history import LOG, History
 from headrace.feature_store.index import Index
 from headrace.jobs import assembly
 from headrace.jobs.verify import Difference, Random, Verdict, verify
+from headrace.operators.computed import with_computed
 from headrace.operators.errors import HeadraceError
 from headrace.operators.identity import version
 from headrace.pipelines.pipeline import Pipeline
@@ -156,7 +157,11 @@ class Stream:
             index.append(tiles, {each: self.ask(f"FROM {t}") for each, t in tables.items()})
             keys = [asked[part].combine_chunks() for part in self._declared.keys[name]]
             found |= index.read(keys, asked["at"].to_numpy())
-        return pa.table(found)
+        rows = asked
+        for name, values in found.items():
+            rows = rows.append_column(name, values)
+        rows = with_computed(rows, self._declared.computed)
+        return rows.select(self._declared.feature_schema.names)
 
     def plant(self, change: str) -> None:
         """Change one row, or fail."""
