@@ -19,18 +19,23 @@ from tests.test_differential import FEW
 CASES = Path(__file__).parent / "cases" / "drift" / "psi.txt"
 
 
-def known() -> list[tuple[str, list[tuple[str, int, int]], str, str]]:
+Case = tuple[str, list[tuple[str, int, int]], str, str]
+
+
+def known() -> list[Case]:
     """Read the table: a line for each case, with its bins, its index and its word."""
-    cases, about = [], ""
+    cases: list[Case] = []
+    about = ""
     for line in CASES.read_text("utf-8").splitlines():
         if line.startswith("#"):
             about = line[1:].strip()
         elif "=>" in line:
             given_bins, _, wanted = line.partition("=>")
-            bins = [tuple(map(int, each.split())) for each in given_bins.split("|")]
+            rows = [each.split() for each in given_bins.split("|")]
+            bins = [(str(n), int(base), int(now)) for n, (base, now) in enumerate(rows)]
             index, word = (each.strip() for each in wanted.split("|"))
-            cases.append((about, [(str(n), *each) for n, each in enumerate(bins)], index, word))
-    return cases  # type: ignore[return-value]
+            cases.append((about, bins, index, word))
+    return cases
 
 
 @pytest.mark.parametrize(("about", "bins", "index", "word"), known())
