@@ -23,10 +23,10 @@ MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-Features = dict[str, float | int | None]
+Features = dict[str, float | int | str | None]
 Place = Callable[[str, str, int], tuple[int, ...]]
 
-WEATHER = ("temp", "wind_speed", "precip", "visib", "pressure", "humid")
+WEATHER = ("temp", "wind_dir", "wind_speed", "precip", "visib", "pressure", "humid")
 COLUMNS = {
     *("year", "month", "day", "time_hour", "minute", "carrier", "flight", "origin", "dest"),
     *("tailnum", "dep_delay", "arr_delay", "air_time", *WEATHER),
@@ -54,12 +54,16 @@ class History(NamedTuple):
     carrier_arrivals: dict[str, list[Event]]
     dest_arrivals: dict[str, list[Event]]
     route_arrivals: dict[str, list[Event]]
+    flight_arrivals: dict[str, list[Event]]
+    carrier_departures: dict[str, list[Event]]
+    origin_schedule: dict[str, list[Event]]
+    carrier_schedule: dict[str, list[Event]]
 
 
 def features(
     flight_ids: Iterable[str], every_ms: int, *, place: Place | None = None
 ) -> dict[str, Features]:
-    """Compute the reference features of the given decisions, in the order given.
+    """Compute the features of the given decisions, in the order given.
 
     With t the decision's time and b = t // every * every, a window W holds the events with
     b - W <= at < b, and a latest value is that of the newest event with at < b, however old. Ages
@@ -106,11 +110,23 @@ def _features(history: History, decision: Event, every_ms: int, place: Place | N
     left = _newest(history.tail_departures.get(row["tailnum"], []), b, place)
     result["tail_dep_delay"] = int(left.row["dep_delay"]) if left else None
     result["tail_dep_age_ms"] = t - left.at if left else None
+    result["tail_dest"] = left.row["dest"] if left else None
 
     departures = history.origin_departures[row["origin"]]
     result["origin_dep_delay_1h"] = _mean("dep_delay", _window(departures, b - HOUR, b))
     result["origin_dep_delay_3h"] = _mean("dep_delay", _window(departures, b - 3 * HOUR, b))
-    result["origin_departures_1h"] = len(_window(departures, b - HOUR, b))
+    for hours in (1, 3, 6):
+        result[f"origin_departures_{hours}h"] = len(_window(departures, b - hours * HOUR, b))
+    schedule = history.origin_schedule[row["origin"]]
+    for hours in (1, 4, 7):
+        result[f"origin_scheduled_{hours}h"] = len(_window(schedule, b - hours * HOUR, b))
+
+    departures = history.carrier_departures.get(_carrier(row), [])
+    result["carrier_departures_6h"] = len(_window(departures, b - 6 * HOUR, b))
+    result["carrier_dep_late_3h"] = _late("dep_delay", _window(departures, b - 3 * HOUR, b))
+    schedule = history.carrier_schedule[_carrier(row)]
+    for hours in (1, 7):
+        result[f"carrier_scheduled_{hours}h"] = len(_window(schedule, b - hours * HOUR, b))
 
     arrivals = history.carrier_arrivals[row["carrier"]]
     result["carrier_arr_delay_3h"] = _mean("arr_delay", _window(arrivals, b - 3 * HOUR, b))
@@ -123,7 +139,31 @@ def _features(history: History, decision: Event, every_ms: int, place: Place | N
     arrivals = history.route_arrivals.get(_route(row), [])
     result["route_arr_delay_7d"] = _mean("arr_delay", _window(arrivals, b - 7 * DAY, b))
     result["route_arrivals_7d"] = len(_window(arrivals, b - 7 * DAY, b))
-    return result
+    result["route_late_1d"] = _late("arr_delay", _window(arrivals, b - DAY, b))
+
+    arrivals = history.flight_arrivals.get(_number(row), [])
+    last = _newest(arrivals, b, place)
+    result["flight_arr_delay"] = int(last.row["arr_delay"]) if last else None
+    result["flight_arr_delay_30d"] = _mean("arr_delay", _window(arrivals, b - 30 * DAY, b))
+    return result | _waiting(result)
+
+
+def _waiting(counts: Features) -> Features:
+    """Count those that should have left in the hours before, less those that left in them.
+
+    A flight is in the schedule an hour before it leaves.
+    """
+
+    def waiting(which: str, hours: int) -> int:
+        due = counts[f"{which}_scheduled_{hours + 1}h"], counts[f"{which}_scheduled_1h"]
+        left = counts[f"{which}_departures_{hours}h"]
+        assert isinstance(due[0], int)
+        assert isinstance(due[1], int)
+        assert isinstance(left, int)
+        return due[0] - due[1] - left
+
+    asked = (("origin", 3), ("origin", 6), ("carrier", 6))
+    return {f"{which}_waiting_{hours}h": waiting(which, hours) for which, hours in asked}
 
 
 def _window(events: list[Event], low: int, high: int) -> list[Event]:
@@ -155,6 +195,13 @@ def _mean(column: str, events: list[Event]) -> float | None:
     return sum(min(int(event.row[column]), 180) for event in events) / len(events)
 
 
+def _late(column: str, events: list[Event]) -> float | None:
+    """Give the share of flights 15 minutes late or more; null over no events."""
+    if not events:
+        return None
+    return sum(int(event.row[column]) >= 15 for event in events) / len(events)
+
+
 def _reading(event: Event | None, name: str) -> float | None:
     """Read a number off a weather report that may lack it."""
     if event is None or event.row[name] == "NA":
@@ -164,6 +211,14 @@ def _reading(event: Event | None, name: str) -> float | None:
 
 def _route(row: dict[str, str]) -> str:
     return row["origin"] + "-" + row["dest"]
+
+
+def _carrier(row: dict[str, str]) -> str:
+    return row["origin"] + "-" + row["carrier"]
+
+
+def _number(row: dict[str, str]) -> str:
+    return row["carrier"] + "-" + row["flight"]
 
 
 @cache
@@ -185,6 +240,10 @@ def _history() -> History:
         carrier_arrivals=_by(lambda row: row["carrier"], arrivals),
         dest_arrivals=_by(lambda row: row["dest"], arrivals),
         route_arrivals=_by(_route, arrivals),
+        flight_arrivals=_by(_number, arrivals),
+        carrier_departures=_by(_carrier, departures),
+        origin_schedule=_by(lambda row: row["origin"], schedule),
+        carrier_schedule=_by(_carrier, schedule),
     )
 
 

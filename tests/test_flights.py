@@ -308,9 +308,13 @@ def test_the_oracle_reads_the_same_events(year: Streams) -> None:
 def test_the_oracle_on_a_decision_that_has_seen_only_weather() -> None:
     name = "UA-1545-EWR-2013-01-01"
     found = flights_oracle.features([name], MINUTE)[name]
-    counts = {"origin_departures_1h": 0, "carrier_arrivals_24h": 0, "route_arrivals_7d": 0}
+    counts = {"carrier_arrivals_24h": 0, "route_arrivals_7d": 0, "carrier_departures_6h": 0}
+    counts |= {f"origin_departures_{hours}h": 0 for hours in (1, 3, 6)}
+    counts |= {f"origin_scheduled_{hours}h": 0 for hours in (1, 4, 7)}
+    counts |= {f"carrier_scheduled_{hours}h": 0 for hours in (1, 7)}
+    counts |= {"origin_waiting_3h": 0, "origin_waiting_6h": 0, "carrier_waiting_6h": 0}
     # EWR,2013,1,1,3,39.02,28.04,64.43,240,11.5078,NA,0,1012.5,10,2013-01-01T08:00:00Z
-    weather = {"temp": 39.02, "humid": 64.43, "wind_speed": 11.5078}
+    weather = {"temp": 39.02, "humid": 64.43, "wind_dir": 240.0, "wind_speed": 11.5078}
     weather |= {"precip": 0.0, "pressure": 1012.5, "visib": 10.0}
     assert {k: v for k, v in found.items() if v is not None} == weather | counts
 
