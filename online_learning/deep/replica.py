@@ -11,6 +11,7 @@ from headrace.online_learning.deep import entries as known
 from headrace.online_learning.deep.delta import Delta
 from headrace.online_learning.deep.packing import pack, unpack
 from headrace.online_learning.deep.settings import Field
+from headrace.online_learning.models.model import Arrays
 from headrace.online_learning.settings import LearningError
 
 __all__ = ["Replica"]
@@ -75,13 +76,31 @@ class Replica:
         after._put(delta)
         return after
 
-    def gather(self, ids: Ints) -> NDArray[np.float32]:
-        """Give the weights of ids (B, fields), side by side: (B, fields · width)."""
+    def find(self, ids: Ints) -> Ints:
+        """Give the row of each id (B, fields): its field's number where it has none or was idle."""
         rows = np.empty(ids.shape, np.int64)
         ids = np.ascontiguousarray(ids, np.int64)
         known.find(self._index, self._entries, ids, self.now, self._idle, rows)
-        lines = {name: array[rows.reshape(-1)] for name, array in self._packed.items()}
+        return rows
+
+    def gather(self, ids: Ints) -> NDArray[np.float32]:
+        """Give the weights of ids (B, fields), side by side: (B, fields · width)."""
+        rows = self.find(ids).reshape(-1)
+        lines = {name: array[rows] for name, array in self._packed.items()}
         return unpack(lines).reshape(len(ids), -1)
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """Give all rows, the default ones first."""
+        return unpack(self._packed)
+
+    def places(self) -> Arrays:
+        """Give who has which row, those who are idle left out: `ids`, `fields` and `rows`."""
+        entries = self._entries
+        idle = self._idle[entries[:, known.FIELD]]
+        live = entries[(idle < 0) | (self.now - entries[:, known.AT] <= idle)]
+        columns = {"ids": known.ID, "fields": known.FIELD, "rows": known.ROW}
+        return {name: live[:, column].copy() for name, column in columns.items()}
 
     @property
     def size_bytes(self) -> int:

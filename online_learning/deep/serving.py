@@ -82,5 +82,8 @@ def filled(net: Net, weights: NDArray[np.float32]) -> Net:
         asked = f"asked for a net with {len(weights)} weights"
         found = f"it has {sum(one.numel() for one in parameters)}"
         raise LearningError(asked, found, "use the settings it was made under")
-    torch.nn.utils.vector_to_parameters(torch.from_numpy(weights.copy()), parameters)
+    ends = np.cumsum([one.numel() for one in parameters])[:-1]
+    with torch.no_grad():
+        for one, part in zip(parameters, np.split(weights, ends), strict=True):
+            one.copy_(torch.from_numpy(part).view(one.shape))
     return net
