@@ -41,7 +41,7 @@ $(BIN)/python:
 	@$(PIP) --require-hashes --no-build-isolation -r requirements/dev.txt
 	@touch $@
 
-.PHONY: setup dev jars demo test fuzz lint fmt cover bench wheel check lock clean distclean
+.PHONY: setup dev jars demo test fuzz lint fmt cover bench bench-gpu wheel check lock clean distclean
 setup: .venv/run.stamp  ## make .venv with everything that headrace runs on
 
 dev: .venv/dev.stamp  ## and with everything that it is developed with
@@ -74,6 +74,9 @@ cover: dev jars  ## all tests, with the coverage of each line and branch
 
 bench: setup jars  ## measure side by side, as ratios; ARGS="views --rounds 5"
 	@exec $(BIN)/python benchmarks/__main__.py $(ARGS)
+
+bench-gpu: setup  ## the deep models on an accelerator, beside the CPU; ARGS="--rounds 50"
+	@exec $(BIN)/python benchmarks/__main__.py gpu $(ARGS)
 
 wheel: dev  ## build dist/headrace-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation

@@ -26,7 +26,7 @@ from torch import Tensor
 from headrace.online_learning.deep.settings import RowOptimizer
 from headrace.operators.compiled import compiled
 
-__all__ = ["Adagrad", "Adam", "Ftrl", "RowLearner", "row_learner", "summed"]
+__all__ = ["Adagrad", "Adam", "Ftrl", "RowLearner", "row_learner", "summed", "summed_by_sort"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -71,6 +71,16 @@ def summed(rows: Tensor, gradient: Tensor, place: NDArray[np.int32]) -> tuple[Te
         sums = torch.empty_like(gradient)
         count = _summed(rows.numpy(), gradient.numpy(), place, distinct.numpy(), sums.numpy())
         return distinct[:count], sums[:count]
+    return summed_by_sort(rows, gradient)
+
+
+def summed_by_sort(rows: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the gradients of equal rows on an accelerator; torch sorts by row, then adds.
+
+    >>> rows, sums = summed_by_sort(torch.tensor([7, 2, 7]), torch.tensor([[1.0], [2.0], [4.0]]))
+    >>> rows.tolist(), sums.tolist()
+    ([2, 7], [[2.0], [5.0]])
+    """
     distinct, inverse = torch.unique(rows, return_inverse=True)
     sums = torch.zeros((len(distinct), gradient.shape[1]), device=rows.device)
     return distinct, sums.index_put_((inverse,), gradient, accumulate=True)
