@@ -112,16 +112,16 @@ def _learn(settings: Learning, messages: Messages) -> dict[str, float]:
 
 
 def _plain(slots: NDArray[np.int32], labels: NDArray[np.float64], ftrl: Ftrl) -> list[float]:
-    """Learn row by row as the paper writes it, with a dictionary of z and one of n."""
+    """Learn row by row as the kernel says it, with a dictionary of z and one of r."""
     z: dict[int, float] = defaultdict(float)
-    n: dict[int, float] = defaultdict(float)
-    probabilities = []
+    r: dict[int, float] = defaultdict(float)
+    a, probabilities = 1 / ftrl.alpha, []
     for row, label in zip(slots.tolist(), labels.tolist(), strict=True):
         used, total = [], 0.0
         for slot in row:
             weight = 0.0
             if abs(z[slot]) > ftrl.l1:
-                rate = (ftrl.beta + math.sqrt(n[slot])) / ftrl.alpha + ftrl.l2
+                rate = (ftrl.beta + r[slot]) * a + ftrl.l2
                 weight = -(z[slot] - math.copysign(ftrl.l1, z[slot])) / rate
             used.append(weight)
             total += weight
@@ -131,9 +131,9 @@ def _plain(slots: NDArray[np.int32], labels: NDArray[np.float64], ftrl: Ftrl) ->
             continue
         gradient = p - label
         for slot, weight in zip(row, used, strict=True):
-            after = n[slot] + gradient * gradient
-            z[slot] += gradient - (math.sqrt(after) - math.sqrt(n[slot])) / ftrl.alpha * weight
-            n[slot] = after
+            after = math.sqrt(r[slot] * r[slot] + gradient * gradient)
+            z[slot] += gradient - (after - r[slot]) * a * weight
+            r[slot] = after
     return probabilities
 
 

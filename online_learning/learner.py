@@ -328,7 +328,7 @@ class Learner:
         inputs = Inputs(*(np.concatenate([decisions[n], labels[n]]) for n in _INPUTS))
         scaled = self._moments.scale(inputs.numbers, order, told)
         inputs = replace(inputs, numbers=scaled)
-        steps = Steps(order, told, offset=-math.log(self.settings.negatives))
+        steps = Steps(order, told, -math.log(self.settings.negatives), at[order])
         predicted = np.empty(len(at))
         predicted[order] = self._model.advance(inputs, steps)
         self._given = np.concatenate([self._given, predicted[:count]])

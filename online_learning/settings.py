@@ -163,7 +163,8 @@ class Encoding:
     def names(self) -> list[str]:
         """Name what a row's prediction is made of: its tokens, the bias, its numbers."""
         tokens = [token.name for token in self.tokens]
-        return [*tokens, *["bias"] * self.bias, *self.numbers]
+        numbers = [f"{name} as a number" for name in self.numbers]
+        return [*tokens, *["bias"] * self.bias, *numbers]
 
     @property
     def digest(self) -> str:

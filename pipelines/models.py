@@ -9,6 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.online_learning.models.batched import (
+    Batched,
+    DcnV2,
+    DeepFm,
+    Dlrm,
+    Hybrid,
+    WideAndDeep,
+)
 from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Ftrl
@@ -20,6 +28,8 @@ from headrace.pipelines.schema import PipelineForm
 __all__ = ["check_model", "model_of"]
 
 _FTRL = ("alpha", "beta", "l1", "l2")
+_ROWS = ("width", "rate", "admit", "expire", "memory_mib")
+_DEEP = ("batch", *_ROWS, "dense_rate", "seed", "device", "threads")
 
 Settings = Mapping[str, Any]
 
@@ -36,8 +46,26 @@ def _ftrl(given: Settings) -> Ftrl:
     return Ftrl(**{name: float(given[name]) for name in _FTRL if name in given})
 
 
+def _deep(given: Settings) -> dict[str, Any]:
+    """Give the settings of a deep part, under the names and in the units that it has."""
+    renamed = {"net": "deep_net", "expire": "expire_ms", "memory_mib": "memory_bytes"}
+    found = {renamed.get(name, name): given[name] for name in ("net", *_DEEP) if name in given}
+    if "memory_mib" in given:
+        found["memory_bytes"] = given["memory_mib"] << 20
+    return found
+
+
+def _alone(kind: type[Batched]) -> _Known:
+    return _Known((*_DEEP, "negatives"), lambda given: kind(**_deep(given)))
+
+
 _KINDS = {
     "ftrl": _Known((*_FTRL, "negatives"), lambda given: Logistic(_ftrl(given))),
+    "hybrid": _Known(
+        (*_FTRL, "net", *_DEEP, "negatives"),
+        lambda given: Hybrid(ftrl=_ftrl(given), **_deep(given)),
+    ),
+    **{kind.name: _alone(kind) for kind in (DcnV2, DeepFm, Dlrm, WideAndDeep)},
 }
 _SETTINGS = {name for known in _KINDS.values() for name in known.settings}
 

@@ -192,6 +192,17 @@ class ModelForm(_Form):
     beta: NotNegative | None = None
     l1: NotNegative | None = None
     l2: NotNegative | None = None
+    net: Literal["dcn_v2", "deep_fm", "dlrm", "wide_and_deep"] | None = None
+    batch: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+    width: Annotated[int, Field(ge=1, le=1024)] | None = None
+    rate: Positive | None = None
+    dense_rate: Positive | None = None
+    admit: Annotated[int, Field(ge=1)] | None = None
+    expire: LongDuration | None = None
+    memory_mib: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    threads: Shares | None = None
     slots: Annotated[int, BeforeValidator(values.slots)] = 1 << 20
     bias: bool = True
     buckets: dict[Name, Annotated[tuple[float, ...], BeforeValidator(values.edges)]] = {}

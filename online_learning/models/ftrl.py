@@ -1,14 +1,15 @@
 """FTRL-proximal, one row after the other, in the order of event time.
 
-The state of a slot is (z, n), both 0 at first; its weight is read off them [^1]:
+The state of a slot is (z, r), both 0 at first, where r is the root of the paper's n: a root less to
+take per token and step. The weight is read off them [^1], with a the inverse of alpha:
 
-    w = 0 where |z| <= l1, else -(z - sign(z) l1) / ((beta + sqrt n) / alpha + l2)
-    s = w of the first token + w of the second + ... + w x of the first number + ... + offset
-    g = the loss's gradient at s;  t = (sqrt(n + (g x)²) - sqrt n) / alpha;  z += g x - t w;
-    n += (g x)²                                             (x is 1 for a token)
+    w  = 0 where |z| <= l1, else -(z - sign(z) l1) / ((beta + r) a + l2)
+    s  = w of the first token + w of the second + ... + w x of the first number + ... + offset
+    g  = the loss's gradient at s
+    r' = sqrt(r² + (g x)²);  z += g x - (r' - r) a w;  r = r'       (x is 1 for a token)
 
 An l1 gives weights that are exactly 0, because none is ever stored. Where two tokens of a row fall
-on one slot, both updates take the w that made s, and the second sees the n that the first left.
+on one slot, both updates take the w that made s, and the second sees the r that the first left.
 A row of weight h is learned as h rows of weight 1 would be; the last of them may be a part of one.
 
 [^1]: McMahan et al., "Ad click prediction: a view from the trenches", KDD 2013.
@@ -31,12 +32,12 @@ Floats = NDArray[np.float64]
 
 
 def blank(slots: int) -> Floats:
-    """Make the state of weights that have seen nothing: z and n side by side, per slot."""
+    """Make the state of weights that have seen nothing: z and r side by side, per slot."""
     return np.zeros((slots, 2))
 
 
 def advance(
-    zn: Floats,
+    zr: Floats,
     slots: NDArray[np.int32],
     rows: NDArray[np.int64],
     labels: Floats,
@@ -55,7 +56,7 @@ def advance(
 
     Parameters
     ----------
-    zn
+    zr
         The state, of shape (slots + numbers, 2); it is changed. Numbers have the last places.
     slots
         The slots of each row, of shape (rows, tokens).
@@ -85,23 +86,23 @@ def advance(
     """
     predicted, gradients = np.empty(len(rows)), np.zeros(len(rows))
     _advance(
-        *(zn, slots, np.empty((len(slots), 0)) if numbers is None else numbers, rows, labels),
+        *(zr, slots, np.empty((len(slots), 0)) if numbers is None else numbers, rows, labels),
         np.ones(len(slots)) if weights is None else weights,
         np.zeros(len(rows)) if offsets is None else offsets,
         *(learned_offset, predicted, gradients, loss, tau),
-        *(float(ftrl.alpha), float(ftrl.beta), float(ftrl.l1), float(ftrl.l2)),
+        *_settings(ftrl),
     )
     return predicted, gradients
 
 
-def weights(zn: Floats, ftrl: Ftrl) -> Floats:
+def weights(zr: Floats, ftrl: Ftrl) -> Floats:
     """Read the weight of every slot off the state.
 
-    >>> weights(np.array([[-3.0, 1.0], [0.5, 9.0]]), Ftrl(alpha=0.5, l1=1.0)).tolist()
+    >>> weights(np.array([[-3.0, 1.0], [0.5, 3.0]]), Ftrl(alpha=0.5, l1=1.0)).tolist()
     [0.4, 0.0]
     """
-    out = np.empty(len(zn))
-    _weights(zn, out, float(ftrl.alpha), float(ftrl.beta), float(ftrl.l1), float(ftrl.l2))
+    out = np.empty(len(zr))
+    _weights(zr, out, *_settings(ftrl))
     return out
 
 
@@ -125,7 +126,7 @@ def seeded(weights: Floats, n: Floats, ftrl: Ftrl) -> Floats:
     [0.25, -1.0, 0.0]
     """
     slack = (ftrl.beta + np.sqrt(n)) / ftrl.alpha + ftrl.l2
-    return np.stack([-weights * slack - np.sign(weights) * ftrl.l1, n], axis=1)
+    return np.stack([-weights * slack - np.sign(weights) * ftrl.l1, np.sqrt(n)], axis=1)
 
 
 def score(
@@ -147,16 +148,20 @@ def score(
     return out
 
 
+def _settings(ftrl: Ftrl) -> tuple[float, float, float, float]:
+    return 1.0 / ftrl.alpha, float(ftrl.beta), float(ftrl.l1), float(ftrl.l2)
+
+
 @compiled
-def _weight(z: float, n: float, alpha: float, beta: float, l1: float, l2: float) -> float:
+def _weight(z: float, r: float, a: float, beta: float, l1: float, l2: float) -> float:
     if abs(z) <= l1:
         return 0.0
-    return -(z - math.copysign(l1, z)) / ((beta + math.sqrt(n)) / alpha + l2)
+    return -(z - math.copysign(l1, z)) / ((beta + r) * a + l2)
 
 
 @compiled
 def _advance(
-    zn: Floats,
+    zr: Floats,
     slots: NDArray[np.int32],
     numbers: Floats,
     rows: NDArray[np.int64],
@@ -168,13 +173,13 @@ def _advance(
     gradients: Floats,
     loss: int,
     tau: float,
-    alpha: float,
+    a: float,
     beta: float,
     l1: float,
     l2: float,
 ) -> None:
     width, more = slots.shape[1], numbers.shape[1]
-    last = zn.shape[0] - more
+    last = zr.shape[0] - more
     used = np.empty(width + more)
     for step in range(rows.shape[0]):
         row, label = rows[step], labels[step]
@@ -184,11 +189,11 @@ def _advance(
             total = 0.0
             for j in range(width):
                 slot = slots[row, j]
-                used[j] = _weight(zn[slot, 0], zn[slot, 1], alpha, beta, l1, l2)
+                used[j] = _weight(zr[slot, 0], zr[slot, 1], a, beta, l1, l2)
                 total += used[j]
             for j in range(more):
                 slot = last + j
-                used[width + j] = _weight(zn[slot, 0], zn[slot, 1], alpha, beta, l1, l2)
+                used[width + j] = _weight(zr[slot, 0], zr[slot, 1], a, beta, l1, l2)
                 total += used[width + j] * numbers[row, j]
             total += offsets[step]
             if first:
@@ -202,24 +207,23 @@ def _advance(
             left -= 1.0
             for j in range(width):
                 slot = slots[row, j]
-                before = zn[slot, 1]
-                after = before + g * g
-                zn[slot, 0] += g - (math.sqrt(after) - math.sqrt(before)) / alpha * used[j]
-                zn[slot, 1] = after
+                before = zr[slot, 1]
+                after = math.sqrt(before * before + g * g)
+                zr[slot, 0] += g - (after - before) * a * used[j]
+                zr[slot, 1] = after
             for j in range(more):
                 slot = last + j
                 part = g * numbers[row, j]
-                before = zn[slot, 1]
-                after = before + part * part
-                pull = (math.sqrt(after) - math.sqrt(before)) / alpha
-                zn[slot, 0] += part - pull * used[width + j]
-                zn[slot, 1] = after
+                before = zr[slot, 1]
+                after = math.sqrt(before * before + part * part)
+                zr[slot, 0] += part - (after - before) * a * used[width + j]
+                zr[slot, 1] = after
 
 
 @compiled
-def _weights(zn: Floats, out: Floats, alpha: float, beta: float, l1: float, l2: float) -> None:
-    for slot in range(zn.shape[0]):
-        out[slot] = _weight(zn[slot, 0], zn[slot, 1], alpha, beta, l1, l2)
+def _weights(zr: Floats, out: Floats, a: float, beta: float, l1: float, l2: float) -> None:
+    for slot in range(zr.shape[0]):
+        out[slot] = _weight(zr[slot, 0], zr[slot, 1], a, beta, l1, l2)
 
 
 @compiled

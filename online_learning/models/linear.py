@@ -120,7 +120,7 @@ class LinearModel:
     def __init__(self, kind: Linear, encoding: Encoding) -> None:
         self.kind = kind
         self.slots = encoding.slots
-        self.zn = ftrl.blank(encoding.weights)
+        self.zr = ftrl.blank(encoding.weights)
         self._touched = np.zeros(encoding.weights, np.bool_)
         self._touched[encoding.slots :] = True  # the numbers' weights are few
 
@@ -137,7 +137,7 @@ class LinearModel:
         learned = steps.rows[~np.isnan(steps.labels)]
         self._touched[inputs.slots[learned]] = True
         return ftrl.advance(
-            *(self.zn, inputs.slots, steps.rows, steps.labels, self.kind.ftrl),
+            *(self.zr, inputs.slots, steps.rows, steps.labels, self.kind.ftrl),
             loss=self.kind.loss,
             tau=self.kind.level,
             numbers=inputs.numbers,
@@ -147,19 +147,19 @@ class LinearModel:
         )
 
     def state(self) -> State:
-        """Give z and n of the slots that learned."""
+        """Give z and r of the slots that learned."""
         ids = np.flatnonzero(self._touched)
-        return State({"ids": ids, "zn": self.zn[ids]}, {})
+        return State({"ids": ids, "zr": self.zr[ids]}, {})
 
     def restore(self, state: State) -> None:
         """Take them up."""
-        self.zn[state.arrays["ids"]] = state.arrays["zn"]
+        self.zr[state.arrays["ids"]] = state.arrays["zr"]
         self._touched[state.arrays["ids"]] = True
 
     def weights(self) -> Arrays:
         """Give the weights that are not 0."""
         ids = np.flatnonzero(self._touched)
-        return visited(ids, ftrl.weights(self.zn[ids], self.kind.ftrl))
+        return visited(ids, ftrl.weights(self.zr[ids], self.kind.ftrl))
 
 
 class LinearServed:

@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from headrace.online_learning.settings import LearningError
 from headrace.operators.compiled import compiled
 
-__all__ = ["LOGISTIC", "POISSON", "QUANTILE", "SQUARED", "check", "gradient", "linked", "sigmoid"]
+__all__ = [
+    "LOGISTIC",
+    "POISSON",
+    "QUANTILE",
+    "SQUARED",
+    "check",
+    "gradient",
+    "linked",
+    "probabilities",
+    "sigmoid",
+]
 
 LOGISTIC, SQUARED, POISSON, QUANTILE = range(4)
 
@@ -40,6 +50,23 @@ def linked(loss: int, total: float) -> float:
     if loss == POISSON:
         return math.exp(max(min(total, _LOG_ODDS), -_LOG_ODDS))
     return total
+
+
+def probabilities(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the probabilities that log-odds stand for, to the bit as the kernels do.
+
+    >>> probabilities(np.array([0.0, 1e9])).round(3).tolist()
+    [0.5, 1.0]
+    """
+    out = np.empty(len(totals))
+    _sigmoids(totals, out)
+    return out
+
+
+@compiled
+def _sigmoids(totals: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for i in range(totals.shape[0]):
+        out[i] = sigmoid(totals[i])
 
 
 @compiled

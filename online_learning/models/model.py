@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -80,14 +80,22 @@ class Steps:
     offset
         What is added to the log-odds wherever a label is learned, and never where one is
         predicted: with negatives kept at the rate r it is −ln r, so that what is served is right.
+    at
+        int64: the event time of each step in ms, for what is forgotten when it is idle for long.
     """
 
     rows: NDArray[np.int64]
     labels: NDArray[np.float64]
     offset: float = 0.0
+    at: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def part(self, start: int, stop: int) -> Self:
+        """Give some of the steps, in their order."""
+        at = None if self.at is None else self.at[start:stop]
+        return replace(self, rows=self.rows[start:stop], labels=self.labels[start:stop], at=at)
 
     def check(self, inputs: Inputs, slots: int) -> None:
         """Refuse rows and slots that are not there: the loops check no bounds."""

@@ -135,7 +135,7 @@ def test_it_learns_and_scores_as_a_plain_loop_over_the_sorted_events(tmp_path: P
         learned = learner._snapshot().arrays
     touched = np.flatnonzero(state.any(axis=1))
     assert np.array_equal(learned["model/ids"], touched)
-    assert np.array_equal(learned["model/zn"], state[touched])
+    assert np.array_equal(learned["model/zr"], state[touched])
 
 
 @given(sizes=ANY_SIZES)

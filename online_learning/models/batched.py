@@ -1,0 +1,283 @@
+"""Models with a deep part: a net over embeddings, learned by batches, and maybe the wide part, too.
+
+::
+
+    step ─► deep logit, with the weights of the last batch ─┐
+         ─► wide sum, with all labels before it ────────────┴─► p = σ(both) ─► g = p − y
+    g ─► the wide part learns at once; every `batch` labels the deep part learns all of their g
+
+A batch is the next `batch` labels in event time: not what had arrived. Between two batches the deep
+weights stand still, so that what is predicted does not depend on how the steps were cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.online_learning.deep.settings import Deep, Field, RowOptimizer
+from headrace.online_learning.models import losses
+from headrace.online_learning.models.linear import LinearModel, Logistic
+from headrace.online_learning.models.model import Arrays, Inputs, Kind, Served, State, Steps
+from headrace.online_learning.settings import Encoding, Ftrl, LearningError
+
+if TYPE_CHECKING:
+    from headrace.online_learning.deep.part import DeepPart
+
+__all__ = ["Batched", "BatchedModel", "DcnV2", "DeepFm", "Dlrm", "Hybrid", "WideAndDeep"]
+
+
+@dataclass(frozen=True)
+class Batched(Kind):
+    """What a model with a deep part is told.
+
+    Parameters
+    ----------
+    batch
+        After how many labels the deep part learns them.
+    width
+        Weights of an embedding.
+    rate
+        Of the embeddings, by row-wise Adagrad.
+    dense_rate
+        Of the layers, by Adam, at 256 labels a batch.
+    admit
+        How often an id is seen before it has an embedding of its own.
+    expire_ms
+        After how long without being seen an id is forgotten; None never.
+    memory_bytes
+        What the embeddings may take; None sets no limit.
+    seed
+        What the first weights are drawn by.
+    device
+        `cpu`, `cuda`, or `auto`; only on the CPU equal logs give equal bits.
+    threads
+        How many threads the layers use on the CPU; the bits depend on it.
+    """
+
+    deep = True
+    wide: ClassVar[bool] = False
+    batch: int = 1024
+    width: int = 16
+    rate: float = 0.05
+    dense_rate: float = 2e-3
+    admit: int = 1
+    expire_ms: int | None = None
+    memory_bytes: int | None = None
+    seed: int = 1
+    device: str = "auto"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "threads"):
+            if getattr(self, name) < 1:
+                asked = f"asked for {name} = {getattr(self, name)}"
+                raise LearningError(asked, "it is too small", "give 1 or more")
+
+    @property
+    def net_name(self) -> str:
+        """Name the net."""
+        return self.name
+
+    @property
+    def linear(self) -> Logistic:
+        """Give the settings of the wide part."""
+        return Logistic()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Say the settings; on which device it learns decides no more than bits."""
+        told = {name: value for name, value in asdict(self).items() if name != "device"}
+        return {"kind": self.name, **told}
+
+    def net(self, encoding: Encoding) -> Deep:
+        """Give the settings of the deep part for rows of this encoding."""
+        return Deep(
+            fields=tuple(
+                Field(token.name, admit=self.admit, expire_ms=self.expire_ms)
+                for token in encoding.tokens
+            ),
+            numerics=len(encoding.numbers),
+            net=self.net_name,
+            width=self.width,
+            rows=RowOptimizer("adagrad", rate=self.rate),
+            dense_rate=self.dense_rate,
+            memory_bytes=self.memory_bytes,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def blank(self, encoding: Encoding) -> BatchedModel:
+        """Make a model that has seen nothing; this loads torch."""
+        return BatchedModel(self, encoding)
+
+    def serves(self, encoding: Encoding, arrays: Arrays) -> Served:
+        """Make what predicts with a version; without one every probability is 0.5."""
+        linear = self.linear
+        if not arrays:
+            return linear.serves(encoding, {})
+        from headrace.online_learning.models.deep_served import DeepServed
+
+        wide = linear.serves(encoding, _under("wide/", arrays)) if self.wide else None
+        return DeepServed(self.net(encoding), self.threads, wide, _under("deep/", arrays))
+
+
+@dataclass(frozen=True)
+class Hybrid(Batched):
+    """A wide part that learns every row at once, and a net beside it that learns by batches.
+
+    Parameters
+    ----------
+    ftrl
+        The rate and the penalties of the wide part.
+    deep_net
+        The net: `dcn_v2`, `deep_fm`, `dlrm` or `wide_and_deep`.
+    """
+
+    name = "hybrid"
+    wide = True
+    ftrl: Ftrl = field(default_factory=Ftrl)
+    deep_net: str = "dcn_v2"
+
+    @property
+    def net_name(self) -> str:
+        """Name the net."""
+        return self.deep_net
+
+    @property
+    def linear(self) -> Logistic:
+        """Give the settings of the wide part."""
+        return Logistic(self.ftrl)
+
+
+@dataclass(frozen=True)
+class DcnV2(Batched):
+    """Crosses of low rank beside a perceptron."""
+
+    name = "dcn_v2"
+
+
+@dataclass(frozen=True)
+class DeepFm(Batched):
+    """A factorisation machine beside a perceptron."""
+
+    name = "deep_fm"
+
+
+@dataclass(frozen=True)
+class Dlrm(Batched):
+    """Products of embeddings below a perceptron."""
+
+    name = "dlrm"
+
+
+@dataclass(frozen=True)
+class WideAndDeep(Batched):
+    """One weight an id beside a perceptron, all learned by batches."""
+
+    name = "wide_and_deep"
+
+
+class BatchedModel:
+    """The weights of a model with a deep part, and the labels of the batch that is not yet full."""
+
+    def __init__(self, kind: Batched, encoding: Encoding) -> None:
+        self.kind = kind
+        self._settings = kind.net(encoding)
+        self.deep = _part(self._settings, kind.threads)
+        self.wide = LinearModel(kind.linear, encoding) if kind.wide else None
+        self._batch: list[Arrays] = []
+        self._filled = 0
+
+    def advance(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
+        """Take the steps in order; give the prediction at each."""
+        losses.check(losses.LOGISTIC, steps.labels)
+        learned = np.cumsum(~np.isnan(steps.labels)) + self._filled
+        predicted = np.empty(len(steps))
+        start = 0
+        while start < len(steps):
+            # Up to and with the label that fills the batch.
+            stop = int(np.searchsorted(learned, self.kind.batch, side="left")) + 1
+            predicted[start:stop] = self._between(inputs, steps.part(start, stop))
+            if self._filled == self.kind.batch:
+                self._learn()
+                learned -= self.kind.batch
+            start = stop
+        return predicted
+
+    def _between(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
+        """Take steps between which the deep weights stand still."""
+        rows, labels = steps.rows, steps.labels
+        logits = self.deep.score(inputs.ids[rows], inputs.numbers[rows])
+        if self.wide is not None:
+            predicted, gradients = self.wide.joint(inputs, steps, logits)
+        else:
+            predicted = losses.probabilities(logits)
+            learned_at = losses.probabilities(logits + steps.offset)
+            gradients = (learned_at - labels) * inputs.weights[rows]
+        learned = np.flatnonzero(~np.isnan(labels))
+        if len(learned):
+            at = np.zeros(len(steps), np.int64) if steps.at is None else steps.at
+            told = {"ids": inputs.ids[rows[learned]], "numbers": inputs.numbers[rows[learned]]}
+            more = {"gradients": gradients[learned], "at": at[learned]}
+            self._batch.append(told | more)
+            self._filled += len(learned)
+        return predicted
+
+    def _learn(self) -> None:
+        """Let the deep part learn the batch."""
+        batch = self._whole()
+        self.deep.logits(batch["ids"], batch["numbers"], at=batch["at"])
+        self.deep.learn(batch["gradients"])
+        self._batch, self._filled = [], 0
+
+    def _whole(self) -> Arrays:
+        fields, numbers = len(self._settings.fields), self._settings.numerics
+        none = {"ids": np.empty((0, fields), np.int64), "numbers": np.empty((0, numbers))}
+        none |= {"gradients": np.empty(0), "at": np.empty(0, np.int64)}
+        parts = [none, *self._batch]
+        return {name: np.concatenate([part[name] for part in parts]) for name in none}
+
+    def state(self) -> State:
+        """Give both parts, and the labels since the last batch."""
+        deep = self.deep.state()
+        arrays = _within("deep/", deep.arrays) | _within("batch/", self._whole())
+        if self.wide is not None:
+            arrays |= _within("wide/", self.wide.state().arrays)
+        return State(arrays, {"deep": dict(deep.facts)})
+
+    def restore(self, state: State) -> None:
+        """Take them up."""
+        self.deep.restore(State(_under("deep/", state.arrays), state.facts["deep"]))
+        self._batch = [_under("batch/", state.arrays)]
+        self._filled = len(self._batch[0]["gradients"])
+        if self.wide is not None:
+            self.wide.restore(State(_under("wide/", state.arrays), {}))
+
+    def weights(self) -> Arrays:
+        """Give the weights of both parts; the rows of embeddings with the ids they are of."""
+        arrays = _within("deep/", self.deep.weights())
+        if self.wide is not None:
+            arrays |= _within("wide/", self.wide.weights())
+        return arrays
+
+
+def _part(settings: Deep, threads: int) -> DeepPart:
+    import torch
+
+    from headrace.online_learning.deep.part import DeepPart
+
+    torch.set_num_threads(threads)
+    return DeepPart(settings)
+
+
+def _within(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def _under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}

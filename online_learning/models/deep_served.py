@@ -1,0 +1,56 @@
+"""A version with a deep part, as it is served: with its wide part, where it has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headrace.online_learning.deep.serving import Serving
+from headrace.online_learning.deep.settings import Deep
+from headrace.online_learning.models.linear import LinearServed
+from headrace.online_learning.models.losses import probabilities
+from headrace.online_learning.models.model import Arrays, Inputs
+from headrace.online_learning.settings import LearningError
+
+__all__ = ["DeepServed"]
+
+
+class DeepServed:
+    """A version's deep part, and its wide part where it has one."""
+
+    def __init__(
+        self, settings: Deep, threads: int, wide: LinearServed | None, arrays: Arrays
+    ) -> None:
+        torch.set_num_threads(threads)
+        try:
+            self._deep = Serving(settings, arrays)
+        except KeyError as error:
+            asked = "asked for the weights of a deep part"
+            raise LearningError(asked, f"it lacks {error}", "keep the version you have") from error
+        self._wide = wide
+
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Give the probabilities."""
+        logits = self._deep.score(inputs.ids, inputs.numbers)
+        return probabilities(logits) if self._wide is None else self._wide.joint(inputs, logits)
+
+    def contributions(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Give of each part of the row its gradient times itself, and what the wide part adds."""
+        rows = torch.from_numpy(self._deep.rows.gather(inputs.ids)).requires_grad_()
+        numbers = torch.from_numpy(inputs.numbers.astype(np.float32)).requires_grad_()
+        torch.autograd.backward(self._deep.net(rows, numbers).sum())
+        fields = inputs.ids.shape[1]
+        tokens = _moved(rows).reshape(fields, -1).sum(axis=1)
+        bias = np.zeros(inputs.slots.shape[1] - fields)
+        deep: NDArray[np.float64] = np.concatenate([tokens, bias, _moved(numbers)[0]])
+        if self._wide is not None:
+            deep += self._wide.contributions(inputs)
+        return deep
+
+
+def _moved(leaf: Tensor) -> NDArray[np.float64]:
+    gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    moved: NDArray[np.float64] = (gradient * leaf).detach().double().numpy()
+    return moved

@@ -1,0 +1,207 @@
+"""Models with a deep part: cuts, snapshots and versions change no bit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from headrace.online_learning.encoding import Encoder
+from headrace.online_learning.learner import registry
+from headrace.online_learning.models import ftrl
+from headrace.online_learning.models.batched import (
+    Batched,
+    BatchedModel,
+    DcnV2,
+    DeepFm,
+    Dlrm,
+    Hybrid,
+    WideAndDeep,
+)
+from headrace.online_learning.models.model import PREDICT, Inputs, State, Steps
+from headrace.online_learning.scorer import Scorer
+from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
+from headrace.operators.types import Type
+from tests.online_learning.made_up import SETTINGS, log
+from tests.online_learning.test_learner import feed, learning, versions
+
+pytest.importorskip("torch", reason="no torch found: the extra `deep` has it")
+
+ENCODING = Encoding(
+    {"a": Type.INT64, "b": Type.INT64, "x": Type.FLOAT64},
+    {},
+    (Token(("a",)), Token(("b",))),
+    slots=64,
+    bias=True,
+    numbers=("x",),
+)
+SMALL = Hybrid(batch=16, width=4, device="cpu", ftrl=Ftrl(alpha=0.2))
+KINDS: list[Batched] = [
+    SMALL,
+    DcnV2(batch=16, width=4, device="cpu"),
+    DeepFm(batch=16, width=4, device="cpu"),
+    Dlrm(batch=16, width=4, device="cpu"),
+    WideAndDeep(batch=16, width=4, device="cpu"),
+]
+
+
+def rows(count: int = 150, seed: int = 1) -> tuple[Inputs, Steps]:
+    """Make rows of which about half are learned, and steps that take them in order."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 20, (count, 2))
+    slots = np.concatenate([ids + np.array([0, 20]), np.full((count, 1), 63)], axis=1).astype(
+        np.int32
+    )
+    inputs = Inputs(slots, ids, rng.normal(size=(count, 1)), rng.choice([0.5, 1.0, 3.0], count))
+    labels = np.where(rng.random(count) < 0.5, PREDICT, (ids[:, 0] > ids[:, 1]).astype(float))
+    return inputs, Steps(np.arange(count), labels, math.log(2.0), np.arange(count) * 1000)
+
+
+def state_of(model: BatchedModel) -> dict[str, NDArray[np.float64]]:
+    return dict(model.state().arrays)
+
+
+def same(one: BatchedModel, two: BatchedModel) -> bool:
+    a, b = one.state(), two.state()
+    keys = a.arrays.keys() == b.arrays.keys()
+    return (
+        keys
+        and all(np.array_equal(a.arrays[n], b.arrays[n]) for n in a.arrays)
+        and (a.facts == b.facts)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_cut_anywhere_with_a_snapshot_between_changes_no_bit(kind: Batched) -> None:
+    inputs, steps = rows()
+    whole = kind.blank(ENCODING)
+    said = whole.advance(inputs, steps)
+    assert len(set(said.tolist())) > 100
+
+    @given(cuts=st.lists(st.integers(0, 150), max_size=6))
+    @settings(max_examples=12, deadline=None)
+    def cut(cuts: list[int]) -> None:
+        ends = [0, *sorted(cuts), len(steps)]
+        model, given_ = kind.blank(ENCODING), []
+        for start, stop in pairwise(ends):
+            given_.append(model.advance(inputs, steps.part(start, stop)))
+            kept = model.state()
+            model = kind.blank(ENCODING)
+            model.restore(State({n: a.copy() for n, a in kept.arrays.items()}, kept.facts))
+        assert np.array_equal(np.concatenate(given_), said)
+        assert same(model, whole)
+
+    cut()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_version_serves_the_trainers_bits(kind: Batched) -> None:
+    inputs, steps = rows()
+    model = kind.blank(ENCODING)
+    model.advance(inputs, steps)
+    served = kind.serves(ENCODING, model.weights())
+    trainer = model.advance(inputs, replace(steps, labels=np.full(len(steps), PREDICT)))
+    assert np.array_equal(served.score(inputs), trainer)
+    one = Inputs(inputs.slots[:1], inputs.ids[:1], inputs.numbers[:1], inputs.weights[:1])
+    assert np.array_equal(served.score(one), trainer[:1])
+    assert served.contributions(one).shape == (len(ENCODING.names),)
+
+
+def test_the_joint_step_is_as_it_is_written() -> None:
+    """Against the two parts, driven by hand: deep logits at the start, the wide row by row."""
+    inputs, steps = rows()
+    learned = np.flatnonzero(~np.isnan(steps.labels))[:32]
+    some = Inputs(*(getattr(inputs, n)[learned] for n in ("slots", "ids", "numbers", "weights")))
+    labels = steps.labels[learned]
+    model = SMALL.blank(ENCODING)
+    said = model.advance(some, Steps(np.arange(32), labels))
+    by_hand = SMALL.blank(ENCODING)
+    zr, expected = ftrl.blank(ENCODING.weights), []
+    for start in (0, 16):
+        batch = np.arange(start, start + 16)
+        logits = by_hand.deep.score(some.ids[batch], some.numbers[batch])
+        p, g = ftrl.advance(
+            *(zr, some.slots, batch, labels[batch], SMALL.ftrl),
+            numbers=some.numbers,
+            weights=some.weights,
+            offsets=logits,
+        )
+        by_hand.deep.logits(some.ids[batch], some.numbers[batch])
+        by_hand.deep.learn(g)
+        expected += p.tolist()
+    assert said.tolist() == expected
+    assert model.wide is not None
+    assert np.array_equal(model.wide.zr, zr)
+
+
+def test_it_learns_what_a_sum_cannot_say() -> None:
+    rng = np.random.default_rng(3)
+    ids = rng.integers(0, 8, (12_000, 2))
+    labels = ((ids[:, 0] + ids[:, 1]) % 2).astype(float)
+    slots = np.concatenate([ids + np.array([0, 20]), np.full((12_000, 1), 63)], axis=1).astype(
+        np.int32
+    )
+    inputs = Inputs(slots, ids, np.zeros((12_000, 1)), np.ones(12_000))
+    steps = Steps(np.arange(12_000), labels)
+    told = replace(SMALL, batch=64, width=8)
+    said = told.blank(ENCODING).advance(inputs, steps)[-2_000:]
+    alone = told.linear.blank(ENCODING).advance(inputs, steps)[-2_000:]
+    assert ((said > 0.5) == labels[-2_000:]).mean() > 0.95
+    assert ((alone > 0.5) == labels[-2_000:]).mean() < 0.6
+
+
+def test_what_is_no_version_of_it_is_refused() -> None:
+    model = SMALL.blank(ENCODING)
+    arrays = dict(model.weights())
+    del arrays["deep/dense"]
+    with pytest.raises(LearningError, match="it lacks 'dense'"):
+        SMALL.serves(ENCODING, arrays)
+    assert SMALL.serves(ENCODING, {}).score(rows()[0]).tolist() == [0.5] * 150
+    with pytest.raises(LearningError, match="batch = 0"):
+        Hybrid(batch=0)
+
+
+TOLD = replace(
+    SETTINGS,
+    model=SMALL,
+    encoding=replace(SETTINGS.encoding, numbers=("delay",), weight=None),
+    negatives=0.8,
+)
+
+
+def test_a_learner_of_it_loses_nothing_by_a_crash(tmp_path: Path) -> None:
+    source = log()
+    with learning(tmp_path / "whole", TOLD) as learner:
+        feed(learner, [(10_000, 10_000)], source)
+        digest, files = learner.digest(), versions(tmp_path / "whole")
+    assert len(files) > 5
+    for steps in (3, 9, 14):
+        folder = tmp_path / str(steps)
+        with learning(folder, TOLD) as learner:
+            feed(learner, [(30, 5), (7, 2)], source, steps=steps)
+        with learning(folder, TOLD) as learner:
+            feed(learner, [(11, 3), (50, 9)], source)
+            assert (learner.digest(), versions(folder)) == (digest, files)
+
+
+def test_what_the_store_serves_is_what_the_learner_published(tmp_path: Path) -> None:
+    with learning(tmp_path, TOLD) as learner:
+        feed(learner, [(50, 10)])
+        learner._publish()
+        state = learner._model
+    rows = pa.table({"city": ["Oslo"], "hour": [1], "delay": [4.5], "wet": [True]})
+    scorer = Scorer(TOLD.encoding, TOLD.model, registry(tmp_path).latest())
+    read = Encoder(TOLD.encoding).inputs(rows, deep=True)
+    inputs = replace(read, numbers=learner._moments.scaled(read.numbers))
+    trainer = state.advance(inputs, Steps(np.array([0]), np.array([PREDICT])))
+    assert scorer.score(rows).tolist() == trainer.tolist()
+    added = scorer.contributions(rows)
+    assert list(added) == TOLD.encoding.names
