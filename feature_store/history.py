@@ -237,6 +237,13 @@ class History:
             rows={rows.name: quote(f"tiles_{view.companion(rows)}") for rows in view.rows},
         )
 
+    def batches(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
+        """Run a query of ours a batch at a time, with the columns and types of a schema."""
+        names = ", ".join(quote(name) for name in schema.names)
+        found = self._connection.sql(f"SELECT {names} FROM ({query})").to_arrow_reader(_BATCH)
+        cast = (pa.Table.from_batches([batch]).cast(schema).to_batches() for batch in found)
+        return pa.RecordBatchReader.from_batches(schema, (each for some in cast for each in some))
+
     def query(self, query: str, **tables: pa.Table) -> pa.Table:
         """Run a query of ours, with Arrow tables under their names."""
         for name, table in tables.items():

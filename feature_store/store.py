@@ -23,14 +23,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.feature_store.backfill import TILES, Backfill, found, tables
 from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.index import Index
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.panes import read_items, read_tiles
-from headrace.feature_store.versions import admit, features_since, note, table_of
+from headrace.feature_store.versions import admit, features_since, note, rows_version, table_of
 from headrace.operators.computed import columns_of, with_computed
 from headrace.operators.engines.duckdb import as_of_sql, quote
-from headrace.operators.errors import StoreError
+from headrace.operators.errors import HeadraceError
 from headrace.operators.expression import Expression
 from headrace.operators.identity import (
     computed_identity,
@@ -39,7 +40,7 @@ from headrace.operators.identity import (
     version,
 )
 from headrace.operators.source import AT
-from headrace.operators.streams.stream import Origin
+from headrace.operators.streams.stream import Origin, roots, starts_ms
 from headrace.operators.types import Type
 from headrace.operators.view import END, View
 
@@ -119,6 +120,7 @@ class Store:
     """
 
     def __init__(self, path: Path, declared: Declared) -> None:
+        self.path = path
         self.declared = declared
         self.versions = {name: version(view) for name, view in declared.views.items()}
         """The version of each view, by the view's name: whose tiles these are in the file."""
@@ -128,13 +130,21 @@ class Store:
         try:
             self._create()
             self._load()
-        except StoreError:
+        except HeadraceError:
             self.catalogue.close()
             raise
 
     def _create(self) -> None:
         decision = self.declared.decision
-        new = admit(self.catalogue, self.versions.values(), decision, ())
+        folder = self.path.parent / "backfills"
+        backfills = found(folder)
+        new = admit(
+            self.catalogue,
+            self.versions.values(),
+            decision,
+            backfilled=backfills,
+            of_files=self._of_files(),
+        )
         for name, view in self.declared.views.items():
             tiles = table_of(self.versions[name])
             self.catalogue.create(tiles, view.tile_schema)
@@ -152,7 +162,31 @@ class Store:
         self.catalogue.create("examples", pa.schema([*example, ("label", pa.bool_())]))
         with self.catalogue.transaction():
             note(self.catalogue, new, decision)
+            for version in (version for version in new if version in backfills):
+                self._take_backfill(folder, backfills[version])
         self.catalogue.checkpoint()
+
+    def _of_files(self) -> list[str]:
+        """Name the versions whose history, or a part of it, is in files."""
+        views = self.declared.views.items()
+        sources = (*(view.source for _, view in views), self.declared.source)
+        below = {root.name: root for source in sources for root in roots(source)}
+        return [
+            *(self.versions[n] for n, v in views if any(root.files for root in roots(v.source))),
+            *(rows_version(root) for root in below.values() if root.files),
+        ]
+
+    def _take_backfill(self, folder: Path, backfill: Backfill) -> None:
+        """Take in what was computed of a version's history; inside a transaction."""
+        names = {version: name for name, version in self.versions.items()}
+        view = self.declared.views.get(names.get(backfill.version, ""))
+        for name, rows in tables(folder, backfill):
+            companion = "" if name == TILES else name
+            self.catalogue.append(table_of(backfill.version, companion) if view else name, rows)
+        for shard in range(view.shards if view else 0):
+            rows, unkeyed = (backfill.rows, backfill.unkeyed) if shard == 0 else (0, 0)
+            until = backfill.until
+            self.catalogue.complete(backfill.version, shard, end=until, rows=rows, unkeyed=unkeyed)
 
     def _load(self) -> None:
         """Build the indexes and the waiting decisions from what is committed."""
@@ -223,7 +257,7 @@ class Store:
                 *((name, kind.arrow) for name, kind in names.items()),
             ]
         )
-        after = self._complete.get((_DECISIONS, 0), 0)
+        after = self._complete.get((_DECISIONS, 0), starts_ms(self.declared.source))
         panes = read_items(messages, after, name=_DECISIONS, item=item)
         if panes is None:
             return

@@ -20,8 +20,10 @@ import pyarrow as pa
 
 from headrace.feature_store.catalogue import Catalogue
 from headrace.operators.errors import StoreError
+from headrace.operators.identity import origin_identity
+from headrace.operators.source import Source
 
-__all__ = ["admit", "features_since", "held", "note", "table_of"]
+__all__ = ["admit", "features_since", "held", "note", "rows_version", "table_of"]
 
 _SCHEMA = pa.schema(
     [("kind", pa.string()), ("name", pa.string()), ("identity", pa.string()), ("since", pa.int64())]
@@ -34,6 +36,11 @@ def table_of(version: str, companion: str = "") -> str:
     return f"tiles.{version}{f'__{companion}' if companion else ''}"
 
 
+def rows_version(source: Source) -> str:
+    """Name what is refused of a source's files as it is declared now."""
+    return f"rows.{source.name}-{origin_identity(source)}"
+
+
 def held(catalogue: Catalogue) -> set[str]:
     """Name the versions of views that the file holds."""
     rows = catalogue.read("SELECT name FROM versions WHERE kind = 'view'")
@@ -41,7 +48,12 @@ def held(catalogue: Catalogue) -> set[str]:
 
 
 def admit(
-    catalogue: Catalogue, versions: Collection[str], decision: str, backfilled: Collection[str]
+    catalogue: Catalogue,
+    versions: Collection[str],
+    decision: str,
+    *,
+    backfilled: Collection[str],
+    of_files: Collection[str],
 ) -> list[str]:
     """Give the versions that are new to the file, if it may go on with all that is declared.
 
@@ -54,12 +66,15 @@ def admit(
     decision
         The identity of the decision.
     backfilled
-        Versions of views whose history is at hand.
+        Versions whose history is at hand.
+    of_files
+        Those, of views and of refused rows, that have history in files.
 
     Raises
     ------
     StoreError
-        Where the file's decisions are others, or a view is new to a file that has begun.
+        Where the file's decisions are others, a view is new to a file that has begun, or its
+        history is in files and was not computed.
 
     """
     known = _latest(catalogue)
@@ -67,8 +82,14 @@ def admit(
     if known.get(_DECISION, decision) != decision:
         found = "it holds the decisions of another declaration"
         raise StoreError(asked, found, "start in a fresh state folder")
-    new = [version for version in versions if ("view", version) not in known]
+    every = dict.fromkeys((*versions, *of_files))
+    new = [version for version in every if ("view", version) not in known]
     lacking = [version for version in new if version not in backfilled]
+    for version in lacking:
+        if version in of_files:
+            name = version.rpartition("-")[0].removeprefix("rows.")
+            found = f"{name!r} has history in files, and none of it was computed"
+            raise StoreError(asked, found, "run `headrace backfill`, or `apply` if it is new")
     if known and lacking:
         found = f"its view {lacking[0].partition('-')[0]!r} is new, and the stream has begun"
         raise StoreError(asked, found, "run `headrace apply`, which computes its history")

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,9 @@ from headrace.jobs.verdict import Verdict, compare
 from headrace.operators.computed import with_computed
 from headrace.operators.engines import in_process
 from headrace.operators.engines.duckdb import quote
-from headrace.operators.engines.in_process import Events
 from headrace.operators.event import Event
 from headrace.operators.functions import Value
+from headrace.operators.record import records
 from headrace.operators.source import AT, Source
 from headrace.operators.streams.stream import roots
 from headrace.operators.types import Type
@@ -224,6 +225,7 @@ def compare_cells(
     *,
     logs: Mapping[str, pa.Table],
     complete: Mapping[tuple[str, int], int],
+    files: Mapping[str, Sequence[Path]] | None = None,
 ) -> None:
     """Ask the index and DuckDB for the same features at random (key, t), and the oracle for some.
 
@@ -241,6 +243,8 @@ def compare_cells(
         The raw messages of each source, for the oracle.
     complete
         How far each shard of each view is complete: nothing later is asked of a log that goes on.
+    files
+        The files of each source that has some.
 
     """
     asks = Asks(declared, edges(history, declared), complete)
@@ -259,7 +263,8 @@ def compare_cells(
         for name, found in _index_and_duckdb(verdict, history, declared, drawn, random.answer):
             said[name].append(found.take(here))
     if asked:
-        _oracle(verdict, history, declared, logs, pa.concat_tables(asked), said)
+        events = _events(declared, logs, files or {})
+        _oracle(verdict, history, declared, events, pa.concat_tables(asked), said)
 
 
 def _index_and_duckdb(
@@ -291,13 +296,13 @@ def _oracle(
     verdict: Verdict,
     history: History,
     declared: Declared,
-    logs: Mapping[str, pa.Table],
+    read: Iterable[tuple[View, Sequence[Event]]],
     asked: pa.Table,
     said: Mapping[str, Sequence[pa.Table]],
 ) -> None:
     """Compare what DuckDB said with what the oracle says, view by view, then what is computed."""
     made: dict[str, pa.Table] = {}
-    for view, events in _events(declared, logs):
+    for view, events in read:
         made[view.name] = by_oracle(view, events, asked, declared.keys[view.name])
     if declared.computed:
         whole = asked
@@ -313,19 +318,22 @@ def _oracle(
 
 
 def _events(
-    declared: Declared, logs: Mapping[str, pa.Table]
+    declared: Declared, logs: Mapping[str, pa.Table], files: Mapping[str, Sequence[Path]]
 ) -> Iterator[tuple[View, Sequence[Event]]]:
-    """Give each view with its events as the oracle reads them from the raw messages."""
-    read: dict[str, Events] = {}
+    """Give each view with its events as the oracle reads them from raw messages and files."""
+    read: dict[str, list[Event]] = {}
     for view in declared.views.values():
         for source in roots(view.source):
             if source.name not in read:
-                read[source.name] = in_process.events(source, _messages(logs[source.name]))
-        found = {name: events.events for name, events in read.items()}
+                rows = map(records, files.get(source.name, ()))
+                read[source.name] = [
+                    *in_process.events(source, _messages(logs[source.name])).events,
+                    *in_process.file_events(source, rows).events,
+                ]
         if isinstance(view.source, Source):
-            yield view, found[view.source.name]
+            yield view, read[view.source.name]
         else:
-            yield view, in_process.derived(view.source, found).events
+            yield view, in_process.derived(view.source, read).events
 
 
 def _messages(log: pa.Table) -> Iterator[in_process.Message]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from headrace.jobs import cli_evolve
 from headrace.jobs.cli_trust import trust
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
 
@@ -297,6 +298,9 @@ def process(
         roles.run_flights(declared, bootstrap, state, days)
     else:
         roles.ROLES[role](declared, bootstrap, state)
+
+
+cli_evolve.register(application)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ Where it is asked for, the store's index, DuckDB and the oracle are asked for fe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -75,9 +76,11 @@ def verify(
     declared = assembly.declared(pipeline)
     with History(declared, pipeline.sources, pipeline.streams) as history:
         logs: dict[str, pa.Table] = {}
+        paths: dict[str, list[Path]] = {}
         for name, source in pipeline.sources.items():
             log = read_log(bootstrap, source.topic) if source.live else LOG.empty_table()
-            history.load(name, log, files.found(source, pipeline.path.parent))
+            paths[name] = files.found(source, pipeline.path.parent)
+            history.load(name, log, paths[name])
             if random is not None:
                 logs[name] = log
             _refused(verdict, history, name, ask)
@@ -94,7 +97,9 @@ def verify(
                 (named.get(row["name"], row["name"]), row["shard"]): row["complete"]
                 for row in panes
             }
-            compare_cells(verdict, history, declared, random, logs=logs, complete=complete)
+            compare_cells(
+                verdict, history, declared, random, logs=logs, complete=complete, files=paths
+            )
     return verdict
 
 
