@@ -41,7 +41,7 @@ $(BIN)/python:
 	@$(PIP) --require-hashes --no-build-isolation -r requirements/dev.txt
 	@touch $@
 
-.PHONY: setup dev jars demo test fuzz lint fmt cover bench bench-gpu wheel check lock clean distclean
+.PHONY: setup dev jars demo test fuzz chaos lint fmt cover bench bench-gpu wheel check lock clean distclean
 setup: .venv/run.stamp  ## make .venv with everything that headrace runs on
 
 dev: .venv/dev.stamp  ## and with everything that it is developed with
@@ -57,6 +57,9 @@ test: dev jars  ## all tests; ARGS="-m 'not e2e' -k java"
 
 fuzz: dev jars  ## random expressions and logs against all engines; ARGS="--seed 7"
 	@exec $(BIN)/python tests/fuzz.py $(ARGS)
+
+chaos: dev jars  ## kill the store, damage its files, fill its disk; ARGS="--seed 7 --kills 50"
+	@exec $(BIN)/python tests/chaos.py $(ARGS)
 
 lint: dev  ## ruff, mypy, import-linter, house rules
 	@$(BIN)/ruff check

@@ -1,22 +1,29 @@
 """The DuckDB file: its tables, and the one way to write to it.
 
 Rows and the Kafka offsets they came from are committed in one transaction; the file is a cache of
-the log and can be rebuilt from it. One process owns it: DuckDB lets no second one in.
+the log and can be rebuilt from it. One process owns it::
+
+    open ──► DuckDB's lock: a second process is told who has the file
+        └──► owner.epoch + 1: whoever had it before, and does not know, can commit nothing
+
+    transaction ─ BEGIN ─ append … advance ─ owner's? ─ COMMIT ─ offsets as moved? ─► acknowledged
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from headrace.feature_store.causes import explained
 from headrace.feature_store.questions import Busy, Limits, answer
 from headrace.operators.engines.duckdb import quote
-from headrace.operators.errors import StoreError
+from headrace.operators.errors import HeadraceError, StoreError
 from headrace.operators.types import Type
 
 __all__ = ["Catalogue", "Place"]
@@ -26,6 +33,14 @@ Place = tuple[str, int]
 READERS = 2
 """Questions that run at once: the writer commits 763 times a second beside one, 58 beside eight."""
 
+_OWN = ("owner",)
+"""Of the file, and not of the log."""
+_IN_ORDER = ("versions",)
+"""Tables whose rows' order says which is the newest."""
+_BATCH_ROWS = 122_880
+"""As many as DuckDB and Parquet keep in one group."""
+_OPENED = "asked to open the store's file"
+_READ = "asked to read the store's file"
 _TABLES = {
     "offsets": [("topic", pa.string()), ("partition", pa.int32()), ("next", pa.int64())],
     "panes": [
@@ -59,6 +74,7 @@ _TABLES = {
         ("identity", pa.string()),
         ("since", pa.int64()),
     ],
+    "owner": [("epoch", pa.int64()), ("pid", pa.int64()), ("commits", pa.int64())],
 }
 _SQL = {
     pa.bool_(): "BOOLEAN",
@@ -78,20 +94,47 @@ class Catalogue:
     ----------
     path
         The file; its folder must exist.
+    new
+        Whether it may be one that is not there yet.
 
     Raises
     ------
     StoreError
-        Where another process has the file.
+        Where another process has the file, or it is not there and was to be.
+    CorruptError
+        Where the file's bytes are not what was written.
+    EnvironmentProblem
+        Where the disk is full.
 
     """
 
-    def __init__(self, path: Path) -> None:
-        self._connection = _open(path)
+    def __init__(self, path: Path, *, new: bool = True) -> None:
+        self.path = path
+        if not new and not path.exists():
+            asked = f"asked to open the store's file '{path}'"
+            raise StoreError(asked, "it is not there", "start the pipeline, or give its --state")
         self._writing = threading.Lock()
         self._asking = threading.BoundedSemaphore(READERS)
+        self._inside = False
+        self._moved: dict[Place, int] = {}
+        self._epoch = 0
+        self._connection = _open(path)
+        try:
+            with explained(path, _OPENED):
+                self._begin_epoch()
+        except (duckdb.Error, HeadraceError):
+            self._connection.close()
+            raise
+
+    def _begin_epoch(self) -> None:
+        """Make the tables, and take the file from whoever had it before."""
         for name, columns in _TABLES.items():
             self.create(name, pa.schema(columns))
+        self._connection.execute(
+            "INSERT INTO owner SELECT 0, 0, 0 WHERE NOT EXISTS (SELECT * FROM owner)"
+        )
+        self._connection.execute("UPDATE owner SET epoch = epoch + 1, pid = ?", [os.getpid()])
+        [(self._epoch,)] = self._connection.execute("SELECT epoch FROM owner").fetchall()
         self._connection.execute("CHECKPOINT")
 
     def create(self, table: str, schema: pa.Schema) -> None:
@@ -144,32 +187,92 @@ class Catalogue:
 
     def checkpoint(self) -> None:
         """Write the log of changes into the file: due after every change of a table's form."""
-        self._connection.execute("CHECKPOINT")
+        with explained(self.path, "asked to checkpoint the store's file"):
+            self._connection.execute("CHECKPOINT")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what is written inside, or nothing of it.
 
         The only COMMIT there is: after a failed statement DuckDB's own would answer success and
-        roll back, so an error that was caught inside is raised again here.
+        roll back, so an error that was caught inside is raised again here. When it returns, the
+        offsets that `advance` moved were read again from what was committed.
+
+        Raises
+        ------
+        StoreError
+            Where another process has taken the file, or what was committed is not what was asked.
+        EnvironmentProblem
+            Where the disk is full.
+
         """
-        with self._writing:
+        asked = "asked to commit to the store's file"
+        with self._writing, explained(self.path, asked):
             self._connection.execute("BEGIN")
-            written = False
+            self._inside, self._moved, written = True, {}, False
             try:
                 yield
-                self._connection.execute("SELECT 1")  # refused where a statement has failed
+                self._check_owner(asked)
                 written = True
             finally:
+                self._inside = False
                 self._connection.execute("COMMIT" if written else "ROLLBACK")
+            self._check_committed(asked)
+
+    def _check_owner(self, asked: str) -> None:
+        """Count the commit as this process's; a zombie's is refused, here or by the conflict."""
+        # A change that changes nothing takes no lock: two processes would both pass.
+        [(counted,)] = self._connection.execute(
+            "UPDATE owner SET commits = commits + 1 WHERE epoch = ?", [self._epoch]
+        ).fetchall()
+        if counted != 1:
+            [(pid,)] = self._connection.execute("SELECT pid FROM owner").fetchall()
+            found = f"process {pid} has taken it since"
+            asked = f"{asked} '{self.path}'"
+            raise StoreError(asked, found, "leave one store process running")
+
+    def _check_committed(self, asked: str) -> None:
+        """Read the offsets again: DuckDB's COMMIT has answered success and rolled back before."""
+        known = self.offsets() if self._moved else {}
+        for place, following in self._moved.items():
+            if known.get(place) != following:
+                found = f"after COMMIT {place} is at {known.get(place)}, and not at {following}"
+                asked = f"{asked} '{self.path}'"
+                raise StoreError(asked, found, "start this process again")
 
     def append(self, table: str, rows: pa.Table) -> None:
-        """Append rows by the names of their columns."""
+        """Append rows by the names of their columns; inside a transaction."""
+        if not self._inside:
+            asked, found = f"asked to append to {table!r}", "no transaction is open"
+            raise StoreError(asked, found, "write it inside transaction()")
         if rows.num_rows == 0:
             return
-        self._connection.register("appended", rows)
-        self._connection.execute(f"INSERT INTO {_quoted(table)} BY NAME SELECT * FROM appended")
-        self._connection.unregister("appended")
+        with self._given("appended", rows):
+            self._connection.execute(f"INSERT INTO {_quoted(table)} BY NAME SELECT * FROM appended")
+
+    def missing(self, table: str, rows: pa.Table, by: str) -> int:
+        """Count the rows that `table` has not, of those given; inside a transaction it sees all.
+
+        `by` is a column of numbers: only the part of the table that is in its range is looked at.
+        """
+        if rows.num_rows == 0:
+            return 0
+        names = ", ".join(map(quote, rows.column_names))
+        bounds = f"SELECT MIN({quote(by)}) AS low, MAX({quote(by)}) AS high FROM sought"
+        with self._given("sought", rows):
+            [(count,)] = self._connection.execute(
+                f"SELECT COUNT(*) FROM (SELECT {names} FROM sought EXCEPT SELECT {names} FROM "
+                f"{_quoted(table)}, ({bounds}) WHERE {quote(by)} BETWEEN low AND high)"
+            ).fetchall()
+        return int(count)
+
+    @contextmanager
+    def _given(self, name: str, rows: pa.Table) -> Iterator[None]:
+        self._connection.register(name, rows)
+        try:
+            yield
+        finally:
+            self._connection.unregister(name)
 
     def offsets(self) -> dict[Place, int]:
         """Give the next offset of every partition read so far."""
@@ -185,15 +288,25 @@ class Catalogue:
             Where an offset is not what this process left: another writer was here.
 
         """
-        for (topic, partition), (was, following) in moved.items():
-            done = self._connection.execute(
-                "UPDATE offsets SET next = ? WHERE topic = ? AND partition = ? AND next = ?",
-                [following, topic, partition, was],
-            ).fetchone()
-            if done is None or done[0] != 1:
+        if not moved:
+            return
+        known = self.offsets()
+        for (topic, partition), (was, _) in moved.items():
+            if known.get((topic, partition)) != was:
                 asked = f"asked to move '{topic}' partition {partition} on from offset {was}"
                 found = "the file says otherwise: another process wrote to it"
                 raise StoreError(asked, found, "leave one store process running, restart it")
+        rows = {
+            "topic": [topic for topic, _ in moved],
+            "partition": [partition for _, partition in moved],
+            "next": [following for _, following in moved.values()],
+        }
+        with self._given("moved", pa.table(rows, pa.schema(_TABLES["offsets"]))):
+            self._connection.execute(
+                "UPDATE offsets SET next = moved.next FROM moved "
+                "WHERE offsets.topic = moved.topic AND offsets.partition = moved.partition"
+            )
+        self._moved |= {place: following for place, (_, following) in moved.items()}
 
     def begin(self, places: list[Place]) -> None:
         """Start partitions that were never read at offset 0."""
@@ -206,23 +319,68 @@ class Catalogue:
 
     def complete(self, name: str, shard: int, *, end: int, rows: int, unkeyed: int) -> None:
         """Note that a shard's panes are complete to `end`; inside a transaction."""
-        changed = self._connection.execute(
+        [(changed,)] = self._connection.execute(
             "UPDATE panes SET complete = ?, rows = rows + ?, unkeyed = unkeyed + ? "
             "WHERE name = ? AND shard = ?",
             [end, rows, unkeyed, name, shard],
-        ).fetchone()
-        if changed is None or changed[0] == 0:
+        ).fetchall()
+        if changed == 0:
             self._connection.execute(
                 "INSERT INTO panes VALUES (?, ?, ?, ?, ?)", [name, shard, end, rows, unkeyed]
             )
 
     def read(self, query: str, parameters: list[object] | None = None) -> pa.Table:
         """Run a query of ours on its own cursor: it sees what is committed."""
-        cursor = self._connection.cursor()
-        try:
+        with closing(self._connection.cursor()) as cursor, explained(self.path, _READ):
             return cursor.sql(query, params=parameters or None).to_arrow_table()
-        finally:
-            cursor.close()
+
+    def tables(self) -> list[str]:
+        """Name the tables of the log, as ``name`` or ``schema.name``: all but whose the file is."""
+        rows = self.read("SELECT schema_name AS space, table_name AS name FROM duckdb_tables()")
+        names = (
+            each["name"] if each["space"] == "main" else f"{each['space']}.{each['name']}"
+            for each in rows.to_pylist()
+        )
+        return sorted(name for name in names if name not in _OWN)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Callable[[str], pa.RecordBatchReader]]:
+        """Read whole tables as of one moment: each sorted by time, then by all of its columns.
+
+        That of versions stays in its order. Each reader is to be used up before the next table is
+        asked for.
+        """
+        with closing(self._connection.cursor()) as cursor, explained(self.path, _READ):
+
+            def read(table: str) -> pa.RecordBatchReader:
+                names = cursor.sql(f"SELECT * FROM {_quoted(table)} LIMIT 0").columns
+                times = [name for name in ("end", "at") if name in names]
+                order = ", ".join(map(quote, dict.fromkeys([*times, *names])))
+                if table in _IN_ORDER:
+                    order = "rowid"
+                rows = cursor.sql(f"SELECT * FROM {_quoted(table)} ORDER BY {order}")
+                return rows.to_arrow_reader(_BATCH_ROWS)
+
+            cursor.begin()
+            try:
+                yield read
+            finally:
+                cursor.rollback()
+
+    def take(self, other: Catalogue) -> None:
+        """Take in every table of another file, in its own order, group by group."""
+        made = other.read("SELECT schema_name AS space, sql FROM duckdb_tables()").to_pylist()
+        for each in made:
+            self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(each['space'])}")
+            statement = each["sql"].replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
+            self._connection.execute(statement)
+        self.checkpoint()
+        with other.snapshot() as read:
+            for table in other.tables():
+                for batch in read(table):
+                    with self.transaction():
+                        self.append(table, pa.Table.from_batches([batch]))
+        self.checkpoint()
 
     def select(self, query: str, limits: Limits | None = None) -> pa.Table:
         """Answer a user's question on a cursor of its own, in whole; it sees what is committed.
@@ -268,13 +426,8 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
         # Sums of doubles depend on the order of threads; and the other core belongs to Flink.
         "threads": "1",
     }
-    try:
+    with explained(path, _OPENED):
         connection = duckdb.connect(str(path), config=settings)
-    except duckdb.IOException as error:
-        asked = f"asked to open the store's file '{path}'"
-        raise StoreError(
-            asked, str(error).splitlines()[0], "stop the process that has it"
-        ) from error
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection

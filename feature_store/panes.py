@@ -2,14 +2,15 @@
 
 A pane is ``{"end": e, "rows": n, "unkeyed": m, "tiles": […]}``, complete by construction; where
 tiles have bins, these are lists ``"b0": […]``, … beside the tiles. Panes of a shard come in order;
-one that is sent again, after a recovery, ends no later than the last seen.
+one that is sent again, after a recovery, ends no later than the last seen, and says the same: it is
+set aside for the store to compare.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +21,18 @@ from headrace.operators.aggregates import Bins, Ends
 from headrace.operators.errors import CorruptError
 from headrace.operators.view import END, PLACE_DIGITS, View
 
-__all__ = ["Panes", "read_items", "read_tiles"]
+__all__ = ["FIRST", "Panes", "read_items", "read_tiles"]
+
+FIRST = -(1 << 62)
+"""Before every pane."""
 
 
 @dataclass(frozen=True)
 class Panes:
     """Some panes of one shard: their rows, flattened, and what they say of completeness.
 
-    `more` has the items of further lists, or a view's companion rows, by their names.
+    `more` has the items of further lists, or a view's companion rows, by their names; `again` the
+    messages that were passed over, for their panes had been seen.
     """
 
     items: pa.Table
@@ -35,6 +40,7 @@ class Panes:
     rows: int
     unkeyed: int
     more: Mapping[str, pa.Table] = field(default_factory=dict)
+    again: Sequence[bytes] = ()
 
 
 def read_items(
@@ -49,7 +55,8 @@ def read_items(
     """Parse panes whose items stand under `name`, passing over those that end at or before `after`.
 
     `item` is the items' struct type, `more` that of each further list; `partly` says that there are
-    more fields than those. The column ``end`` is added. None where no pane is new.
+    more fields than those. The column ``end`` is added. Where no pane is new the end is `after`;
+    without messages it is None that is given.
 
     Raises
     ------
@@ -84,17 +91,19 @@ def read_items(
     # The running maximum so far: a pane sent twice within one batch counts once, too.
     highest = np.maximum.accumulate(np.concatenate([[after], ends[:-1]])) if len(ends) else ends
     fresh = ends > highest
-    if not fresh.any():
-        return None
+    again = [messages[i] for i in np.flatnonzero(~fresh)]
     table = table.filter(pa.array(fresh)).combine_chunks()
     items = {each: _flat(table, each, kind) for each, kind in lists.items()}
     total = {count: int(pc.sum(table[count]).as_py() or 0) for count in ("rows", "unkeyed")}
-    return Panes(items.pop(name), int(ends.max()), total["rows"], total["unkeyed"], items)
+    end = max(after, int(ends.max()))
+    return Panes(items.pop(name), end, total["rows"], total["unkeyed"], items, again)
 
 
 def _flat(table: pa.Table, name: str, item: pa.DataType) -> pa.Table:
     """Give the items of a list of each pane, with their pane's end."""
     lists = table[name].combine_chunks()
+    if not len(lists):
+        return pa.schema([*item, (END, pa.int64())]).empty_table()
     parents = pc.list_parent_indices(lists)
     flat = pc.list_flatten(lists)
     columns = [flat.field(i) for i in range(item.num_fields)]
@@ -142,7 +151,7 @@ def read_tiles(view: View, messages: Sequence[bytes], after: int) -> Panes | Non
     if view.keeps_newest:
         columns += _newest(view, flat["newest"].combine_chunks())
     tiles = pa.Table.from_arrays(columns, schema=view.tile_schema)
-    return Panes(tiles, panes.end, panes.rows, panes.unkeyed, more)
+    return replace(panes, items=tiles, more=more)
 
 
 def _bins(view: View, bins: Bins, flat: pa.Table) -> pa.Table:

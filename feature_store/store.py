@@ -27,11 +27,11 @@ from headrace.feature_store.backfill import TILES, Backfill, found, tables
 from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.index import Index
 from headrace.feature_store.online import OnlineReader
-from headrace.feature_store.panes import read_items, read_tiles
+from headrace.feature_store.panes import FIRST, Panes, read_items, read_tiles
 from headrace.feature_store.versions import admit, features_since, note, rows_version, table_of
 from headrace.operators.computed import columns_of, with_computed
 from headrace.operators.engines.duckdb import as_of_sql, quote
-from headrace.operators.errors import HeadraceError
+from headrace.operators.errors import CorruptError, HeadraceError
 from headrace.operators.expression import Expression
 from headrace.operators.identity import (
     computed_identity,
@@ -238,14 +238,36 @@ class Store:
     def add_tiles(self, name: str, shard: int, messages: Sequence[bytes]) -> None:
         """Take in panes of one shard of a view; inside a transaction."""
         view = self.declared.views[name]
-        panes = read_tiles(view, messages, self._complete.get((name, shard), 0))
+        after = self._complete.get((name, shard), 0)
+        panes = read_tiles(view, messages, after)
         if panes is None:
             return
-        self.catalogue.append(table_of(self.versions[name]), panes.items)
-        for rows in view.rows:
-            self.catalogue.append(table_of(self.versions[name], rows.name), panes.more[rows.name])
-        self._indexes[name].append(panes.items, panes.more)
-        self._completed(name, shard, panes.end, panes.rows, panes.unkeyed)
+        tiles = table_of(self.versions[name])
+        tables = {rows.name: table_of(self.versions[name], rows.name) for rows in view.rows}
+        self.catalogue.append(tiles, panes.items)
+        for each, table in tables.items():
+            self.catalogue.append(table, panes.more[each])
+        if panes.items.num_rows:
+            self._indexes[name].append(panes.items, panes.more)
+        if panes.end > after:
+            self._completed(name, shard, panes.end, panes.rows, panes.unkeyed)
+        while panes is not None and panes.again:
+            panes = read_tiles(view, panes.again, FIRST)
+            if panes is not None:
+                self._check_again(tiles, panes.items)
+                for each, table in tables.items():
+                    self._check_again(table, panes.more[each])
+
+    def _check_again(self, table: str, rows: pa.Table, by: str = END) -> None:
+        """Refuse rows of a pane that came again with other content; inside a transaction.
+
+        What a pane that came again leaves out is not seen: its table has the other shards' too.
+        """
+        if other := self.catalogue.missing(table, rows, by):
+            asked = f"asked to take a pane of {table!r} that had come before"
+            found = f"{other} of its {rows.num_rows} rows are not those that it had"
+            do = "look at who writes to the topic, and rebuild from a topic with one writer"
+            raise CorruptError(self.catalogue.path, asked, found, do)
 
     def add_decisions(self, messages: Sequence[bytes]) -> None:
         """Take in panes of decisions and number them in their order; inside a transaction."""
@@ -261,6 +283,13 @@ class Store:
         panes = read_items(messages, after, name=_DECISIONS, item=item)
         if panes is None:
             return
+        self._add_decisions(panes, after)
+        while panes is not None and panes.again:
+            panes = read_items(panes.again, FIRST, name=_DECISIONS, item=item)
+            if panes is not None:
+                self._check_again(_DECISIONS, panes.items.drop_columns([END]), AT)
+
+    def _add_decisions(self, panes: Panes, after: int) -> None:
         order = [("at", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
         rows = panes.items.sort_by(order)
         start = self.counts["decisions"]
@@ -272,7 +301,8 @@ class Store:
         self._waiting = pa.concat_tables([self._waiting, decisions])
         if self._first_decision is None and decisions.num_rows:
             self._first_decision = int(decisions["at"][0].as_py())
-        self._completed(_DECISIONS, 0, panes.end, panes.rows, panes.unkeyed)
+        if panes.end > after:
+            self._completed(_DECISIONS, 0, panes.end, panes.rows, panes.unkeyed)
 
     @property
     def first_decision(self) -> int:
@@ -301,10 +331,11 @@ class Store:
             return int(self._waiting["at"][0].as_py())
         return self._complete.get((_DECISIONS, 0), 0)
 
-    def take_ready(self, latest: int | None = None) -> pa.Table:
+    def take_ready(self, latest: int | None = None, *, most: int | None = None) -> pa.Table:
         """Take the waiting decisions whose views are complete, with their features, in order.
 
-        `latest` holds back decisions after that time, for one that waits for a fresher model.
+        `latest` holds back decisions after that time, for one that waits for a fresher model;
+        `most` all but so many.
         """
         least = min((self.complete(name) for name in self.declared.views), default=1 << 62)
         at = self._waiting["at"].to_numpy()
@@ -312,6 +343,7 @@ class Store:
         count = int(np.searchsorted(bounds, least, side="right"))
         if latest is not None:
             count = min(count, int(np.searchsorted(at, latest, side="right")))
+        count = count if most is None else min(count, most)
         ready = self._waiting.slice(0, count).combine_chunks()
         self._waiting = self._waiting.slice(count)
         return self.with_features(ready)
@@ -361,17 +393,13 @@ class Store:
         panes = read_items(messages, after, name="examples", item=item, partly=True)
         if panes is None:
             return
-        prediction = panes.items["prediction"].combine_chunks()
-        rows = pa.table(
-            {
-                "seq": prediction.field("seq"),
-                "id": prediction.field("id"),
-                "at": panes.items["at"],
-                "label": panes.items["label"],
-            }
-        )
-        self.add("examples", rows, "examples")
-        self._completed("examples", 0, panes.end, panes.rows, panes.unkeyed)
+        self.add("examples", _examples(panes), "examples")
+        if panes.end > after:
+            self._completed("examples", 0, panes.end, panes.rows, panes.unkeyed)
+        while panes is not None and panes.again:
+            panes = read_items(panes.again, FIRST, name="examples", item=item, partly=True)
+            if panes is not None:
+                self._check_again("examples", _examples(panes), AT)
 
     def predictions_after(self, seq: int) -> Iterable[pa.Table]:
         """Give predictions with their decisions from number `seq` + 1 on, in order."""
@@ -406,6 +434,12 @@ class Store:
         self.catalogue.begin(list(places))
         known = self.catalogue.offsets()
         return {place: known[place] for place in places}
+
+
+def _examples(panes: Panes) -> pa.Table:
+    prediction = panes.items["prediction"].combine_chunks()
+    told = {name: panes.items[name] for name in (AT, "label")}
+    return pa.table({"seq": prediction.field("seq"), "id": prediction.field("id"), **told})
 
 
 def _between_ends(ends: npt.NDArray[np.int64]) -> Iterable[tuple[int, int]]:

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from headrace.jobs import cli_evolve
+from headrace.jobs.cli_store import store
 from headrace.jobs.cli_trust import trust
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
 
@@ -29,6 +30,7 @@ application = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 application.add_typer(trust)
+application.add_typer(store, name="store")
 
 _STATE = Path(".headrace")
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]

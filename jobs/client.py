@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,22 @@ import pyarrow.ipc as ipc
 
 from headrace.jobs.access import Secret
 from headrace.operators.errors import StoreError
+from headrace.operators.sealed import unsealed
 
 __all__ = ["Client"]
 
 _ARROW = "application/vnd.apache.arrow.stream"
 _SECONDS = 120.0
+
+
+def _written(path: Path) -> dict[str, str]:
+    """Read the address; what was written by hand has no seal."""
+    data = path.read_bytes()
+    with contextlib.suppress(orjson.JSONDecodeError):
+        match orjson.loads(data):
+            case {"address": str(), **more} as told if more.keys() <= {"token"}:
+                return {name: str(value) for name, value in told.items()}
+    return unsealed(path, data, "start the store again: it writes the file anew")
 
 
 class Client:
@@ -25,8 +37,8 @@ class Client:
     Parameters
     ----------
     address_file
-        Holds ``{"address": "host:port", "token": "env:NAME"}``, the token where one is wanted; read
-        anew at every question, for a store that was started again has another port.
+        Holds ``{"address": "host:port", "token": "env:NAME"}``, sealed, the token where one is
+        wanted; read anew at every question, for a store that was started again has another port.
 
     """
 
@@ -94,7 +106,7 @@ class Client:
 
     def _told(self) -> dict[str, str]:
         try:
-            told: dict[str, str] = orjson.loads(self._address_file.read_bytes())
+            told = _written(self._address_file)
         except FileNotFoundError as error:
             asked = f"asked for the store that is named in {self._address_file}"
             raise StoreError(asked, "there is no such file", "start the pipeline") from error

@@ -17,6 +17,8 @@ from headrace.jobs.access import Access
 from headrace.jobs.replay import beat, replay
 from headrace.jobs.state import write_json
 from headrace.jobs.transport import Writer
+from headrace.online_learning import durable
+from headrace.operators.sealed import sealed
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["ROLES", "Role", "rest_ms"]
@@ -72,7 +74,7 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     process = StoreProcess(pipeline, bootstrap=bootstrap, folder=folder, models=models)
     server = Server(process)
     server.start()
-    write_json(folder / "address.json", server.told())
+    durable.write(folder / "address.json", sealed(server.told()))
     while not stopping.is_set():
         process.step()
     server.stop()

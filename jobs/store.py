@@ -7,7 +7,12 @@
 
 Predictions are published after they are committed, in the order of their numbers. After a kill the
 last message of the predictions topic says which were published; the rest is published from the
-table, so each is in the topic once, with the features and the version it was made with.
+table, so each is in the topic once, with the features and the version it was made with. Where the
+file is behind the topic (it was lost, repaired, or is rebuilt) what was published is taken from
+there, and not made again.
+
+The topics that the process reads are headrace's own: no transactions, no compaction, so offsets
+have no holes, and one that is left out is a message that was lost.
 """
 
 from __future__ import annotations
@@ -26,7 +31,8 @@ from headrace.feature_store.catalogue import Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
 from headrace.jobs.metrics import Metrics
-from headrace.jobs.transport import Message, Reader, Writer
+from headrace.jobs.published import Published
+from headrace.jobs.transport import LogGap, Message, Reader, Writer
 from headrace.online_learning.registry import Registry, Version
 from headrace.online_learning.scorer import Scorer
 from headrace.operators.errors import CorruptError
@@ -55,12 +61,25 @@ class StoreProcess:
         For the DuckDB file.
     models
         The registry's folder.
+    scores
+        Whether it makes new predictions; without, it takes in what the topics have, and publishes
+        nothing.
 
     """
 
-    def __init__(self, pipeline: Pipeline, *, bootstrap: str, folder: Path, models: Path) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        bootstrap: str,
+        folder: Path,
+        models: Path,
+        scores: bool = True,
+    ) -> None:
         self.pipeline = pipeline
         self.metrics = Metrics()
+        self._bootstrap = bootstrap
+        self._scores = scores
         self.store = Store(folder / "store.duckdb", assembly.declared(pipeline))
         self._encoding = assembly.encoding(pipeline)
         self._registry = Registry(models)
@@ -75,7 +94,7 @@ class StoreProcess:
         self._published = -1
         self._through = 0
         self._told = time.monotonic()
-        self._recover(bootstrap)
+        self._recover()
 
     def _assign(self) -> dict[Place, Callable[[Sequence[Message]], None]]:
         """Say who takes the messages of each partition."""
@@ -95,15 +114,20 @@ class StoreProcess:
         takers[pipeline.metrics_topic, 0] = lambda m: store.add_metrics(_metrics(m))
         return takers
 
-    def _recover(self, bootstrap: str) -> None:
+    def _recover(self) -> None:
         """Publish what was committed and not published when the process before this one ended."""
-        last = transport.last(bootstrap, self.pipeline.predictions_topic, 0)
+        topic = self.pipeline.predictions_topic
+        last = transport.last(self._bootstrap, topic, 0)
         if last is not None and last.value is not None:
             seen = orjson.loads(last.value)
             self._published = seen["seq"]
             self._through = seen.get("through", 0)
-        for rows in self.store.predictions_after(self._published):
-            self._publish(rows)
+        here = self.store.counts["predictions"]
+        inputs = list(self._encoding.inputs)
+        self._known = Published(self._bootstrap, topic, here, self._published, inputs)
+        if self._scores:
+            for rows in self.store.predictions_after(self._published):
+                self._publish(rows)
         self._swap()
 
     def step(self) -> bool:
@@ -114,22 +138,43 @@ class StoreProcess:
             self._tell_progress()
             return False
         moved = {
-            place: (self._offsets[place], taken[-1].offset + 1) for place, taken in messages.items()
+            place: (self._offsets[place], _following(place, self._offsets[place], taken))
+            for place, taken in messages.items()
         }
-        scored: list[pa.Table] = []
         with self.metrics.commits.time(), self.store.catalogue.transaction():
             for place, taken in messages.items():
                 self._takers[place](taken)
-            ready = self.store.take_ready(self._latest())
-            for start in range(0, ready.num_rows, _SCORE_ROWS):
-                scored.append(self._score(ready.slice(start, _SCORE_ROWS)))
-                self.store.add_predictions(scored[-1])
+            known = [self._keep(each, self._known.take) for each in self._ready(self.behind)]
+            scored = [] if known else [self._keep(each, self._score) for each in self._ready()]
             self.store.catalogue.advance(moved)
         self._offsets |= {place: following for place, (_, following) in moved.items()}
         for rows in scored:
             self._publish(rows)
         self._tell_progress()
-        return bool(moved or scored)
+        return bool(moved or known or scored)
+
+    def _ready(self, behind: int | None = None) -> list[pa.Table]:
+        """Take the decisions that are ready, in parts: those that are `behind`, or new ones."""
+        if behind is None:
+            ready = self.store.take_ready(self._latest(), most=None if self._scores else 0)
+        else:
+            ready = self.store.take_ready(most=behind)
+        return [ready.slice(at, _SCORE_ROWS) for at in range(0, ready.num_rows, _SCORE_ROWS)]
+
+    def _keep(self, rows: pa.Table, decide: Callable[[pa.Table], pa.Table]) -> pa.Table:
+        decided = decide(rows)
+        self.store.add_predictions(decided)
+        return decided
+
+    @property
+    def behind(self) -> int:
+        """Count the predictions that are published and not in the file yet."""
+        return max(0, self._published + 1 - self.store.counts["predictions"])
+
+    @property
+    def read(self) -> Mapping[Place, int]:
+        """Give the next offset of every partition that it reads."""
+        return self._offsets
 
     def _latest(self) -> int | None:
         """Say how far decisions may run ahead of the model, if there is a bound."""
@@ -193,7 +238,9 @@ class StoreProcess:
 
     def _tell_progress(self) -> None:
         """Send ``{"seq", "through"}``: every decision before `through` has been published."""
-        through = self.store.decided
+        if not self._scores:
+            return
+        through = max(self.store.decided, self._through)  # a file that is behind says nothing less
         # Said again while there is nothing new: a labels job that was started again knows no
         # watermark until a message comes.
         now = time.monotonic()
@@ -229,6 +276,16 @@ class StoreProcess:
 
 def _tiles_taker(store: Store, name: str, shard: int) -> Callable[[Sequence[Message]], None]:
     return lambda messages: store.add_tiles(name, shard, _values(messages))
+
+
+def _following(place: Place, was: int, taken: Sequence[Message]) -> int:
+    """Give the offset after a batch that begins at `was`; a LogGap where one is left out."""
+    end = taken[-1].offset + 1
+    if taken[0].offset != was or end - was != len(taken):
+        pairs = zip(itertools.count(was), taken, strict=False)
+        asked, found = next((due, m.offset) for due, m in pairs if due != m.offset)
+        raise LogGap(*place, offset=asked, earliest=found, end=end)
+    return end
 
 
 def _values(messages: Sequence[Message]) -> list[bytes]:

@@ -63,6 +63,17 @@ RULES = (
         folders="operators",
     ),
     Rule(
+        "commit",
+        r"execute\(\s*f?['\"](BEGIN|COMMIT|ROLLBACK)|\.(commit|begin)\(\)",
+        "after a failed statement COMMIT answers success: Catalogue.transaction() is the one way",
+        except_in=(
+            "feature_store/catalogue.py",
+            "tests/chaos_kills.py",
+            "tests/test_house_rules.py",
+            "tests/house_rules.py",
+        ),
+    ),
+    Rule(
         "bare type: ignore",
         r"#\s*type:\s*ignore(?!\[[a-z-]+(, ?[a-z-]+)*\]\s+#\s*\S)",
         "write `# type: ignore[code]  # reason`",

@@ -35,7 +35,8 @@ def test_a_metric_of_the_stores_rows_is_that_of_the_rows(
     catalogue = Catalogue(tmp_path / "store.duckdb")
     for table, rows in (("predictions", predictions), ("examples", examples)):
         catalogue.create(table, rows.schema)
-        catalogue.append(table, rows)
+        with catalogue.transaction():
+            catalogue.append(table, rows)
     [found] = catalogue.select(query)["value"].to_pylist()
     catalogue.close()
     joined = predictions.take(examples["seq"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,46 @@ def test_a_wrong_offset_is_another_writer(catalogue: Catalogue) -> None:
     assert catalogue.offsets() == {("topic", 0): 7, ("topic", 1): 0}
     catalogue.begin([("topic", 0), ("topic", 2)])
     assert catalogue.offsets() == {("topic", 0): 7, ("topic", 1): 0, ("topic", 2): 0}
+
+
+def test_who_had_the_file_before_commits_nothing(catalogue: Catalogue) -> None:
+    """As where a file system has no locks: another took the file, and this one does not know."""
+    catalogue._connection.execute("UPDATE owner SET epoch = epoch + 1, pid = 4242")
+
+    def write() -> None:
+        with catalogue.transaction():
+            catalogue.append("t", pa.table({"a": [4]}))
+
+    with pytest.raises(StoreError, match=r"process 4242 has taken it since.*one store process"):
+        write()
+    assert rows(catalogue) == [1, 2, 3]
+
+
+def test_each_opening_is_counted(catalogue: Catalogue, tmp_path: Path) -> None:
+    (before,) = catalogue.read("SELECT epoch, pid FROM owner").to_pylist()
+    assert before == {"epoch": 1, "pid": os.getpid()}
+    catalogue.close()
+    again = Catalogue(tmp_path / "store.duckdb")
+    assert again.read("SELECT epoch FROM owner")["epoch"].to_pylist() == [2]
+    again.close()
+
+
+def test_nothing_is_written_outside_of_a_transaction(catalogue: Catalogue) -> None:
+    with pytest.raises(StoreError, match="'t'; no transaction is open"):
+        catalogue.append("t", pa.table({"a": [4]}))
+    assert rows(catalogue) == [1, 2, 3]
+
+
+def test_what_commit_answers_is_read_again(catalogue: Catalogue) -> None:
+    catalogue.begin([("topic", 0)])
+
+    def write() -> None:
+        with catalogue.transaction():
+            catalogue.advance({("topic", 0): (0, 7)})
+            catalogue._moved["topic", 0] = 8  # as if COMMIT had answered success for less
+
+    with pytest.raises(StoreError, match=r"after COMMIT .* is at 7, and not at 8; start"):
+        write()
 
 
 def test_a_second_process_is_told_who_has_the_file(tmp_path: Path) -> None:

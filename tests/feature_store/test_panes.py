@@ -31,7 +31,11 @@ def test_panes_sent_again_are_passed_over() -> None:
     read = read_items(again, 2, name="x", item=ITEM)
     assert read is not None
     assert (read.items.to_pydict(), read.rows) == ({"a": [3], "end": [3]}, 1)
-    assert read_items(again, 3, name="x", item=ITEM) is None
+    assert list(read.again) == [*again[:4], again[5]]
+    read = read_items(again, 3, name="x", item=ITEM)
+    assert read is not None
+    assert (read.items.to_pydict(), read.end, read.rows) == ({"a": [], "end": []}, 3, 0)
+    assert list(read.again) == again
     assert read_items([], 3, name="x", item=ITEM) is None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.jobs import replay, store, transport
+from headrace.jobs import published, replay, store, transport
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import Place
 from headrace.pipelines.pipeline import Pipeline
@@ -77,13 +77,19 @@ class Log:
         """Give the ends, as `transport.ends` does."""
         return {place: len(said) for place, said in self.messages.items() if place[0] in topics}
 
+    def begins(self, _: str, topics: Collection[str]) -> dict[Place, int]:
+        """Give the beginnings, as `transport.begins` does."""
+        return {place: 0 for place in self.messages if place[0] in topics}
+
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put it in the place of Kafka."""
         for module in (store, replay):
             monkeypatch.setattr(module, "Writer", lambda *_, **__: self)
-        monkeypatch.setattr(store, "Reader", lambda _, start, **__: _Reader(self, dict(start)))
+        for module in (store, published):
+            monkeypatch.setattr(module, "Reader", lambda _, start, **__: _Reader(self, dict(start)))
         monkeypatch.setattr(transport, "last", self.last)
         monkeypatch.setattr(transport, "ends", self.ends)
+        monkeypatch.setattr(transport, "begins", self.begins)
 
     def process(self, pipeline: Pipeline, folder: Path) -> StoreProcess:
         """Make a store process on this log; call `install` before."""
@@ -107,6 +113,12 @@ class _Reader:
     def highwater(self) -> dict[Place, int]:
         """Give the ends."""
         return {place: len(said) for place, said in self.log.messages.items() if place in self.next}
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def close(self) -> None:
         """Do nothing."""

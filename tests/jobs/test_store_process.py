@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 from headrace.jobs import assembly, transport
 from headrace.jobs.broker import Broker
 from headrace.jobs.store import StoreProcess
-from headrace.jobs.transport import Reader, Writer, create_topics, ends
+from headrace.jobs.transport import LogGap, Reader, Writer, create_topics, ends
 from headrace.online_learning.registry import Registry
+from headrace.operators.errors import CorruptError
 from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store.made_up import EVERY, clicks, decisions, pages, pipeline
 from tests.jobs.in_memory import Killed, Log
@@ -91,6 +93,113 @@ def test_killed_at_any_message_each_prediction_is_published_once(
     assert [row["x"]["n"] for row in published] == [1, 1, *[2] * (2 * COUNT - 2)]
     assert progress[-1] == {"seq": 2 * COUNT - 1, "through": (COUNT + 1) * EVERY}
     again.close()
+
+
+def test_a_file_that_is_lost_takes_what_was_published_from_the_topic(
+    tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was served by the version of then; a newer one must not speak for it."""
+    log = Log()
+    log.install(monkeypatch)
+    folder = tmp_path / "store"
+    process = log.process(small, folder)
+    messages = list(panes(small, COUNT))
+    for topic, partition, value in messages:
+        log.put(topic, value, partition=partition)
+    process.step()
+    kept = process.store.catalogue.read("SELECT * FROM predictions ORDER BY seq")
+    process.close()
+    before = list(log.messages[small.predictions_topic, 0])
+    publish(folder, small, 1)
+    (folder / "store.duckdb").unlink()
+    again = log.process(small, folder)
+    while again.step():
+        pass
+    assert again.behind == 0
+    assert again.store.catalogue.read("SELECT * FROM predictions ORDER BY seq").equals(kept)
+    assert log.messages[small.predictions_topic, 0] == before  # nothing twice, no progress back
+    for topic, partition, value in list(panes(small, COUNT + 1))[len(messages) :]:
+        log.put(topic, value, partition=partition)
+    again.step()
+    assert [row["version"] for row in in_log(log, small)[0]] == [0] * 2 * COUNT + [1, 1]
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ({"x": {"hour": 7, "n": 9}}, "as it was published; the topic has"),
+        ({"id": "other"}, "as it was published; the topic has"),
+        ({"seq": 77}, "it has no prediction 0"),
+    ],
+)
+def test_a_topic_of_another_log_is_refused(
+    tmp_path: Path,
+    small: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: dict[str, object],
+    found: str,
+) -> None:
+    log = Log()
+    log.install(monkeypatch)
+    for topic, partition, value in panes(small, 1):
+        log.put(topic, value, partition=partition)
+    process = log.process(small, tmp_path / "store")
+    process.step()
+    process.close()
+    (tmp_path / "store" / "store.duckdb").unlink()
+    place = small.predictions_topic, 0
+    first = log.messages[place][0]
+    log.messages[place][0] = replace(
+        first, value=orjson.dumps({**orjson.loads(first.value or b""), **wrong})
+    )
+    again = log.process(small, tmp_path / "store")
+    with pytest.raises(CorruptError, match=found):
+        again.step()
+    again.close()
+
+
+def test_a_message_that_is_left_out_is_a_gap(
+    tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    log.install(monkeypatch)
+    process = log.process(small, tmp_path / "store")
+    messages = list(panes(small, 3))
+    for topic, partition, value in messages:
+        log.put(topic, value, partition=partition)
+    place = small.decisions_topic, 0
+    del log.messages[place][1]
+    with pytest.raises(LogGap, match="offset 1; offset 1 is gone, the earliest is 2, 1 messages"):
+        process.step()
+    process.close()
+    again = log.process(small, tmp_path / "store")
+    assert set(again.read.values()) == {0}  # nothing of the batch was kept
+    again.close()
+
+
+@pytest.mark.parametrize("topic", ["clicks", "pages", "decisions"])
+def test_a_pane_that_comes_again_with_other_content_is_refused(
+    tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    log = Log()
+    log.install(monkeypatch)
+    process = log.process(small, tmp_path / "store")
+    messages = list(panes(small, 3))
+    for name, partition, value in messages:
+        log.put(name, value, partition=partition)
+        log.put(name, value, partition=partition)  # the same again is passed over
+    process.step()
+    other = {
+        "clicks": clicks(EVERY, u=77),
+        "pages": pages(2 * EVERY, a=77),
+        "decisions": decisions(2 * EVERY, (EVERY, 0, 2, "another")),
+    }[topic]
+    at = small.decisions_topic if topic == "decisions" else small.view_topic(small.views[topic])
+    log.put(at, other)
+    with pytest.raises(CorruptError, match=r"had come before; 1 of its 1 rows are not"):
+        process.step()
+    process.close()
 
 
 def test_progress_is_said_again_while_it_rests(

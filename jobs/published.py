@@ -1,0 +1,92 @@
+"""Predictions that are in their topic already: taken from there, never made a second time.
+
+The store's file may be behind what was published: it was lost, damaged and repaired, or is being
+rebuilt. What was served then was made by the version of that time; so number, version and
+probability come from the topic, features are recomputed from the log, and those that the message
+carries must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from headrace.jobs import transport
+from headrace.jobs.transport import Reader
+from headrace.operators.errors import CorruptError
+
+__all__ = ["Published"]
+
+_POLL_MS = 1_000
+_POLL_MESSAGES = 20_000
+_DO = "look at who writes to the topic; start over in a fresh state folder if it is another log's"
+
+
+class Published:
+    """The predictions of a topic from number `first` to number `last`, in order.
+
+    Parameters
+    ----------
+    bootstrap
+        The broker.
+    topic
+        The predictions topic.
+    first, last
+        Numbers of predictions.
+    inputs
+        What each message carries of its decision's columns and features.
+
+    """
+
+    def __init__(
+        self, bootstrap: str, topic: str, first: int, last: int, inputs: Sequence[str]
+    ) -> None:
+        self._topic, self._inputs = topic, list(inputs)
+        self._rows = _read(bootstrap, topic, first, last)
+
+    def take(self, rows: pa.Table) -> pa.Table:
+        """Append ``p`` and ``version``, as published, to the next decisions with their features.
+
+        Raises
+        ------
+        CorruptError
+            Where the topic has not the decision, or has it with other inputs.
+
+        """
+        told = list(islice(self._rows, rows.num_rows))
+        here = rows.select(["seq", "id", "at", *self._inputs]).to_pylist()
+        for one, row in zip(told, here, strict=True):
+            head = {name: row.pop(name) for name in ("seq", "id", "at")}
+            if one["x"] != row or any(one[name] != value for name, value in head.items()):
+                asked = f"asked for prediction {head['seq']} as it was published"
+                found = f"the topic has {_short(one)}, the log gives {_short({**head, 'x': row})}"
+                raise CorruptError(self._topic, asked, found, _DO)
+        rows = rows.append_column("p", pa.array([one["p"] for one in told], pa.float64()))
+        version = pa.array([one["version"] for one in told], pa.int64())
+        return rows.append_column("version", version)
+
+
+def _read(bootstrap: str, topic: str, first: int, last: int) -> Iterator[dict[str, Any]]:
+    place = (topic, 0)
+    position = transport.begins(bootstrap, [topic]).get(place, 0)
+    end = transport.ends(bootstrap, [topic]).get(place, 0)
+    expected = first
+    with Reader(bootstrap, {place: position}) as reader:
+        while expected <= last and position < end:
+            for message in reader.poll(_POLL_MS, _POLL_MESSAGES).get(place, ()):
+                position = message.offset + 1
+                told = orjson.loads(message.value or b"{}")
+                if "id" in told and told["seq"] == expected:  # others: progress, and what is here
+                    yield told
+                    expected += 1
+    if expected <= last:
+        asked = f"asked for the published predictions from {first} to {last}"
+        raise CorruptError(topic, asked, f"it has no prediction {expected}", _DO)
+
+
+def _short(told: dict[str, Any]) -> str:
+    return orjson.dumps(told, default=str).decode()[:300]

@@ -1,0 +1,159 @@
+"""The log that the store process is given while it is killed and damaged, and its right answer.
+
+Panes of both views, decisions, labels, metrics, late rows and dead letters; a fifth of the panes
+are sent again. All that the store makes of it is a function of it, so there is one right answer:
+the digests of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from headrace.feature_store.export import digests
+from headrace.jobs import assembly
+from headrace.jobs.store import StoreProcess
+from headrace.online_learning.registry import Registry
+from headrace.operators.errors import HeadraceError
+from headrace.pipelines.load import load
+from headrace.pipelines.pipeline import Pipeline
+from tests.feature_store import made_up
+from tests.feature_store.made_up import EVERY
+
+__all__ = ["Ended", "Sent", "drain", "forked", "messages", "named", "publish", "state_of"]
+
+Digests = dict[str, str]
+"""Of each table the sha256 of its sorted Parquet file."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message as it is written: the topic, without the pipeline's name before it."""
+
+    topic: str
+    partition: int
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def named(folder: Path, name: str) -> Pipeline:
+    """Load the made-up pipeline under another name: other topics, the same tables."""
+    path = folder / f"{name}.yaml"
+    path.write_text(made_up.TEXT.replace("pipeline: small", f"pipeline: {name}"))
+    return load(path)
+
+
+def messages(steps: int, seed: int) -> Iterator[Sent]:
+    """Write `steps` panes of everything."""
+    dice = random.Random(seed)  # noqa: S311 - no secret
+    asked = 0
+    for step in range(1, steps + 1):
+        end = step * EVERY
+        users = {f"u{dice.randrange(9)}": dice.randrange(-9, 9) for _ in range(4)}
+        rows = sorted((end + dice.randrange(EVERY), i % 2, asked + i) for i in range(3))
+        named_rows = [(*row, f"d{asked + i}") for i, row in enumerate(rows)]
+        labels = [(asked + i, f"d{asked + i}", dice.random() < 0.5) for i in range(3)]
+        panes = [
+            Sent("view.clicks", 0, made_up.clicks(end, **users)),
+            *(
+                Sent("view.pages", shard, made_up.pages(end, **{f"p{shard}": step}))
+                for shard in (0, 1)
+            ),
+            Sent("decisions", 0, made_up.decisions(end + EVERY, *named_rows, user="u1")),
+            Sent("examples", 0, made_up.examples(end + 2 * EVERY, *labels)),
+        ]
+        yield from panes
+        if dice.random() < 0.2:
+            yield from panes
+        asked += 3
+        yield from _others(step)
+
+
+def _others(step: int) -> Iterator[Sent]:
+    at = step * EVERY
+    yield Sent("metrics", 0, orjson.dumps([{"at": at, "name": "loss", "value": 1 / step}]))
+    place = [("source", b"click"), ("topic", b"click"), ("partition", b"0")]
+    place.append(("offset", str(step).encode()))
+    if step % 3 == 0:
+        yield Sent("dead", 0, b"\xff{", [*place, ("reason", b"no JSON")])
+    if step % 5 == 0:
+        late = [*place, ("at", b"7"), ("watermark", str(at).encode())]
+        yield Sent("late", 0, b'{"at": 7}', late)
+
+
+def publish(models: Path, pipeline: Pipeline, number: int) -> None:
+    """Publish a version whose weights are all alike."""
+    encoding = assembly.encoding(pipeline)
+    ids = np.arange(encoding.slots)
+    Registry(models).publish(
+        number,
+        {"ids": ids, "weights": np.full(len(ids), number / 10)},
+        encoding=encoding.digest,
+        model=pipeline.model.kind.facts,
+        through_ms=number * EVERY,
+        offsets={},
+        metrics={"n": number},
+    )
+
+
+def drain(process: StoreProcess, idle: int = 2) -> None:
+    """Step until there is nothing to do, `idle` times in a row."""
+    rested = 0
+    while rested < idle:
+        rested = 0 if process.step() else rested + 1
+
+
+def state_of(process: StoreProcess) -> Digests:
+    """Give the digest of each table; the topics' names, which are the pipeline's, aside."""
+    with tempfile.TemporaryDirectory(prefix="headrace-chaos-") as folder:
+        found = digests(process.store.catalogue, Path(folder))
+    made = {each.table: f"{each.rows} rows, {each.sha256}" for each in found}
+    name = process.pipeline.name
+    offsets = sorted((topic.removeprefix(name), p, n) for (topic, p), n in process.read.items())
+    return {**made, "offsets": str(offsets)}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a forked process ended: what it said, and whether it was killed."""
+
+    said: str
+    killed: bool
+    refused: bool
+    broken: bool
+
+
+def forked(work: Callable[[], str]) -> Ended:
+    """Run `work` in a process of its own; a refusal of headrace's is said, all else is broken."""
+    reads, writes = os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.write(writes, work().encode())
+            status = 0
+        except HeadraceError as error:
+            os.write(writes, f"{type(error).__name__}: {error}".encode())
+            status = 2
+        finally:
+            if status == 1:
+                os.write(writes, traceback.format_exc().encode()[-4000:])
+            os._exit(status)
+    os.close(writes)
+    with os.fdopen(reads, "rb") as pipe:
+        said = pipe.read().decode(errors="replace")
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    killed = code == -signal.SIGKILL
+    return Ended(said, killed, refused=code == 2, broken=code not in (0, 2) and not killed)
