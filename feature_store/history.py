@@ -7,7 +7,7 @@ cell for cell; training sets come from here, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -18,9 +18,10 @@ import pyarrow as pa
 
 from headrace.feature_store.files import FileRows
 from headrace.feature_store.files import read as read_file
+from headrace.feature_store.past import Past, Tiles
 from headrace.feature_store.store import Declared
 from headrace.operators.computed import computed_sql
-from headrace.operators.engines.duckdb import features_sql, quote, rows_sql, tiles_sql
+from headrace.operators.engines.duckdb import quote, rows_sql, tiles_sql
 from headrace.operators.engines.duckdb_log import (
     checked_file_sql,
     checked_sql,
@@ -53,7 +54,6 @@ LOG = pa.schema(
 _SAMPLE = 64
 """So many messages say which forms a log has: a millisecond."""
 _BATCH = 65_536
-_ASKED = 20_000
 
 
 class History:
@@ -182,12 +182,15 @@ class History:
 
         `of` may be ``asks`` instead: what was given to `ask`.
         """
-        view = self._declared.views[name]
-        names = ", ".join(quote(feature.name) for feature in view.features)
-        if view.rows or any(f.aggregate.half_life_ms is not None for f in view.features):
-            return self._gathered(view, names, of)
-        query = self._features_sql(view, of, "seq")
-        return self.query(f"SELECT seq, {names} FROM ({query}) ORDER BY seq")
+        view, keys = self._declared.views[name], self._declared.keys
+        rows = {rows.name: quote(f"tiles_{view.companion(rows)}") for rows in view.rows}
+        tiles = {name: Tiles(quote(f"tiles_{name}"), rows)}
+        columns = ", ".join(map(quote, dict.fromkeys(["seq", AT, *keys[name]])))
+        decisions = self.query(f"SELECT {columns} FROM {of} ORDER BY seq")
+        with closing(Past(self._connection, {name: view}, keys, tiles)) as past:
+            asking, read = past.asking([feature.name for feature in view.features])
+            found = read(asking.of(decisions, AT))
+        return found.add_column(0, "seq", decisions["seq"])
 
     def computed(self, found: Sequence[pa.Table], *, of: str = "decisions") -> pa.Table:
         """Give the features computed of columns and of what `features` found, view by view."""
@@ -198,44 +201,6 @@ class History:
             for name, tree in self._declared.computed.items()
         )
         return self.query(f"SELECT seq, {columns} FROM {of} {joins} ORDER BY seq", **parts)
-
-    def _gathered(self, view: View, names: str, of: str) -> pa.Table:
-        """Give features for which a window's rows are gathered: once for each key and step.
-
-        All decisions of a step ask the same, unless for an age. They are asked in parts, for what
-        is gathered for a year of decisions at once is more than memory holds.
-        """
-        run = self._connection.execute
-        ages = any(feature.aggregate.of_ages for feature in view.features)
-        keys = [quote(key) for key in dict.fromkeys(self._declared.keys[view.name])]
-        moment = '"at"' if ages else f'"at" // {view.every_ms} * {view.every_ms}'
-        run(
-            f"CREATE OR REPLACE TABLE asked AS SELECT row_number() OVER () AS ask, * FROM "
-            f'(SELECT DISTINCT {", ".join(keys)}, {moment} AS "at" FROM {of})'
-        )
-        query = self._features_sql(view, "part", "ask")
-        parts = []
-        count = self.query("SELECT ask FROM asked").num_rows
-        for start in range(0, max(count, 1), _ASKED):
-            between = f"ask > {start} AND ask <= {start + _ASKED}"
-            run(f"CREATE OR REPLACE TABLE part AS SELECT * FROM asked WHERE {between}")
-            parts.append(self.query(f"SELECT ask, {names} FROM ({query})"))
-        same = " AND ".join(f"d.{key} IS NOT DISTINCT FROM a.{key}" for key in keys)
-        return self.query(
-            f"SELECT d.seq, {names} FROM (SELECT *, {moment} AS moment FROM {of}) AS d "
-            f'JOIN asked AS a ON {same} AND d.moment = a."at" JOIN found USING (ask) ORDER BY seq',
-            found=pa.concat_tables(parts),
-        )
-
-    def _features_sql(self, view: View, decisions: str, identity: str) -> str:
-        return features_sql(
-            view,
-            quote(f"tiles_{view.name}"),
-            decisions,
-            keys=self._declared.keys[view.name],
-            identity=identity,
-            rows={rows.name: quote(f"tiles_{view.companion(rows)}") for rows in view.rows},
-        )
 
     def batches(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
         """Run a query of ours a batch at a time, with the columns and types of a schema."""

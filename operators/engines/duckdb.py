@@ -15,7 +15,19 @@ from headrace.operators.engines.quoting import quote
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View
 
-__all__ = ["as_of_sql", "features_sql", "quote", "rows_sql", "tiles_sql"]
+__all__ = [
+    "STATUS",
+    "as_of_sql",
+    "features_sql",
+    "newest_sql",
+    "quote",
+    "rows_sql",
+    "running_sql",
+    "tiles_sql",
+]
+
+STATUS = "__status"
+"""What the name of a feature's status ends with: present, expired or never_seen."""
 
 
 def tiles_sql(view: View, events: str) -> str:
@@ -51,25 +63,17 @@ def features_sql(
     keys: Sequence[str],
     identity: str,
     rows: Mapping[str, str] | None = None,
+    running: str = "",
+    statuses: bool = False,
 ) -> str:
     """Print the query for a view's features at every decision: one row each, by `identity`.
 
     `decisions` is a relation with `identity`, ``at`` and the columns `keys`, in the order of the
-    view's key; `rows` names the companion tables by what they have rows of. Sums run over each
-    key's tiles once; a window is the difference of two ASOF reads, one at b and one at b − W.
+    view's key; `rows` names the companion tables by what they have rows of; `running` is a table
+    made by `running_sql`, where there is one. Sums run over each key's tiles once; a window is the
+    difference of two ASOF reads, one at b and one at b − W.
     """
-    partition = ", ".join(map(quote, view.key))
-    columns = [
-        f"SUM({quote(p.name)}) OVER w AS {quote(p.name)}"
-        for p in view.partials
-        if p.merge is Merge.ADD
-    ]
-    if view.keeps_newest:
-        columns += [quote(name) for name in (NEWEST_AT, *(n.name for n in view.newest))]
-    running = (
-        f"SELECT {', '.join([partition, quote(END), *columns])} FROM {tiles} "
-        f"WINDOW w AS (PARTITION BY {partition} ORDER BY {quote(END)})"
-    )
+    known = "running" if not running else running
     windows = sorted(
         {
             feature.window_ms
@@ -78,7 +82,7 @@ def features_sql(
         }
     )
     joins = " ".join(
-        f"ASOF LEFT JOIN running AS {_read(window)} ON {_same_key(view, keys, _read(window))} "
+        f"ASOF LEFT JOIN {known} AS {_read(window)} ON {_same_key(view, keys, _read(window))} "
         f"AND {_bound(view)} - {window} >= {_read(window)}.{quote(END)}"
         for window in (0, *windows)
     )
@@ -86,15 +90,74 @@ def features_sql(
     joins += "".join(
         f" LEFT JOIN {each} ON d.{quote(identity)} = {each}._id" for each in gathered.values()
     )
-    features = ", ".join(
+    features = [
         f"{_feature_sql(view, feature, tiles, keys, gathered.get(feature.name, ''))} "
         f"AS {quote(feature.name)}"
         for feature in view.features
-    )
+    ]
+    features += _statuses_sql(view) if statuses else []
+    common = common if running else [f"running AS ({running_sql(view, tiles)})", *common]
     return (
-        f"WITH {', '.join([f'running AS ({running})', *common])} "
-        f"SELECT d.{quote(identity)}, {features} FROM {decisions} AS d {joins}"
+        f"{'WITH ' if common else ''}{', '.join(common)} "
+        f"SELECT {', '.join([f'd.{quote(identity)}', *features])} FROM {decisions} AS d {joins}"
     )
+
+
+def running_sql(view: View, tiles: str) -> str:
+    """Print the query for the running sums of each key's tiles, and what their newest rows say."""
+    partition = ", ".join(map(quote, view.key))
+    sums = [p.name for p in view.partials if p.merge is Merge.ADD]
+    columns = [f"SUM({quote(name)}) OVER w AS {quote(name)}" for name in sums]
+    if view.keeps_newest:
+        columns += [quote(name) for name in (NEWEST_AT, *(n.name for n in view.newest))]
+    window = f" WINDOW w AS (PARTITION BY {partition} ORDER BY {quote(END)})" if sums else ""
+    return f"SELECT {', '.join([partition, quote(END), *columns])} FROM {tiles}{window}"
+
+
+def newest_sql(
+    view: View,
+    events: str,
+    decisions: str,
+    *,
+    keys: Sequence[str],
+    identity: str,
+    statuses: bool = False,
+) -> str:
+    """Print the same for a view that keeps the newest row and nothing else, without tiles.
+
+    One ASOF read of the events themselves: the newest by (at, partition, offset) before b is what
+    the newest tile would say. No place is below 0, so −1 stands before all rows at b.
+    """
+    columns = [f"{quote(part)}" for part in view.key]
+    columns += ['{"at": "at", "p": partition, "o": "offset"} AS place', f'"at" AS {NEWEST_AT}']
+    columns += [f'("at" // {view.every_ms} + 1) * {view.every_ms} AS {quote(END)}']
+    columns += [f"{quote(newest.column)} AS {quote(newest.name)}" for newest in view.newest]
+    now = _read(0)
+    features = [
+        f"{_feature_sql(view, feature, '', keys, '')} AS {quote(feature.name)}"
+        for feature in view.features
+    ]
+    features += _statuses_sql(view) if statuses else []
+    return (
+        f"SELECT {', '.join([f'd.{quote(identity)}', *features])} FROM {decisions} AS d "
+        f"ASOF LEFT JOIN (SELECT {', '.join(columns)} FROM {events}) AS {now} "
+        f"ON {_same_key(view, keys, now)} "
+        f'AND {{"at": {_bound(view)}, "p": -1, "o": -1}} > {now}.place'
+    )
+
+
+def _statuses_sql(view: View) -> list[str]:
+    """Print why each feature has the value it has: by the newest tile that ends by b."""
+    end = f"{_read(0)}.{quote(END)}"
+    found = []
+    for feature in view.features:
+        reach = feature.reach_ms
+        expired = "" if reach is None else f"WHEN {end} <= {_bound(view)} - {reach} THEN 'expired' "
+        found.append(
+            f"CASE WHEN {end} IS NULL THEN 'never_seen' {expired}ELSE 'present' END "
+            f"AS {quote(feature.name + STATUS)}"
+        )
+    return found
 
 
 def as_of_sql(view: View, tiles: str, at: str, *, rows: Mapping[str, str] | None = None) -> str:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from headrace.feature_store import history
+from headrace.feature_store import past
 from tests import logs
 from tests.engines import by_in_process, rows_of, told
 from tests.logs import SOURCE, VIEWS
@@ -23,7 +23,7 @@ def _log(count: int) -> list[bytes]:
 def test_features_at_decisions_are_the_oracles(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(history, "_ASKED", at_once)
+    monkeypatch.setattr(past, "_GATHERED", at_once)
     log = logs.placed([(0, said) for said in _log(120)])
     compared = 0
     with told(SOURCE, list(VIEWS.values()), log) as said:
