@@ -18,15 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.feature_store.index import Index
+from headrace.feature_store.training import Asking, Read
 from headrace.operators.errors import StoreError, UnknownName
-from headrace.operators.status import STATUSES, Status
+from headrace.operators.status import STATUS_SUFFIX, STATUSES, Status
 from headrace.operators.types import Type
 from headrace.operators.view import View, bound
 
-__all__ = ["STATUS_SUFFIX", "Answer", "OnlineReader"]
-
-STATUS_SUFFIX = "__status"
-"""What the column of a feature's statuses is called after it; no feature's own name ends so."""
+__all__ = ["Answer", "OnlineReader"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -150,6 +148,16 @@ class OnlineReader:
             complete,
             stale,
         )
+
+    def asking(self, *, at: str | None = None, statuses: bool = False) -> tuple[Asking, Read]:
+        """Say what is asked of decisions for a training set, and give what reads it."""
+        asking = Asking.about(self.views, self._keys, self.features, at=at, statuses=statuses)
+
+        def read(asked: pa.Table) -> pa.Table:
+            found = self.read_table(asked, status=statuses)
+            return found.select(asking.features.names).cast(asking.features)
+
+        return asking, read
 
     def read_table(
         self, rows: pa.Table, at: Ints | None = None, *, status: bool = False

@@ -22,7 +22,6 @@ import pyarrow as pa
 
 from headrace.feature_store.training import Asking, Read
 from headrace.operators.engines.duckdb import (
-    STATUS,
     features_sql,
     newest_sql,
     quote,
@@ -87,25 +86,15 @@ class Past:
     ) -> tuple[Asking, Read]:
         """Say what is asked of decisions for some features, and give what reads them.
 
-        With `statuses` each feature has a column beside it, ``<feature>__status``: ``never_seen``
-        where its key has no row before b, ``expired`` where none is in the window, else
-        ``present``. A count of no rows is 0 in all three.
+        With `statuses` each feature has a column beside it, ``<feature>__status``, of what its
+        value stands for (`headrace.operators.status`).
         """
+        asking = Asking.about(self._views, self._keys, features, at=at, statuses=statuses)
         chosen = [
             replace(view, features=wanted)
             for view in self._views.values()
             if (wanted := tuple(f for f in view.features if f.name in features))
         ]
-        kinds = {f.name: f.aggregate.type.arrow for view in chosen for f in view.features}
-        fields = []
-        for name in features:
-            fields += [(name, kinds[name]), *([(name + STATUS, pa.string())] if statuses else [])]
-        keys = {
-            column: kind.arrow
-            for view in chosen
-            for column, kind in zip(self._keys[view.name], view.key_types, strict=True)
-        }
-        asking = Asking(at, keys, pa.schema(fields))
 
         def read(asked: pa.Table) -> pa.Table:
             return self._read(asked, chosen, asking.features, statuses=statuses)

@@ -14,8 +14,10 @@ published is always a prefix of the table.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +94,24 @@ class Declared:
         names.append(("offset", pa.int64()))
         return pa.schema([*names, *((n, kind.arrow) for n, kind in self.source.types.items())])
 
-    @property
+    @cached_property
     def feature_schema(self) -> pa.Schema:
-        """Give every feature's name and type, view by view, then the computed ones."""
-        features = [feature for view in self.views.values() for feature in view.features]
-        computed = [(name, tree.type.arrow) for name, tree in self.computed.items()]
-        return pa.schema([*((f.name, f.aggregate.type.arrow) for f in features), *computed])
+        """Give every feature's name and type, view by view, then the computed ones.
+
+        Each field's ``asked_by`` says its view, its step, and what a decision must have for it.
+        """
+        fields = []
+        for name, view in self.views.items():
+            keys = zip(self.keys[name], (kind.value for kind in view.key_types), strict=True)
+            asked_by = _asked_by(name, view.every_ms, dict(keys))
+            fields += [
+                pa.field(f.name, f.aggregate.type.arrow, metadata=asked_by) for f in view.features
+            ]
+        needed = {name: kind.value for name, kind in self.asked.items()}
+        asked_by = _asked_by("", self.every_ms, needed)
+        trees = self.computed.items()
+        fields += [pa.field(name, tree.type.arrow, metadata=asked_by) for name, tree in trees]
+        return pa.schema(fields)
 
     @property
     def prediction_schema(self) -> pa.Schema:
@@ -105,6 +119,10 @@ class Declared:
         head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
         head += [("version", pa.int64()), ("p", pa.float64())]
         return pa.schema([*head, *self.feature_schema])
+
+
+def _asked_by(view: str, every_ms: int, keys: Mapping[str, str]) -> dict[str, str]:
+    return {"asked_by": json.dumps({"view": view, "every_ms": every_ms, "keys": keys})}
 
 
 class Store:

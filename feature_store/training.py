@@ -22,8 +22,10 @@ import pyarrow.parquet as pq
 
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.source import AT
+from headrace.operators.status import STATUS_SUFFIX
+from headrace.operators.view import View
 
-__all__ = ["AT_ONCE", "Asking", "Read", "TrainingSet", "decisions_of"]
+__all__ = ["AT_ONCE", "Asking", "Read", "TrainingSet", "decisions_of", "names_of"]
 
 Read = Callable[[pa.Table], pa.Table]
 """Gives features, a row for each row of `at` and the views' keys, in order."""
@@ -53,6 +55,31 @@ class Asking:
     at: str | None
     keys: Mapping[str, pa.DataType]
     features: pa.Schema
+
+    @classmethod
+    def about(
+        cls,
+        views: Mapping[str, View],
+        keys: Mapping[str, Sequence[str]],
+        features: Sequence[str],
+        *,
+        at: str | None = None,
+        statuses: bool = False,
+    ) -> Asking:
+        """Ask for some features of views; with `statuses` what each value stands for, beside it.
+
+        `keys` names per view the columns of the decisions that stand for its key.
+        """
+        of = {f.name: (view, f) for view in views.values() for f in view.features}
+        needed: dict[str, pa.DataType] = {}
+        fields = []
+        for name in features:
+            view, feature = of[name]
+            kinds = (kind.arrow for kind in view.key_types)
+            needed |= dict(zip(keys[view.name], kinds, strict=True))
+            fields.append((name, feature.aggregate.type.arrow))
+            fields += [(name + STATUS_SUFFIX, pa.string())] if statuses else []
+        return cls(at, needed, pa.schema(fields))
 
     def check(self, schema: pa.Schema) -> str:
         """Refuse decisions that lack a column, or have one of a feature's name; give the time's."""
@@ -205,9 +232,7 @@ def _parquet(path: Path) -> pq.ParquetFile:
         raise StoreError(asked, str(error), "give a Parquet file") from error
 
 
-def _parts(
-    batches: Iterator[pa.RecordBatch], schema: pa.Schema, rows: int
-) -> Iterator[pa.Table]:
+def _parts(batches: Iterator[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
     """Put batches together, or cut them, to `rows` rows; the last part may be shorter."""
     held: list[pa.RecordBatch] = []
     count = 0
@@ -242,6 +267,8 @@ def _times(times: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def names_of(features: Sequence[str] | None, views: Mapping[str, Sequence[str]]) -> list[str]:
     """Give the features that are meant by names, alone or as ``view:feature``; all unless given.
 
+    `views` are each view's features; under "" those that are in none.
+
     Raises
     ------
     UnknownName
@@ -259,7 +286,7 @@ def names_of(features: Sequence[str] | None, views: Mapping[str, Sequence[str]])
     for text in features:
         view, colon, name = text.rpartition(":")
         if colon and view not in views:
-            raise UnknownName(kind="view", name=view, known=views)
+            raise UnknownName(kind="view", name=view, known=[name for name in views if name])
         of = views[view] if colon else known
         if name not in of:
             raise UnknownName(kind="feature", name=name, known=of)

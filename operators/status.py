@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["STATUSES", "Status", "status_sql"]
+__all__ = ["STATUSES", "STATUS_SUFFIX", "Status", "status_sql"]
+
+STATUS_SUFFIX = "__status"
+"""What the column of a feature's statuses is called after it; no feature's own name ends so."""
 
 
 class Status(enum.StrEnum):

@@ -12,11 +12,11 @@ from headrace.operators.aggregates import Bins, Ends, Merge, Newest, Partial
 from headrace.operators.decay import Decay
 from headrace.operators.engines.duckdb_rows import gathered_sql, rows_sql
 from headrace.operators.engines.quoting import quote
+from headrace.operators.status import STATUS_SUFFIX, status_sql
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, NEWEST_PLACE, Feature, View
 
 __all__ = [
-    "STATUS",
     "as_of_sql",
     "features_sql",
     "newest_sql",
@@ -25,9 +25,6 @@ __all__ = [
     "running_sql",
     "tiles_sql",
 ]
-
-STATUS = "__status"
-"""What the name of a feature's status ends with: present, expired or never_seen."""
 
 
 def tiles_sql(view: View, events: str) -> str:
@@ -73,7 +70,7 @@ def features_sql(
     made by `running_sql`, where there is one. Sums run over each key's tiles once; a window is the
     difference of two ASOF reads, one at b and one at b − W.
     """
-    known = "running" if not running else running
+    known = running or "running"
     windows = sorted(
         {
             feature.window_ms
@@ -95,12 +92,13 @@ def features_sql(
         f"AS {quote(feature.name)}"
         for feature in view.features
     ]
-    features += _statuses_sql(view) if statuses else []
+    features += _newest_and_bound(view) if statuses else []
     common = common if running else [f"running AS ({running_sql(view, tiles)})", *common]
-    return (
+    query = (
         f"{'WITH ' if common else ''}{', '.join(common)} "
         f"SELECT {', '.join([f'd.{quote(identity)}', *features])} FROM {decisions} AS d {joins}"
     )
+    return _with_statuses(view, query) if statuses else query
 
 
 def running_sql(view: View, tiles: str) -> str:
@@ -137,27 +135,28 @@ def newest_sql(
         f"{_feature_sql(view, feature, '', keys, '')} AS {quote(feature.name)}"
         for feature in view.features
     ]
-    features += _statuses_sql(view) if statuses else []
-    return (
+    features += _newest_and_bound(view) if statuses else []
+    query = (
         f"SELECT {', '.join([f'd.{quote(identity)}', *features])} FROM {decisions} AS d "
         f"ASOF LEFT JOIN (SELECT {', '.join(columns)} FROM {events}) AS {now} "
         f"ON {_same_key(view, keys, now)} "
         f'AND {{"at": {_bound(view)}, "p": -1, "o": -1}} > {now}.place'
     )
+    return _with_statuses(view, query) if statuses else query
 
 
-def _statuses_sql(view: View) -> list[str]:
-    """Print why each feature has the value it has: by the newest tile that ends by b."""
-    end = f"{_read(0)}.{quote(END)}"
-    found = []
-    for feature in view.features:
-        reach = feature.reach_ms
-        expired = "" if reach is None else f"WHEN {end} <= {_bound(view)} - {reach} THEN 'expired' "
-        found.append(
-            f"CASE WHEN {end} IS NULL THEN 'never_seen' {expired}ELSE 'present' END "
-            f"AS {quote(feature.name + STATUS)}"
-        )
-    return found
+def _newest_and_bound(view: View) -> list[str]:
+    return [f"{_read(0)}.{quote(END)} AS _newest", f"{_bound(view)} AS _bound"]
+
+
+def _with_statuses(view: View, query: str) -> str:
+    """Print a query for the same features, and each one's status beside them."""
+    found = (
+        status_sql(quote(each.name), newest="_newest", bound="_bound", reach_ms=each.reach_ms)
+        + f" AS {quote(each.name + STATUS_SUFFIX)}"
+        for each in view.features
+    )
+    return f"SELECT * EXCLUDE (_newest, _bound), {', '.join(found)} FROM ({query})"
 
 
 def as_of_sql(view: View, tiles: str, at: str, *, rows: Mapping[str, str] | None = None) -> str:

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from headrace.feature_store.index import Index
-from headrace.feature_store.online import STATUS_SUFFIX, OnlineReader
+from headrace.feature_store.online import OnlineReader
 from headrace.operators.engines import in_process
 from headrace.operators.engines.in_process import Event
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.functions import Value
-from headrace.operators.status import Status
+from headrace.operators.status import STATUS_SUFFIX, Status
 from headrace.operators.view import END
 from tests.engines import rows_in_process
 from tests.feature_store.test_as_of_a_time import events

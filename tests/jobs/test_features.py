@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from headrace.jobs import features
+from headrace.jobs import stores
 from headrace.jobs.features import FeatureStore
 from headrace.jobs.state import write_json
 from headrace.operators.errors import StoreError, UnknownName
-from tests.feature_store.made_up import EVERY
+from tests.feature_store.made_up import EVERY, pipeline
 from tests.jobs.test_server import processing, serving
 
 HUGE = 2**53 + 1
+KEYS = {"user": ["a"], "page": ["a"]}
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +52,32 @@ FOUND = {
 
 
 def test_online_features_come_with_their_completeness(store: FeatureStore) -> None:
-    found = store.get_online_features([{"user": "u", "page": "a"}, {"user": "v"}], at=2 * EVERY)
+    asked = [{"user": "u", "page": "a"}, {"user": "v"}]
+    found = store.get_online_features(entity_rows=asked, at=2 * EVERY)
     assert found.to_dict() == {"n": [2, 1], "total": [8, 4], "last_x": [7, None]}
     assert found.complete_to == {"clicks": 2 * EVERY, "pages": 2 * EVERY}
-    some = store.get_online_features([{"user": "u"}], ["last_x", "n"], at=EVERY)
-    assert some.to_arrow().column_names == ["last_x", "n"]
-    now = store.get_online_features([{"user": "u"}], ["n"])  # decades later
+    assert found.stale_ms == {"clicks": 0, "pages": 0}
+    frame = found.to_df()
+    assert frame["last_x"].dtype == "Int64"
+    assert frame["last_x"].tolist() == [7, pd.NA]
+
+
+def test_online_features_by_their_names_as_of_a_time(store: FeatureStore) -> None:
+    some = store.get_online_features(["pages:last_x", "n"], [{"user": "u"}], at=4 * EVERY - 1)
+    assert some.to_dict() == {"last_x": [None], "n": [1]}
+    assert some.stale_ms == {"pages": EVERY, "clicks": EVERY}
+    now = store.get_online_features(["n"], [{"user": "u"}])  # decades later
     assert now.to_dict() == {"n": [0]}
+    assert now.stale_ms["clicks"] > 40 * 365 * 86_400_000
 
 
 @pytest.mark.parametrize("batch", [1, 2, 50_000])
 def test_a_row_out_for_each_row_in(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(features, "_BATCH_ROWS", batch)
+    monkeypatch.setattr(stores, "_SENT_ROWS", batch)
     asked = decisions()
-    found = store.get_historical_features(asked)
+    found = store.get_historical_features(asked).to_arrow()
     assert found.select(asked.column_names).equals(asked)
     assert found.select(list(FOUND)).to_pydict() == FOUND
 
@@ -74,7 +86,8 @@ def test_pandas_goes_in_and_comes_out_with_its_types(store: FeatureStore) -> Non
     frame = decisions().to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     frame = frame.set_index(pd.Index([10, 7, 7, 8, 9]))
     frame["when"] = pd.to_datetime(frame["at"], unit="ms", utc=True).dt.tz_convert("Asia/Tokyo")
-    found = store.get_historical_features(frame.drop(columns="at"), ["last_x", "n"], at="when")
+    asked = frame.drop(columns="at")
+    found = store.get_historical_features(asked, ["last_x", "n"], at="when").to_df()
     assert list(found.columns) == ["mine", "user", "page", "when", "last_x", "n"]
     assert list(found.index) == list(frame.index)
     assert found["mine"].dtype == "Int64"
@@ -87,13 +100,19 @@ def test_batches_stream_through(store: FeatureStore) -> None:
     reader = pa.RecordBatchReader.from_batches(
         decisions().schema, decisions().to_batches(max_chunksize=2)
     )
-    found = list(store.iter_historical_features(reader, ["total"]))
-    assert [batch.num_rows for batch in found] == [2, 2, 1]
+    found = list(store.get_historical_features(reader, ["total"]).to_record_batches())
+    assert sum(batch.num_rows for batch in found) == 5
     assert pa.Table.from_batches(found)["total"].to_pylist() == FOUND["total"]
 
 
+def test_only_the_keys_of_what_is_asked_are_needed(store: FeatureStore) -> None:
+    asked = decisions().drop_columns(["page"])
+    found = store.get_historical_features(asked, ["clicks:n"]).to_arrow()
+    assert found["n"].to_pylist() == FOUND["n"]
+
+
 def test_nothing_in_nothing_out(store: FeatureStore) -> None:
-    found = store.get_historical_features(decisions().slice(0, 0))
+    found = store.get_historical_features(decisions().slice(0, 0)).to_arrow()
     assert (found.num_rows, found.column_names[-3:]) == (0, list(FOUND))
 
 
@@ -101,11 +120,19 @@ def test_nothing_in_nothing_out(store: FeatureStore) -> None:
     ("asked", "names", "found"),
     [
         (decisions(), ["totl"], "the feature 'totl'.*did you mean 'total'"),
+        (decisions(), ["pages:n"], "the feature 'n'"),
+        (decisions(), ["page:n"], "the view 'page'.*did you mean 'pages'"),
+        (decisions().append_column("n", [[1] * 5]), None, "they have a column 'n'"),
         (decisions().drop_columns(["at"]), None, "asked for the column 'at'"),
-        (decisions().drop_columns(["page"]), None, "they have no column page, only mine, user, at"),
-        (pa.table({"at": ["soon"]}), None, "it is string; give int64 milliseconds"),
-        (pa.table({"at": [None, 1]}), None, "it is int64, and some are null"),
+        (decisions().drop_columns(["page"]), None, "they have no column page, only mine, at, user"),
+        (pa.table({"at": ["soon"], **KEYS}), None, "it is string; give int64 milliseconds"),
+        (
+            pa.table({"at": [None, 1], "user": ["a", "b"], "page": ["a", "b"]}),
+            None,
+            "it is int64, and some are null",
+        ),
         (pa.table({"at": [1], "user": [["a"]], "page": ["a"]}), None, "column user is list<"),
+        (pa.table({"at": [-1], **KEYS}), None, "times from -1 to -1 ms"),
         ({"at": [1]}, None, "features beside a dict; it is no table"),
     ],
 )
@@ -113,8 +140,29 @@ def test_what_cannot_be_answered(
     store: FeatureStore, asked: object, names: list[str] | None, found: str
 ) -> None:
     with pytest.raises((StoreError, UnknownName), match=found):
-        store.get_historical_features(asked, names)
+        store.get_historical_features(asked, names).to_arrow()
 
 
 def test_sql_is_arrow(store: FeatureStore) -> None:
     assert store.sql("SELECT COUNT(*) AS n FROM views.clicks").to_pydict() == {"n": [3]}
+
+
+def test_a_file_is_opened_without_a_pipeline_that_runs(tmp_path: Path) -> None:
+    with processing(tmp_path):
+        pass
+    with closing(FeatureStore.open(tmp_path, tmp_path / "small.yaml")) as store:
+        asked = decisions()
+        found = store.get_historical_features(asked).to_arrow()
+        assert found.select(asked.column_names).equals(asked)
+        assert found.select(list(FOUND)).to_pydict() == FOUND
+        marked = store.get_historical_features(asked, ["n", "last_x"], statuses=True).to_arrow()
+        assert marked["n__status"].to_pylist() == ["present"] * 2 + ["never_seen"] * 3
+        online = store.get_online_features(["last_x", "n"], [{"user": "u", "page": "a"}], at=EVERY)
+        assert online.to_dict() == {"last_x": [None], "n": [1]}
+        assert store.sql("SELECT COUNT(*) AS n FROM views.clicks").to_pydict() == {"n": [3]}
+
+
+def test_what_cannot_be_opened(tmp_path: Path) -> None:
+    pipeline(tmp_path)
+    with pytest.raises(StoreError, match="there is no file"):
+        FeatureStore.open(tmp_path, tmp_path / "small.yaml")

@@ -89,9 +89,10 @@ def test_json_has_lists(http: httpx.Client) -> None:
 
 def test_arrow_has_lists_of_their_type(http: httpx.Client, store: FeatureStore) -> None:
     asked = [{"user": user} for user in USERS]
-    found = store.get_online_features(asked, NAMES, at=EVERY)
+    found = store.get_online_features(NAMES, asked, at=EVERY)
     assert found.to_dict() == FOUND
-    beside = store.get_historical_features(pa.table({**_decisions(), "mine": [[1], [], None]}))
+    decided = pa.table({**_decisions(), "mine": [[1], [], None]})
+    beside = store.get_historical_features(decided).to_arrow()
     assert beside.select(NAMES).to_pydict() == FOUND
     assert beside["mine"].to_pylist() == [[1], [], None]
     query = {"query": "SELECT often, lasts FROM predictions"}
@@ -103,7 +104,7 @@ def test_arrow_has_lists_of_their_type(http: httpx.Client, store: FeatureStore) 
 
 
 def test_pandas_has_lists(store: FeatureStore) -> None:
-    found = store.get_historical_features(pa.table(_decisions()).to_pandas(), NAMES)
+    found = store.get_historical_features(pa.table(_decisions()).to_pandas(), NAMES).to_df()
     for name in ("often", "lasts"):
         assert [None if each is None else list(each) for each in found[name]] == FOUND[name]
     assert found["kinds"].tolist() == FOUND["kinds"]
