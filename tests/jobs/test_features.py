@@ -14,7 +14,7 @@ from headrace.jobs import stores
 from headrace.jobs.features import FeatureStore
 from headrace.jobs.state import write_json
 from headrace.operators.errors import StoreError, UnknownName
-from tests.feature_store.made_up import EVERY, pipeline
+from tests.feature_store.made_up import EVERY, TEXT, pipeline
 from tests.jobs.test_server import processing, serving
 
 HUGE = 2**53 + 1
@@ -160,6 +160,24 @@ def test_a_file_is_opened_without_a_pipeline_that_runs(tmp_path: Path) -> None:
         online = store.get_online_features(["last_x", "n"], [{"user": "u", "page": "a"}], at=EVERY)
         assert online.to_dict() == {"last_x": [None], "n": [1]}
         assert store.sql("SELECT COUNT(*) AS n FROM views.clicks").to_pydict() == {"n": [3]}
+
+
+def test_features_computed_of_others_stand_beside(tmp_path: Path) -> None:
+    with processing(tmp_path):
+        pass
+    computed = "decision: {source: ask, id: name, features: {each_hour: n / hour, more: total + 1}}"
+    more = tmp_path / "more.yaml"
+    more.write_text(TEXT.replace("decision: {source: ask, id: name}", computed))
+    with closing(FeatureStore.open(tmp_path, more)) as store:
+        asked = decisions().append_column("hour", [[4, 4, None, 0, 1]])
+        found = store.get_historical_features(asked, ["each_hour", "n"]).to_arrow()
+        assert found["each_hour"].to_pylist() == [0.5, 0.25, None, None, 0.0]
+        assert found["n"].to_pylist() == FOUND["n"]
+        online = store.get_online_features(["more"], [{"user": "u"}, {}], at=2 * EVERY)
+        assert online.to_dict() == {"more": [9, 1]}
+        assert online.stale_ms == {"clicks": 0, "pages": 0}
+        with pytest.raises(StoreError, match="'more' is computed of others"):
+            store.get_historical_features(asked, ["more"], statuses=True)
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
