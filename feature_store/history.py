@@ -37,7 +37,6 @@ from headrace.operators.errors import StoreError
 from headrace.operators.message import texts
 from headrace.operators.source import AT, FROM_TOPIC, Source
 from headrace.operators.streams.stream import Stream, lineage, roots, starts_ms
-from headrace.operators.view import View
 
 __all__ = ["LOG", "History", "read"]
 
