@@ -8,7 +8,16 @@ import importlib.util
 import sys
 from pathlib import Path
 
-ROUNDS = {"gpu": 20, "history": 5, "index": 3, "learner": 5, "peers": 1, "views": 2, "windows": 1}
+ROUNDS = {
+    "feast": 3,
+    "gpu": 20,
+    "history": 5,
+    "index": 3,
+    "learner": 5,
+    "peers": 1,
+    "views": 2,
+    "windows": 1,
+}
 """Each benchmark, and the rounds that fit into a quarter of an hour for all."""
 
 

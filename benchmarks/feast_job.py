@@ -19,17 +19,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headrace.feature_store.index import Index
+from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.past import Events, Past
 from headrace.feature_store.training import TrainingSet
 from headrace.operators.aggregates import AGGREGATES
+from headrace.operators.engines.duckdb import tiles_sql
 from headrace.operators.source import Column, Source
 from headrace.operators.types import Type
-from headrace.operators.view import Feature, View
-
-__all__ = ["view_of"]
+from headrace.operators.view import END, Feature, View
 
 
-def view_of(features: list[str], ttl_ms: int) -> View:
+def _view(features: list[str], ttl_ms: int) -> View:
     """Declare the view: each feature is the newest row's, where it is not older than the ttl."""
     columns = (Column("user_id", Type.INT64), *(Column(name, Type.FLOAT64) for name in features))
     latest = AGGREGATES["latest"]
@@ -37,16 +38,21 @@ def view_of(features: list[str], ttl_ms: int) -> View:
     return View("stats", Source("stats", "stats", columns), ("user_id",), 1_000, tuple(asked))
 
 
+def _events(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
+    """Make the file's rows events: their time in ms, their place in the file."""
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(
+        "CREATE VIEW events AS SELECT * EXCLUDE (event_timestamp, file_row_number), "
+        'epoch_ms(event_timestamp) AS "at", 0 AS partition, file_row_number AS "offset" '
+        f"FROM read_parquet('{rows}', file_row_number = true)"
+    )
+
+
 def ours(task: dict[str, Any], asked: Any) -> pa.Table:
     """Make a training set of the Parquet file's rows as events."""
-    view = view_of(task["features"], task["ttl_ms"])
+    view = _view(task["features"], task["ttl_ms"])
     with duckdb.connect(config={"threads": task["threads"]}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(
-            "CREATE VIEW events AS SELECT * EXCLUDE (event_timestamp, file_row_number), "
-            'epoch_ms(event_timestamp) AS "at", 0 AS partition, file_row_number AS "offset" '
-            f"FROM read_parquet('{task['rows']}', file_row_number = true)"
-        )
+        _events(connection, task["rows"])
         where = {"stats": Events("events")}
         with closing(Past(connection, {"stats": view}, {"stats": view.key}, where)) as past:
             asking, read = past.asking(task["features"])
@@ -85,6 +91,33 @@ def history(task: dict[str, Any]) -> dict[str, Any]:
     return {"calls": took, "peak_bytes": peak}
 
 
+def online(task: dict[str, Any]) -> dict[str, Any]:
+    """Read what the store reads in process: an index of all rows, not of the newest alone."""
+    view = _view(task["features"], task["ttl_ms"])
+    ends = task["between_ms"][1]
+    index = Index(view)
+    with duckdb.connect(config={"threads": task["threads"]}) as connection:
+        _events(connection, task["rows"])
+        query = f'{tiles_sql(view, "events")} ORDER BY "{END}"'
+        tiles = connection.sql(query).to_arrow_table().select(view.tile_schema.names)
+    index.append(tiles.cast(view.tile_schema))
+    reader = OnlineReader({"stats": index}, {"stats": view.key}, task["features"], lambda _: ends)
+
+    def called(users: list[int]) -> Any:
+        return reader.read([{"user_id": user} for user in users], ends).values
+
+    questions = task["questions"]
+    for users in questions[:20]:
+        called(users)
+    took = []
+    for users in questions:
+        start = time.perf_counter()
+        called(users)
+        took.append(time.perf_counter() - start)
+    return {"answers": [called(users) for users in questions[:3]], "called": took}
+
+
 if __name__ == "__main__":
     said = json.loads(Path(sys.argv[1]).read_bytes())
-    Path(sys.argv[2]).write_text(json.dumps(history(said)))
+    work = {"history": history, "online": online}[said["what"]]
+    Path(sys.argv[2]).write_text(json.dumps(work(said)))
