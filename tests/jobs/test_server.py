@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pytest
 
+from headrace.jobs import server
 from headrace.jobs.client import Client
 from headrace.jobs.server import ARROW, Server
 from headrace.jobs.state import write_json
@@ -284,3 +286,13 @@ def test_why_a_decision_was_scored(http: httpx.Client) -> None:
     answer = http.get("/v1/why", params={"decision": "nobody"})
     assert answer.status_code == 400
     assert "there is no prediction for it" in answer.json()["error"]
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    with (
+        server._listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
