@@ -32,6 +32,7 @@ from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.panes import FIRST, Panes, read_items, read_tiles
 from headrace.feature_store.versions import admit, features_since, note, rows_version, table_of
 from headrace.operators.computed import columns_of, with_computed
+from headrace.operators.drift import PSI
 from headrace.operators.engines.duckdb import as_of_sql, quote
 from headrace.operators.errors import CorruptError, HeadraceError
 from headrace.operators.expression import Expression
@@ -235,7 +236,8 @@ class Store:
         self._metrics_at = 0
         self._remember(
             self.catalogue.read(
-                'SELECT * FROM metrics WHERE "at" = (SELECT MAX("at") FROM metrics)'
+                f"WITH learned AS (SELECT * FROM metrics WHERE NOT starts_with(name, '{PSI}')) "
+                'SELECT * FROM learned WHERE "at" = (SELECT MAX("at") FROM learned)'
             )
         )
         features_since(self.catalogue, self.declared.features, counts["predictions"])

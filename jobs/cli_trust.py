@@ -87,7 +87,8 @@ def _recomputing(
     pipeline: Pipeline, bootstrap: str, client: Client, *, log: bool, known: int | None
 ) -> Iterator[Recompute]:
     """Give what recomputes: the index, or DuckDB that has read the raw log."""
-    from headrace.feature_store.history import History
+    from headrace.feature_store import files
+    from headrace.feature_store.history import LOG, History
     from headrace.jobs import assembly
     from headrace.jobs.skew import recomputed
     from headrace.jobs.verify import read_log
@@ -98,7 +99,8 @@ def _recomputing(
     declared = assembly.declared(pipeline)
     with History(declared, pipeline.sources, as_known_at=known) as history:
         for name, source in pipeline.sources.items():
-            history.load(name, read_log(bootstrap, source.topic))
+            log = read_log(bootstrap, source.topic) if source.live else LOG.empty_table()
+            history.load(name, log, files.found(source, pipeline.path.parent))
         yield recomputed(history, declared)
 
 

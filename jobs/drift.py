@@ -15,13 +15,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from headrace.feature_store.store import Declared
 from headrace.jobs.served import Ask, served
-from headrace.operators.drift import Binned, Counts, psi, said
+from headrace.operators.drift import PSI, Binned, Counts, psi, said
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.types import Type
 
-__all__ = ["Drift", "Period", "drift", "feature_types", "moved"]
+__all__ = ["Drift", "Period", "Watch", "drift", "feature_types", "moved"]
+
+
+_METRICS = pa.schema([("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())])
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,65 @@ def _counted(ask: Ask, types: Mapping[str, Type], period: Period) -> dict[str, C
         for name in part.column_names:
             counts[name].add(part[name])
     return counts
+
+
+class Watch:
+    """Measures the drift of each period once, when every decision in it has its prediction.
+
+    A period is from one multiple of `every_ms` to before the next, after the baseline. What is told
+    follows from the predictions alone, so after a kill it is the same, and told once.
+
+    Parameters
+    ----------
+    declared
+        What the pipeline declares.
+    ask
+        Asks the store's own file.
+    baseline
+        Of which decisions.
+    every_ms
+        The length of a period.
+    told
+        The end of the last period that was told; None where there is none.
+
+    """
+
+    def __init__(
+        self, declared: Declared, ask: Ask, *, baseline: Period, every_ms: int, told: int | None
+    ) -> None:
+        self._types = feature_types(declared)
+        self._ask, self._baseline, self._every = ask, baseline, every_ms
+        self._next = -(-baseline.end // every_ms) * every_ms if told is None else told
+        self._before: dict[str, Counts] = {}
+
+    def due(self, through: int) -> pa.Table:
+        """Give the metrics ``psi.<feature>`` of the periods that end at or before `through`.
+
+        A period without predictions, and a feature that its baseline has no row of, have none.
+        """
+        rows: list[dict[str, object]] = []
+        end = through // self._every * self._every
+        if end > self._next:
+            self._before = self._before or _counted(self._ask, self._types, self._baseline)
+            for start in self._periods(end):
+                now = _counted(self._ask, self._types, Period(start, start + self._every))
+                found = [moved(name, self._before[name], now[name]) for name in self._types]
+                rows += [
+                    {"at": start + self._every, "name": f"{PSI}{each.feature}", "value": each.psi}
+                    for each in found
+                    if each.psi is not None
+                ]
+            self._next = end
+        return pa.Table.from_pylist(rows, _METRICS)
+
+    def _periods(self, end: int) -> list[int]:
+        """List where the periods begin that have predictions."""
+        found = self._ask(
+            f'SELECT DISTINCT "at" // {self._every} * {self._every} AS start FROM predictions '
+            f'WHERE "at" >= {self._next} AND "at" < {end} ORDER BY start'
+        )
+        starts: list[int] = found["start"].to_pylist()
+        return starts
 
 
 def moved(feature: str, before: Counts, now: Counts) -> Drift:

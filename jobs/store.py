@@ -30,11 +30,13 @@ import pyarrow as pa
 from headrace.feature_store.catalogue import Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
+from headrace.jobs.drift import Period, Watch
 from headrace.jobs.metrics import Metrics
 from headrace.jobs.published import Published
 from headrace.jobs.transport import LogGap, Message, Reader, Writer
 from headrace.online_learning.registry import Registry, Version
 from headrace.online_learning.scorer import Scorer
+from headrace.operators.drift import PSI
 from headrace.operators.errors import CorruptError
 from headrace.pipelines.pipeline import Pipeline
 
@@ -94,6 +96,7 @@ class StoreProcess:
         self._published = -1
         self._through = 0
         self._told = time.monotonic()
+        self._watch = self._watching()
         self._recover()
 
     def _assign(self) -> dict[Place, Callable[[Sequence[Message]], None]]:
@@ -128,6 +131,7 @@ class StoreProcess:
         if self._scores:
             for rows in self.store.predictions_after(self._published):
                 self._publish(rows)
+        self._tell_drift()
         self._swap()
 
     def step(self) -> bool:
@@ -151,7 +155,29 @@ class StoreProcess:
         for rows in scored:
             self._publish(rows)
         self._tell_progress()
+        self._tell_drift()
         return bool(moved or known or scored)
+
+    def _watching(self) -> Watch | None:
+        """Watch the drift of features, where the pipeline says from which baseline."""
+        drift, ask = self.pipeline.drift, self.store.catalogue.read
+        if drift is None:
+            return None
+        last = ask(f'SELECT MAX("at") AS "at" FROM metrics WHERE starts_with(name, \'{PSI}\')')
+        return Watch(
+            self.store.declared,
+            ask,
+            baseline=Period(drift.baseline_from_ms, drift.baseline_to_ms),
+            every_ms=drift.every_ms,
+            told=last["at"][0].as_py(),
+        )
+
+    def _tell_drift(self) -> None:
+        """Keep how far features have moved: it follows from what is committed."""
+        rows = self._watch.due(self.store.decided) if self._watch else None
+        if rows:
+            with self.store.catalogue.transaction():
+                self.store.add("metrics", rows, "")
 
     def _ready(self, behind: int | None = None) -> list[pa.Table]:
         """Take the decisions that are ready, in parts: those that are `behind`, or new ones."""

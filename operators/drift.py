@@ -37,13 +37,16 @@ from headrace.operators.evaluation.logarithm import ln
 from headrace.operators.sketch import VALUES, Sketch
 from headrace.operators.types import Type
 
-__all__ = ["BINS", "MOST_VALUES", "Binned", "Counts", "Numbers", "Values", "psi", "said"]
+__all__ = ["BINS", "MOST_VALUES", "PSI", "Binned", "Counts", "Numbers", "Values", "psi", "said"]
 
 BINS = 10
 """Of numbers: between the tenths of the baseline."""
 MOST_VALUES = 20
 """Of other values: so many have a bin of their own."""
 _STEPS = ((0.1, "stable"), (0.2, "moved"))
+
+PSI = "psi."
+"""How the names of metrics begin that tell how far a feature has moved."""
 
 Binned = list[tuple[str, int, int]]
 """Each bin's name, and its rows in the baseline and now."""

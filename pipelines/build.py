@@ -13,7 +13,7 @@ from headrace.pipelines.document import Document
 from headrace.pipelines.handed_over import check_handed_over
 from headrace.pipelines.hidden import with_hidden
 from headrace.pipelines.models import check_model, model_of
-from headrace.pipelines.pipeline import Decision, Pipeline, Serve
+from headrace.pipelines.pipeline import Decision, Drift, Pipeline, Serve
 from headrace.pipelines.schema import PipelineForm
 from headrace.pipelines.sources import sources_of
 from headrace.pipelines.streams import streams_of
@@ -56,10 +56,22 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         decision=decision,
         outcome=outcome,
         model=model_of(form, document),
+        drift=_drift(form, document),
         serve=_serve(form),
     )
     check_model(pipeline, document)
     return pipeline
+
+
+def _drift(form: PipelineForm, document: Document) -> Drift | None:
+    if form.drift is None:
+        return None
+    start, end = form.drift.baseline
+    if start >= end:
+        asked = "asked for the drift from a baseline"
+        found, do = "it ends before it begins", "give the earlier time first"
+        raise document.refuse(("drift", "baseline"), asked, found, do)
+    return Drift(start, end, form.drift.every)
 
 
 def _views(

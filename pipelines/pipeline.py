@@ -19,7 +19,7 @@ from headrace.operators.streams.stream import Origin, Stream, live
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 
-__all__ = ["Decision", "Model", "Outcome", "Pipeline", "Serve", "Token"]
+__all__ = ["Decision", "Drift", "Model", "Outcome", "Pipeline", "Serve", "Token"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,18 @@ class Serve:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """What the drift of features is measured against: decisions from one time to before another.
+
+    It is measured at each multiple of `every_ms` of event time after the baseline.
+    """
+
+    baseline_from_ms: int
+    baseline_to_ms: int
+    every_ms: int
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """A declaration as a whole, from one file.
 
@@ -175,6 +187,8 @@ class Pipeline:
         By name, each after those that it is made of.
     decision, outcome, model
         What is asked, how it ended, what learns from it.
+    drift
+        How far features have moved, and from where; None where nobody wants to know.
     serve
         Where its store is asked.
 
@@ -190,6 +204,7 @@ class Pipeline:
     outcome: Outcome
     model: Model
     serve: Serve = field(default_factory=Serve)
+    drift: Drift | None = None
 
     @property
     def features(self) -> dict[str, tuple[View, Feature]]:
@@ -277,6 +292,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
             "buckets": dict(model.buckets),
             "tokens": [token.parts for token in model.tokens],
         },
+        **({"drift": vars(pipeline.drift)} if pipeline.drift else {}),
     }
 
 

@@ -34,6 +34,7 @@ NewName = Annotated[str, BeforeValidator(values.new_name)]
 Names = Annotated[tuple[str, ...], BeforeValidator(values.names)]
 Duration = Annotated[int, BeforeValidator(values.duration)]
 LongDuration = Annotated[int, BeforeValidator(values.positive_duration)]
+Instant = Annotated[int, BeforeValidator(values.instant)]
 Shares = Annotated[int, Field(ge=1, le=1024)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -212,7 +213,7 @@ class ModelForm(_Form):
     negatives: Share | None = None
     publish_every: LongDuration = values.DAY_MS
     keep: Annotated[int, Field(ge=1, le=1000)] = 5
-    score_from: Annotated[int, BeforeValidator(values.instant)] | None = None
+    score_from: Instant | None = None
     max_delay: LongDuration | None = None
 
 
@@ -236,11 +237,23 @@ class ServeForm(_Form):
     fresh_within: LongDuration | None = None
 
 
+class DriftForm(_Form):
+    """What the drift of features is measured against, and how often.
+
+    `baseline`: two times, from the first to before the second, whose decisions it is of. `every`
+    (1d): of event time, at each multiple after the baseline.
+    """
+
+    baseline: Annotated[tuple[Instant, Instant], BeforeValidator(values.pair)]
+    every: LongDuration = values.DAY_MS
+
+
 class PipelineForm(_Form):
     """A whole file.
 
     `pipeline`: its name, with which its topics begin. `every` (1s): the step of its views; it
     divides a day. `sources`, `streams`, `views`: by name. `decision`, `outcome`, `model`. `serve`.
+    `drift`.
     """
 
     pipeline: Name
@@ -251,4 +264,5 @@ class PipelineForm(_Form):
     decision: DecisionForm
     outcome: OutcomeForm
     model: ModelForm
+    drift: DriftForm | None = None
     serve: ServeForm = ServeForm()

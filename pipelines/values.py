@@ -225,6 +225,15 @@ def reference(value: object) -> str:
     return value
 
 
+def pair(value: object) -> tuple[object, object]:
+    """Check a list of two."""
+    if not isinstance(value, list) or len(value) != 2:
+        found = "it goes from one time to another"
+        do = "write it like [2013-01-01T05:00:00Z, 2013-01-08T05:00:00Z]"
+        _refuse(f"asked for the baseline {value!r}", found, do)
+    return value[0], value[1]
+
+
 def slots(value: object) -> int:
     """Check a power of two."""
     if type(value) is not int or not 2 <= value <= 1 << 30 or value & (value - 1):

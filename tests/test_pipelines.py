@@ -23,6 +23,7 @@ from headrace.pipelines.pipeline import Pipeline
 from headrace.pipelines.schema import (
     DecisionForm,
     DedupForm,
+    DriftForm,
     JoinForm,
     ModelForm,
     OutcomeForm,
@@ -139,7 +140,7 @@ def test_the_reference_shows_a_pipeline_that_loads(tmp_path: Path) -> None:
 def test_the_reference_names_every_key() -> None:
     page = (ROOT / "docs" / "pipeline.md").read_text("utf-8")
     of_streams = (StreamForm, JoinForm, SampleForm, DedupForm, SessionForm)
-    others = (PipelineForm, SourceForm, ViewForm, DecisionForm, OutcomeForm, ModelForm)
+    others = (DriftForm, PipelineForm, SourceForm, ViewForm, DecisionForm, OutcomeForm, ModelForm)
     forms = (*of_streams, *others, ServeForm)
     keys = [field.alias or key for form in forms for key, field in form.model_fields.items()]
     assert len(keys) >= 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -200,6 +201,36 @@ def test_a_pane_that_comes_again_with_other_content_is_refused(
     with pytest.raises(CorruptError, match=r"had come before; 1 of its 1 rows are not"):
         process.step()
     process.close()
+
+
+def test_the_drift_of_features_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each period that is whole; after a kill between a commit and its metrics, too."""
+    baseline = "[1970-01-01T00:00:00Z, 1970-01-01T00:03:00Z]"
+    drifting = pipeline(tmp_path, f"drift: {{baseline: {baseline}, every: 2m}}\n")
+    log = Log()
+    log.install(monkeypatch)
+    for topic, partition, value in panes(drifting, COUNT):
+        log.put(topic, value, partition=partition)
+    with monkeypatch.context() as killed:
+        killed.setattr(StoreProcess, "_tell_drift", lambda _: None)
+        process = log.process(drifting, tmp_path / "store")
+        process.step()
+        process.close()
+    for _ in range(2):
+        process = log.process(drifting, tmp_path / "store")
+        process.step()
+        query = "SELECT * FROM metrics ORDER BY name"
+        found = process.store.catalogue.read(query).to_pylist()
+        process.close()
+        # Of n the baseline has 1, 1, 2, 2, the period from 4 to 6 minutes 2, 2, 2, 2.
+        assert [(row["at"], row["name"]) for row in found] == [
+            (6 * EVERY, f"psi.{name}") for name in ("last_x", "n", "total")
+        ]
+        assert next(row["value"] for row in found if row["name"] == "psi.n") == pytest.approx(
+            0.4 * (math.log(5) + math.log(1.8))
+        )
 
 
 def test_progress_is_said_again_while_it_rests(
