@@ -382,8 +382,10 @@ class Catalogue:
                         self.append(table, pa.Table.from_batches([batch]))
         self.checkpoint()
 
-    def select(self, query: str, limits: Limits | None = None) -> pa.Table:
+    def select(self, query: str, limits: Limits | None = None, *, empty: bool = False) -> pa.Table:
         """Answer a user's question on a cursor of its own, in whole; it sees what is committed.
+
+        `empty` gives no row of it: what columns there are.
 
         Raises
         ------
@@ -398,7 +400,7 @@ class Catalogue:
             raise Busy(asked, found, "ask again later")
         try:
             with closing(self._connection.cursor()) as cursor:
-                schema, batches = answer(cursor, query, limits)
+                schema, batches = answer(cursor, query, limits, empty=empty)
                 return pa.Table.from_batches(batches, schema)
         finally:
             self._asking.release()

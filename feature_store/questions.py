@@ -101,9 +101,9 @@ _INSTEAD = {"range": "ask FROM range(…)", "generate_series": "ask FROM generat
 
 
 def answer(
-    cursor: duckdb.DuckDBPyConnection, query: str, limits: Limits
+    cursor: duckdb.DuckDBPyConnection, query: str, limits: Limits, *, empty: bool = False
 ) -> tuple[pa.Schema, list[pa.RecordBatch]]:
-    """Answer a question in whole; nothing of it runs on when this returns.
+    """Answer a question in whole, or only its form; nothing of it runs on when this returns.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def answer(
     # Inside brackets nothing can write: DELETE in a WITH must stand at the top. Lines of its own,
     # for the query may end in a comment.
     one = query.strip().rstrip(";")
-    bounded = f"SELECT * FROM (\n{one}\n) LIMIT {limits.rows + 1}"
+    bounded = f"SELECT * FROM (\n{one}\n) LIMIT {0 if empty else limits.rows + 1}"
     with _Watch(cursor.interrupt, limits) as watch:
         try:
             reader = cursor.sql(bounded).to_arrow_reader(_BATCH_ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from headrace.jobs.access import Secret
 from headrace.operators.errors import StoreError
 from headrace.operators.sealed import unsealed
 
-__all__ = ["Client"]
+__all__ = ["Client", "Told", "told_address"]
 
 _ARROW = "application/vnd.apache.arrow.stream"
 _SECONDS = 120.0
@@ -26,9 +27,32 @@ def _written(path: Path) -> dict[str, str]:
     data = path.read_bytes()
     with contextlib.suppress(orjson.JSONDecodeError):
         match orjson.loads(data):
-            case {"address": str(), **more} as told if more.keys() <= {"token"}:
+            case {"address": str(), **more} as told if more.keys() <= {"flight", "token"}:
                 return {name: str(value) for name, value in told.items()}
     return unsealed(path, data, "start the store again: it writes the file anew")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an address file says: where HTTP and Flight are, and where the token is."""
+
+    http: str
+    flight: str
+    token: str | None
+
+    def bearer(self) -> bytes:
+        """Give the value of the header `authorization`; an AccessError where there is no token."""
+        return b"" if self.token is None else f"Bearer {Secret.of(self.token).reveal()}".encode()
+
+
+def told_address(address_file: Path) -> Told:
+    """Read an address file; a StoreError where no store has written it."""
+    try:
+        told = _written(address_file)
+    except FileNotFoundError as error:
+        asked = f"asked for the store that is named in {address_file}"
+        raise StoreError(asked, "there is no such file", "start the pipeline") from error
+    return Told(told["address"], told.get("flight", ""), told.get("token"))
 
 
 class Client:
@@ -37,8 +61,9 @@ class Client:
     Parameters
     ----------
     address_file
-        Holds ``{"address": "host:port", "token": "env:NAME"}``, sealed, the token where one is
-        wanted; read anew at every question, for a store that was started again has another port.
+        Holds ``{"address": "host:port", "flight": "host:port"}``, sealed, and ``"token": "env:NAME"``
+        where one is wanted; read anew at every question, for a store that was started again has
+        another port.
 
     """
 
@@ -102,23 +127,15 @@ class Client:
         self._client.close()
 
     def _url(self, path: str) -> str:
-        return f"http://{self._told()['address']}{path}"
-
-    def _told(self) -> dict[str, str]:
-        try:
-            told = _written(self._address_file)
-        except FileNotFoundError as error:
-            asked = f"asked for the store that is named in {self._address_file}"
-            raise StoreError(asked, "there is no such file", "start the pipeline") from error
-        return told
+        return f"http://{told_address(self._address_file).http}{path}"
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        told = self._told()
-        url = f"http://{told['address']}{path}"
+        told = told_address(self._address_file)
+        url = f"http://{told.http}{path}"
         asked = f"asked the store at {url}"
         headers = dict(request.pop("headers", {}))
-        if "token" in told:
-            headers["authorization"] = f"Bearer {Secret.of(told['token']).reveal()}"
+        if told.token is not None:
+            headers["authorization"] = told.bearer().decode()
         try:
             response = self._client.request(method, url, headers=headers, **request)
         except httpx.HTTPError as error:

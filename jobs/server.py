@@ -13,6 +13,7 @@ import uvicorn
 
 from headrace.jobs.access import Access
 from headrace.jobs.endpoint import ARROW
+from headrace.jobs.flight import FlightServer
 from headrace.jobs.gate import Gate
 from headrace.jobs.inference import Inference
 from headrace.jobs.openapi import described
@@ -50,11 +51,18 @@ class Server:
         serve = process.pipeline.serve
         access = Access.of(serve)
         self._serve = serve
-        self._socket = _listen(serve.host, serve.port)
-        self.port: int = self._socket.getsockname()[1]
         rows = Rows(process.store.declared)
         routes = Routes(process, rows, process.metrics)
         endpoints = [*routes.endpoints(), *Inference(process, rows, routes).endpoints()]
+        self._flight = FlightServer(
+            process, rows, access, process.metrics, host=serve.host, port=serve.flight_port
+        )
+        try:
+            self._socket = _listen(serve.host, serve.port)
+        except EnvironmentProblem:
+            self._flight.shutdown()
+            raise
+        self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             Gate(described(endpoints, process.pipeline.name), access, process.metrics),
             log_level="warning",
@@ -71,7 +79,7 @@ class Server:
         """Say how programs of this machine ask: the addresses, and where the token is."""
         host = "127.0.0.1" if self._serve.host in _EVERY else self._serve.host
         host = f"[{host}]" if ":" in host else host
-        told = {"address": f"{host}:{self.port}"}
+        told = {"address": f"{host}:{self.port}", "flight": f"{host}:{self._flight.port}"}
         for role in ("admin", "read", "predict"):
             if role in self._serve.tokens:
                 return {**told, "token": self._serve.tokens[role]}
@@ -87,6 +95,7 @@ class Server:
     def stop(self) -> None:
         """Finish the requests under way, then end."""
         self._server.should_exit = True
+        self._flight.shutdown()
         self._thread.join(2 * _STOP_SECONDS)
 
 
