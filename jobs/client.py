@@ -61,8 +61,8 @@ class Client:
     Parameters
     ----------
     address_file
-        Holds ``{"address": "host:port", "flight": "host:port"}``, sealed, and ``"token": "env:NAME"``
-        where one is wanted; read anew at every question, for a store that was started again has
+        Holds ``{"address": "host:port", "flight": "host:port"}``, sealed, and where one is wanted
+        ``"token": "env:NAME"``; read anew at every question, for a store that was started again has
         another port.
 
     """

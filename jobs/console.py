@@ -20,16 +20,17 @@ from rich.table import Table
 
 from headrace.operators.errors import HeadraceError
 
-__all__ = ["Form", "completions", "prompt", "show", "written"]
+__all__ = ["NAMES", "Form", "completions", "prompt", "show", "written"]
 
 Ask = Callable[[str], pa.Table]
-_NAMES = (
+NAMES = (
     "SELECT CASE table_schema WHEN 'main' THEN table_name "
     "ELSE table_schema || '.' || table_name END AS name FROM information_schema.tables "
     "UNION SELECT column_name FROM information_schema.columns "
     "UNION SELECT schema_name || '.' || function_name || '(' FROM duckdb_functions() "
     "WHERE schema_name = 'features'"
 )
+"""The question whose answer is what can be completed."""
 _MOST_ASKED = 1_000
 
 
@@ -102,7 +103,7 @@ def prompt(ask: Ask, history: Path, *, read: Callable[[str], str] = input) -> No
 
     """
     console = Console()
-    _prepare(history, ask(_NAMES)["name"].to_pylist())
+    _prepare(history, ask(NAMES)["name"].to_pylist())
     lines: list[str] = []
     while True:
         try:

@@ -26,7 +26,7 @@ import pyarrow.flight as flight
 from headrace.feature_store.questions import Busy
 from headrace.jobs.access import ROLES, Access, Refused, Role
 from headrace.jobs.metrics import Metrics
-from headrace.jobs.rows import Rows
+from headrace.jobs.rows import DAMAGED, Rows
 from headrace.jobs.store import StoreProcess
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import (
@@ -203,7 +203,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
         except HeadraceError as error:
             code = _code(error)
             raise _ERRORS.get(code, flight.FlightServerError)(str(error)) from None
-        except pa.ArrowException as error:
+        except DAMAGED as error:
             code = _BAD
             asked = f"asked for {route}; the stream cannot be read"
             said = f"{asked}: {' '.join(str(error).split())[:300]}; mend it"

@@ -18,9 +18,11 @@ from headrace.operators.errors import StoreError
 from headrace.operators.source import AT, Source
 from headrace.operators.types import Type
 
-__all__ = ["MOST_ROWS", "Rows", "fits"]
+__all__ = ["DAMAGED", "MOST_ROWS", "Rows", "fits"]
 
 MOST_ROWS = 1_000
+DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What Arrow raises where bytes are not what they should be: also a name that is no text."""
 _MOST_BATCH_ROWS = 1_000_000
 _LEAST_AT, _MOST_AT = -(1 << 53), 1 << 53
 
@@ -85,7 +87,7 @@ class Rows:
             with ipc.open_stream(body) as reader:
                 for batch in reader:
                     yield self.of_batch(batch)
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGED as error:
             asked = "asked for the features of decisions"
             found = f"that is no Arrow stream: {_line(error)}"
             raise StoreError(asked, found, "mend it") from error
@@ -98,9 +100,10 @@ class Rows:
             raise StoreError(asked, found, "send smaller batches")
         try:
             batch.validate(full=True)
-        except pa.ArrowException as error:
+            names = batch.schema.names
+        except DAMAGED as error:
             raise StoreError(asked, f"a batch is damaged: {_line(error)}", "mend it") from error
-        columns = {name: self._column(asked, batch, name) for name in self._needed}
+        columns = {name: self._column(asked, batch, names, name) for name in self._needed}
         at = columns[AT]
         if at.null_count:
             raise StoreError(asked, "a row has no time", "give each its at")
@@ -109,15 +112,17 @@ class Rows:
             raise StoreError(asked, "an at is out of every calendar", "give ms since 1970, UTC")
         return pa.table(columns)
 
-    def _column(self, asked: str, batch: pa.RecordBatch, name: str) -> pa.Array:
+    def _column(
+        self, asked: str, batch: pa.RecordBatch, names: Sequence[str], name: str
+    ) -> pa.Array:
         kind = self._needed[name]
-        if batch.schema.names.count(name) != 1:
-            found = f"they have no column {name}, only {', '.join(batch.schema.names)[:200]}"
+        if names.count(name) != 1:
+            found = f"they have no column {name}, only {', '.join(names)[:200]}"
             raise StoreError(asked, found, "add it once; null where there is none")
         column = batch.column(name)
         try:
             return column.cast(kind.arrow)
-        except pa.ArrowException as error:
+        except DAMAGED as error:
             wanted = f"{kind.value} is wanted: {_line(error)}"
             found = f"column {name} is {column.type}, and {wanted}"
             raise StoreError(asked, found, "cast it") from error

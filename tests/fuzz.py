@@ -1,4 +1,4 @@
-"""Random expressions and random logs through all engines: ``make fuzz ARGS="--seed 7"``.
+"""Random expressions and logs for all engines, wrong requests: ``make fuzz ARGS="--seed 7"``.
 
 Prints for each part how many were tried and how many differ, made small, and exits 1 if any did::
 
@@ -38,10 +38,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--logs", type=int, default=2_000, help="in DuckDB and the hot index")
     parser.add_argument("--flink-logs", type=int, default=200, help="in one Flink job, and DuckDB")
     parser.add_argument("--flink-expressions", type=int, default=250, help="in a job per 250")
+    parser.add_argument("--requests", type=int, default=100_000, help="malformed, HTTP and Flight")
     parser.add_argument("--seed", type=int, default=1, help="another one tries others")
     asked = parser.parse_args(arguments)
     _package()
-    from tests import fuzz_expressions, fuzz_flink, fuzz_logs
+    from tests import fuzz_expressions, fuzz_flink, fuzz_logs, fuzz_requests
 
     def within(run: Callable[[int, int, Path], tuple[int, Sequence[object]]]) -> Run:
         """Give the run a folder that is removed after it."""
@@ -52,11 +53,18 @@ def main(arguments: list[str]) -> int:
 
         return run_there
 
+    flink = within(fuzz_expressions.run_flink)
     parts: list[tuple[str, str, int, Run]] = [
-        ("expressions", "DuckDB", asked.expressions, fuzz_expressions.run),
-        ("logs", "hot index = DuckDB", asked.logs, fuzz_logs.run),
-        ("logs", "Flink = DuckDB", asked.flink_logs, within(fuzz_flink.run)),
-        ("expressions", "Flink", asked.flink_expressions, within(fuzz_expressions.run_flink)),
+        ("expressions", "DuckDB = in process", asked.expressions, fuzz_expressions.run),
+        ("logs", "hot index = DuckDB = in process", asked.logs, fuzz_logs.run),
+        ("logs", "Flink = DuckDB = in process", asked.flink_logs, within(fuzz_flink.run)),
+        ("expressions", "Flink = in process", asked.flink_expressions, flink),
+        (
+            "requests",
+            "each answered or refused, good ones the same",
+            asked.requests,
+            within(fuzz_requests.run),
+        ),
     ]
     differ = [
         _part(what, engines, count, asked.seed, run)
@@ -79,7 +87,7 @@ def _part(
     took = time.monotonic() - began
     sys.stdout.write(
         f"{what}: {tried:,} tried, {len(found):,} differences "
-        f"({engines} = in process; seed {seed}; {took:.0f} s)\n"
+        f"({engines}; seed {seed}; {took:.0f} s)\n"
     )
     for each in found[:SHOWN_DIFFERENCES]:
         sys.stdout.write(f"  {each}\n")

@@ -17,6 +17,7 @@ import pytest
 
 from headrace.jobs import server
 from headrace.jobs.client import Client
+from headrace.jobs.console import NAMES
 from headrace.jobs.server import ARROW, Server
 from headrace.jobs.state import write_json
 from headrace.jobs.store import StoreProcess
@@ -104,6 +105,11 @@ def test_features_and_predictions(http: httpx.Client) -> None:
     answer = http.post("/v1/predict", json={"rows": rows[:1]}).json()
     assert answer["predictions"] == [0.5]
     assert (answer["model_version"], answer["features"][0]["total"]) == (0, 8)
+
+
+def test_the_prompt_is_told_what_to_complete(http: httpx.Client) -> None:
+    names = {row["name"] for row in http.post("/v1/sql", json={"query": NAMES}).json()}
+    assert {"decisions", "views.clicks", "features.clicks(", "user", "label"} <= names
 
 
 @pytest.mark.parametrize("path", ["/v1/features", "/v1/predict"])
