@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -169,9 +169,20 @@ class Catalogue:
             f"CREATE OR REPLACE VIEW {_quoted(name)} AS SELECT * FROM {_quoted(table)}"
         )
 
-    def drop(self, table: str) -> None:
-        """Remove a table with its rows."""
-        self._connection.execute(f"DROP TABLE {_quoted(table)}")
+    def forget(self, version: str, tables: Sequence[str]) -> None:
+        """Remove a version of a view: its tables, which views may show, and what is noted of it."""
+        with self.transaction():
+            shown = self._connection.execute(
+                "SELECT schema_name, view_name FROM duckdb_views() WHERE contains(sql, ?)",
+                [f'"{version}'],
+            ).fetchall()
+            for space, name in shown:
+                self._connection.execute(f"DROP VIEW {quote(space)}.{quote(name)}")
+            for table in tables:
+                self._connection.execute(f"DROP TABLE tiles.{quote(table)}")
+            for table in ("versions", "panes"):
+                self._connection.execute(f"DELETE FROM {table} WHERE name = ?", [version])
+        self.checkpoint()
 
     def _space(self, name: str) -> None:
         space, _, _ = name.rpartition(".")

@@ -14,16 +14,19 @@ declared no more has the identity ''.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping
+from contextlib import closing
+from pathlib import Path
 
 import pyarrow as pa
 
 from headrace.feature_store.catalogue import Catalogue
-from headrace.operators.errors import StoreError
+from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.identity import origin_identity
 from headrace.operators.source import Source
 
-__all__ = ["admit", "features_since", "held", "note", "rows_version", "table_of"]
+__all__ = ["admit", "drop", "features_since", "held", "note", "rows_version", "table_of"]
 
 _SCHEMA = pa.schema(
     [("kind", pa.string()), ("name", pa.string()), ("identity", pa.string()), ("since", pa.int64())]
@@ -101,6 +104,28 @@ def note(catalogue: Catalogue, versions: Collection[str], decision: str) -> None
     rows = [("view", version, version, 0) for version in versions]
     rows += [] if _DECISION in _latest(catalogue) else [(*_DECISION, decision, 0)]
     _append(catalogue, rows)
+
+
+def drop(path: Path, version: str) -> None:
+    """Remove a version of a view from the file at `path`, which nobody has open, and its backfill.
+
+    Raises
+    ------
+    UnknownName
+        Where the file holds no such version.
+
+    """
+    with closing(Catalogue(path)) as catalogue:
+        known = held(catalogue)
+        if version not in known:
+            raise UnknownName(kind="version", name=version, known=sorted(known))
+        rows = catalogue.read(
+            "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'tiles' "
+            "AND (table_name = ? OR starts_with(table_name, ? || '__'))",
+            [version, version],
+        )
+        catalogue.forget(version, rows["name"].to_pylist())
+    shutil.rmtree(path.parent / "backfills" / version, ignore_errors=True)
 
 
 def features_since(catalogue: Catalogue, features: Mapping[str, str], seq: int) -> None:

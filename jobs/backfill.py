@@ -81,7 +81,8 @@ def backfilled(
 
     """
     began = time.monotonic()
-    history, partitions = history_of(pipeline, views, log)
+    of_files = [name for name, source in pipeline.sources.items() if source.files is not None]
+    history, partitions = history_of(pipeline, views, log, sources=of_files)
     done = []
     with history:
         for view in views.values():
@@ -97,11 +98,19 @@ def backfilled(
 
 
 def history_of(
-    pipeline: Pipeline, views: Mapping[str, View], log: Log
+    pipeline: Pipeline,
+    views: Mapping[str, View],
+    log: Log,
+    *,
+    sources: Collection[str] = (),
+    most_files: int | None = None,
 ) -> tuple[History, dict[str, int]]:
-    """Compute views' history in memory; give how many partitions the topics have, too."""
+    """Compute views' history in memory; give how many partitions the topics have, too.
+
+    `sources` are read besides those below the views, and no more than `most_files` of each.
+    """
     wanted = {root.name for view in views.values() for root in roots(view.source)}
-    wanted |= {name for name, source in pipeline.sources.items() if source.files is not None}
+    wanted |= {*sources}
     declared = replace(assembly.declared(pipeline), views=dict(views))
     history = History(declared, pipeline.sources)
     partitions = {}
@@ -109,7 +118,8 @@ def history_of(
         for name, source in pipeline.sources.items():
             if name in wanted:
                 rows, partitions[name] = log(source) if source.live else (LOG.empty_table(), 0)
-                history.load(name, rows, files.found(source, pipeline.path.parent))
+                paths = files.found(source, pipeline.path.parent)
+                history.load(name, rows, paths[:most_files])
     except BaseException:
         history.__exit__(None, None, None)
         raise

@@ -28,7 +28,7 @@ from headrace.jobs.java import jars, java_home
 from headrace.jobs.processes import Process, Supervisor
 from headrace.operators.errors import EnvironmentProblem
 
-__all__ = ["Broker", "free_ports", "listening", "prepare", "running"]
+__all__ = ["Broker", "free_ports", "prepare", "running"]
 
 HOST = "127.0.0.1"
 _FORMAT_SECONDS = 60.0
@@ -178,12 +178,6 @@ def running(folder: Path, *, port: int | None = None) -> Iterator[Broker]:
         supervisor.start(broker.process())
         supervisor.wait_ready()
         yield broker
-
-
-def listening(folder: Path) -> str | None:
-    """Give the address of the broker that runs in the folder; None where none does."""
-    port, _ = _ports_before(folder)
-    return None if port is None or _free(port) else f"{HOST}:{port}"
 
 
 def free_ports(count: int) -> list[int]:

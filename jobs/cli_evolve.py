@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from headrace.jobs.backfill import Done
+    from headrace.jobs.plan import Plan
 
 __all__ = ["register"]
 
@@ -23,7 +24,8 @@ _STATE = Path(".headrace") / "demo"
 
 def register(application: typer.Typer) -> None:
     """Add the commands of this module."""
-    application.command()(backfill)
+    for command in (backfill, plan, apply, drop):
+        application.command()(command)
 
 
 def backfill(
@@ -45,7 +47,7 @@ def backfill(
     until = None if to is None else _instant(to)
     with raw_log.bootstrap(state, "backfill") as address:
         folder = state / "store" / "backfills"
-        done = backfilled(declared, views, raw_log.reader(address), folder, to=until)
+        done = backfilled(declared, views, raw_log.Topics(address).log, folder, to=until)
     console = Console()
     if as_json:
         console.print_json(data=[asdict(each) for each in done])
@@ -60,6 +62,89 @@ def _instant(text: str) -> int:
         return instant(text)
     except ValueError as error:  # pydantic's own is one
         raise typer.BadParameter(str(error), param_hint="--to") from error
+
+
+def plan(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) -> None:
+    """Say what a changed pipeline file would change, and what it costs; exit status 2 if anything.
+
+    Nothing is done.
+    """
+    from headrace.jobs import plan as planning
+    from headrace.jobs import raw_log
+    from headrace.pipelines.load import load
+
+    declared, before = load(pipeline), planning.applied(state)
+    with raw_log.bootstrap(state, "plan") as address:
+        planned = planning.plan(declared, before, raw_log.Topics(address))
+    console = Console()
+    if as_json:
+        console.print_json(data=asdict(planned))
+    else:
+        _show(console, planned)
+    if planned.changes:
+        raise typer.Exit(2)
+
+
+def apply(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) -> None:
+    """Do what `plan` says, while what runs goes on; the pipeline's next start takes over."""
+    from headrace.jobs import apply as applying
+    from headrace.jobs import plan as planning
+    from headrace.jobs import raw_log
+    from headrace.pipelines.load import load
+
+    declared, before = load(pipeline), planning.applied(state)
+    with raw_log.bootstrap(state, "apply") as address:
+        topics = raw_log.Topics(address)
+        planned = planning.plan(declared, before, topics)
+        applied = applying.apply(declared, planned, state, topics)
+    console = Console()
+    if as_json:
+        starts = [[*place, offset] for place, offset in (applied.starts or {}).items()]
+        done = [asdict(each) for each in applied.done]
+        console.print_json(data={"plan": asdict(planned), "done": done, "starts": starts})
+        return
+    _show(console, planned)
+    if applied.done:
+        console.print(_told(list(applied.done)))
+    for (topic, partition), offset in (applied.starts or {}).items():
+        console.print(f"the views job starts in {topic} {partition} at offset {offset}")
+    if planned.changes:
+        console.print("start the pipeline again with this file: it takes over")
+
+
+def _show(console: Console, planned: Plan) -> None:
+    for change in planned.changes:
+        mark = "refused" if change.refused else ""
+        console.print(f"{change.what} {change.name} {change.says} {mark}".strip(), markup=False)
+    if planned.costs:
+        numbers = [Column(name, justify="right") for name in ("rows", "about", "on disk about")]
+        table = Table("to compute", *numbers, box=None)
+        for cost in planned.costs:
+            size = f"{cost.size_bytes / 1e6:,.1f} MB"
+            table.add_row(cost.view, f"{cost.rows:,}", f"{cost.seconds:,.1f} s", size)
+        console.print(table)
+    if planned.unchanged:
+        console.print(f"unchanged: {', '.join(planned.unchanged)}", markup=False)
+    if not planned.changes:
+        console.print("nothing changes")
+
+
+def drop(
+    version: Annotated[str, typer.Argument(help="As `versions` names it.")], state: _State = _STATE
+) -> None:
+    """Remove an old version of a view, its tiles and its history, from a store that is stopped."""
+    from headrace.feature_store.versions import drop as drop_version
+    from headrace.jobs import plan as planning
+    from headrace.jobs.state import locked
+    from headrace.operators.errors import EnvironmentProblem
+
+    used = {each["version"] for each in planning.applied(state)["views"].values()}
+    if version in used:
+        asked, found = f"asked to drop {version}", "the pipeline that ran last has it"
+        raise EnvironmentProblem(asked, found, "run a pipeline without it first")
+    with locked(state, "drop", resume=True):
+        drop_version(state / "store" / "store.duckdb", version)
+    Console().print(f"{version} is dropped")
 
 
 def _told(done: list[Done]) -> Table:

@@ -8,6 +8,7 @@ their end.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -15,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.jobs.java import jars, java_home
-from headrace.jobs.transport import rewind_group
+from headrace.jobs.transport import Place, rewind_group
 from headrace.operators.engines.flink import Kafka
 
 if TYPE_CHECKING:
     from pyflink.table import TableEnvironment
 
-__all__ = ["newest_checkpoint", "run"]
+__all__ = ["digest_of", "newest_checkpoint", "run"]
 
 HEAP = "1g"
 """Of the job's JVM, Flink's task manager included."""
@@ -47,6 +48,13 @@ _SETTINGS = {
 }
 
 
+def digest_of(statements: Sequence[str], inserts: Sequence[str], bootstrap: str = "") -> str:
+    """Hash a job's SQL, wherever its broker is."""
+    text = "\0".join([*statements, *inserts])
+    text = text.replace(bootstrap, "") if bootstrap else text
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """Find the newest complete checkpoint below `folder`, over all the runs that wrote there.
 
@@ -68,6 +76,7 @@ def run(
     checkpoints: Path,
     kafka: Kafka | None = None,
     topics: Collection[str] = (),
+    starts: Mapping[Place, int] | None = None,
     parallelism: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> None:
@@ -78,14 +87,18 @@ def run(
     name
         The job's name.
     checkpoints
-        The folder for checkpoints; the newest complete one there is where the job takes up.
-    kafka, topics
-        Where there is no checkpoint, the group's offsets in these topics are set to their
-        beginning; without a `kafka` the tables say where they begin.
+        The folder for checkpoints; the newest complete one of a job of the same SQL is where it
+        takes up.
+    kafka, topics, starts
+        Where there is no checkpoint, the group's offsets in these topics are set to `starts`, or
+        to their beginning; without a `kafka` the tables say where they begin.
     settings
         Flink settings over the ones above.
 
     """
+    # The names of the operators come from the plan: another SQL cannot take up a checkpoint.
+    bootstrap = kafka.bootstrap if kafka is not None else ""
+    checkpoints = checkpoints / digest_of(statements, inserts, bootstrap)
     checkpoints.mkdir(parents=True, exist_ok=True)
     environment = _environment()
     chosen = {
@@ -100,7 +113,7 @@ def run(
     }
     newest = newest_checkpoint(checkpoints)
     if newest is None and kafka is not None:
-        rewind_group(kafka.bootstrap, kafka.group, topics)
+        rewind_group(kafka.bootstrap, kafka.group, topics, starts=starts)
     elif newest is not None:
         chosen["execution.state-recovery.path"] = newest.as_uri()
     config = environment.get_config()

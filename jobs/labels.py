@@ -11,7 +11,7 @@ from headrace.operators.engines.flink_streams import stream_sql
 from headrace.operators.streams.stream import lineage, roots
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["run", "sql"]
+__all__ = ["digest", "run", "sql"]
 
 
 def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
@@ -33,9 +33,18 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
     return [*sources, *streams, *made], [insert]
 
 
+def digest(pipeline: Pipeline) -> str:
+    """Hash the job's SQL."""
+    return flink.digest_of(*sql(pipeline, Kafka("", _group(pipeline))))
+
+
+def _group(pipeline: Pipeline) -> str:
+    return f"{pipeline.name}.labels"
+
+
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
     """Run the job until it is stopped; `folder` keeps its checkpoints."""
-    kafka = Kafka(bootstrap, f"{pipeline.name}.labels")
+    kafka = Kafka(bootstrap, _group(pipeline))
     statements, inserts = sql(pipeline, kafka)
     topics = [source.topic for source in roots(pipeline.outcome.source)]
     topics.append(pipeline.predictions_topic)

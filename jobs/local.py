@@ -15,10 +15,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headrace.jobs import assembly, broker, transport
+from headrace.jobs import assembly, broker, plan, transport
 from headrace.jobs.access import Access
 from headrace.jobs.client import Client
 from headrace.jobs.processes import Process, Supervisor
@@ -55,6 +55,26 @@ class Local:
             )
         )
 
+    def change(self, pipeline: Pipeline) -> Local:
+        """Go on with another declaration, whose `apply` is done: store and jobs start anew.
+
+        The learner goes on, and so does the broker; requests are refused for the seconds that the
+        store takes to open.
+        """
+        self.supervisor.stop("views", "labels", "store")
+        transport.create_topics(self.bootstrap, topics_of(pipeline))
+        changed = replace(self, pipeline=pipeline)
+        for role in ("store", "views", "labels"):
+            changed.start(role, changed.arguments(role))
+        self.supervisor.wait_ready("store")
+        plan.note_applied(pipeline, self.state)
+        return changed
+
+    def arguments(self, role: str) -> list[str]:
+        """Give the arguments with which a role runs."""
+        common = ["--bootstrap", self.bootstrap, "--state", str(self.state)]
+        return [role, str(self.pipeline.path), *common]
+
 
 @contextmanager
 def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, Client]]:
@@ -80,6 +100,11 @@ def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, C
             yield address, client
 
 
+def topics_of(pipeline: Pipeline) -> list[transport.Topic]:
+    """List all topics that a pipeline needs."""
+    return [*assembly.source_topics(pipeline), *assembly.topics(pipeline)]
+
+
 @contextmanager
 def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> Iterator[Local]:
     """Run a broker and `roles` of a pipeline for as long as the context lasts.
@@ -102,12 +127,11 @@ def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> It
     with closing(client), Supervisor() as supervisor:
         supervisor.start(kafka.process(log=state / "logs" / "broker.log"))
         supervisor.wait_ready("broker")
-        wanted = [*assembly.source_topics(pipeline), *assembly.topics(pipeline)]
-        transport.create_topics(kafka.address, wanted)
+        transport.create_topics(kafka.address, topics_of(pipeline))
         local = Local(pipeline, state, kafka.address, supervisor, client)
-        common = [str(pipeline.path), "--bootstrap", kafka.address, "--state", str(state)]
         for role in roles:
-            local.start(role, [role, *common])
+            local.start(role, local.arguments(role))
         if "store" in roles:
             supervisor.wait_ready("store")
+        plan.note_applied(pipeline, state)
         yield local

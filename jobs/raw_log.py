@@ -11,28 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from headrace.feature_store.history import LOG
 from headrace.jobs import broker, transport
-from headrace.jobs.backfill import Log
-from headrace.jobs.state import locked
+from headrace.jobs.state import holder, locked
 from headrace.jobs.verify import read_log
-from headrace.operators.errors import EnvironmentProblem
 from headrace.operators.source import Source
 
-__all__ = ["bootstrap", "reader"]
+__all__ = ["Topics", "bootstrap"]
 
 
 @contextmanager
 def bootstrap(state: Path, what: str) -> Iterator[str | None]:
     """Give the address of the broker of a state folder, for `what` is done; None without one."""
     folder = state / "broker"
-    address = broker.listening(folder)
-    if address is not None:
-        yield address
+    if holder(state) is not None:
+        yield broker.standing(folder)
     elif not (folder / "formatted").exists():
         yield None
     else:
@@ -40,16 +38,37 @@ def bootstrap(state: Path, what: str) -> Iterator[str | None]:
             yield started.address
 
 
-def reader(address: str | None) -> Log:
-    """Read topics from a broker; without one every topic is empty."""
+@dataclass(frozen=True)
+class Topics:
+    """Topics as they are now; those that nobody has made yet are empty.
 
-    def log(source: Source) -> tuple[pa.Table, int]:
-        if address is None:
+    Parameters
+    ----------
+    address
+        The broker's; without one every topic is empty.
+    most_rows
+        Of each topic no more than so many of the first.
+
+    """
+
+    address: str | None
+    most_rows: int | None = None
+
+    def log(self, source: Source) -> tuple[pa.Table, int]:
+        """Read a source's topic, and say how many partitions it has."""
+        partitions = self._partitions(source)
+        if not partitions or self.address is None:
             return LOG.empty_table(), 0
-        try:
-            partitions = transport.partitions(address, source.topic)
-        except EnvironmentProblem:
-            return LOG.empty_table(), 0  # a source that is new: nobody has written to it
-        return read_log(address, source.topic), partitions
+        return read_log(self.address, source.topic, most_rows=self.most_rows), partitions
 
-    return log
+    def count(self, source: Source) -> int:
+        """Count the messages of a source's topic."""
+        if not self._partitions(source) or self.address is None:
+            return 0
+        ends = transport.ends(self.address, [source.topic])
+        return sum(ends.values()) - sum(transport.begins(self.address, [source.topic]).values())
+
+    def _partitions(self, source: Source) -> int:
+        if self.address is None or source.topic not in transport.topics(self.address):
+            return 0
+        return transport.partitions(self.address, source.topic)

@@ -586,16 +586,17 @@ def rewind_group(
     group: str,
     topics: Collection[str],
     *,
+    starts: Mapping[Place, int] | None = None,
     connect_seconds: float = _CONNECT_SECONDS,
 ) -> None:
-    """Set a consumer group's offsets to the beginning of every partition of the topics.
+    """Set a consumer group's offsets in every partition of the topics: to `starts`, or its begin.
 
     For a client that takes its offsets from a group, and is to fail where one is gone.
     """
-    starts = begins(bootstrap, topics, connect_seconds=connect_seconds)
+    first = begins(bootstrap, topics, connect_seconds=connect_seconds)
     wanted = {
-        TopicPartition(*place): OffsetAndMetadata(offset, "", -1)
-        for place, offset in starts.items()
+        TopicPartition(*place): OffsetAndMetadata((starts or {}).get(place, offset), "", -1)
+        for place, offset in first.items()
     }
     with _admin(bootstrap, connect_seconds) as admin:
 
@@ -609,6 +610,22 @@ def rewind_group(
             return len(taken) == len(wanted)
 
         wait_until(set_all, _CONNECT_SECONDS, f"the offsets of group {group!r} to be set")
+
+
+def committed(
+    bootstrap: str, group: str, *, connect_seconds: float = _CONNECT_SECONDS
+) -> dict[Place, int]:
+    """Give the offsets that a consumer group has written down; none where there is no group."""
+    with _admin(bootstrap, connect_seconds) as admin:
+        found = admin.list_group_offsets({group: None})[group]
+    known = {place: each.offset for place, each in found.items() if each.offset >= 0}
+    return _places_of(known)
+
+
+def topics(bootstrap: str, *, connect_seconds: float = _CONNECT_SECONDS) -> set[str]:
+    """Name the topics that the broker has."""
+    with _admin(bootstrap, connect_seconds) as admin:
+        return set(admin.list_topics())
 
 
 def shard_keys(shards: int) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.jobs import flink
-from headrace.jobs.transport import shard_keys
+from headrace.jobs.state import read_json, write_json
+from headrace.jobs.transport import Place, shard_keys
 from headrace.operators.engines import flink_streams
 from headrace.operators.engines.flink import (
     Kafka,
@@ -18,7 +20,7 @@ from headrace.operators.engines.flink import (
 from headrace.operators.streams.stream import live
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["run", "sql"]
+__all__ = ["digest", "group", "note_starts", "run", "sql"]
 
 
 def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
@@ -63,7 +65,7 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
 
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
     """Run the job until it is stopped; `folder` keeps its checkpoints."""
-    kafka = Kafka(bootstrap, f"{pipeline.name}.views")
+    kafka = Kafka(bootstrap, group(pipeline))
     statements, inserts = sql(pipeline, kafka)
     topics = [source.topic for source in pipeline.sources.values() if source.live]
     flink.run(
@@ -73,4 +75,28 @@ def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
         checkpoints=folder / "checkpoints",
         kafka=kafka,
         topics=topics,
+        starts=_starts(pipeline, folder),
     )
+
+
+def group(pipeline: Pipeline) -> str:
+    """Name the consumer group under which the job's offsets are written with each checkpoint."""
+    return f"{pipeline.name}.views"
+
+
+def digest(pipeline: Pipeline) -> str:
+    """Hash the job's SQL."""
+    return flink.digest_of(*sql(pipeline, Kafka("", group(pipeline))))
+
+
+def note_starts(pipeline: Pipeline, folder: Path, starts: Mapping[Place, int] | None) -> None:
+    """Keep where the job is to start that has the SQL of now; its beginning without `starts`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    offsets = [[*place, offset] for place, offset in (starts or {}).items()]
+    write_json(folder / f"starts-{digest(pipeline)}.json", offsets)
+
+
+def _starts(pipeline: Pipeline, folder: Path) -> dict[Place, int]:
+    path = folder / f"starts-{digest(pipeline)}.json"
+    offsets = read_json(path) if path.exists() else []
+    return {(topic, partition): offset for topic, partition, offset in offsets}

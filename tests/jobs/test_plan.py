@@ -1,0 +1,261 @@
+"""Plan and apply: what a change takes, said before; what it does, and that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from headrace.feature_store.history import History
+from headrace.feature_store.versions import held
+from headrace.jobs import assembly, raw_log, transport, views
+from headrace.jobs.apply import apply, starts_at
+from headrace.jobs.cli import application
+from headrace.jobs.plan import Plan, applied, note_applied, plan
+from headrace.jobs.raw_log import Topics
+from headrace.jobs.state import write_json
+from headrace.operators.engines import in_process
+from headrace.operators.engines.in_process import Message
+from headrace.operators.errors import EnvironmentProblem, UnknownName
+from headrace.operators.identity import version
+from headrace.pipelines.pipeline import Pipeline
+from tests.engines import table_of
+from tests.feature_store.made_up import EVERY
+from tests.jobs.by_hand import feed, said
+from tests.jobs.test_backfill import LAST, SEAM, WHOLE, asks, clicks, compared, opened, pipeline
+
+BOTH = "  both: {source: click, key: [user, page], features: {pairs: count(), most: max(x)}}\n"
+NEW_VIEW = WHOLE.replace("decision: {source", f"{BOTH}decision: {{source")
+WINDOW = WHOLE.replace("n: count() over 2m,", "n: count() over 2m, m: count() over 9m,")
+
+
+class Kafka:
+    """A broker's topics in memory, as far as plan and apply look at them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.topics: dict[str, Sequence[Message]] = {"click": said(clicks()), "ask": asks(0)}
+        self.committed: dict[tuple[str, int], int] = {}
+        monkeypatch.setattr(raw_log, "read_log", self.read)
+        monkeypatch.setattr(transport, "topics", lambda _: set(self.topics))
+        monkeypatch.setattr(transport, "partitions", lambda *_: 1)
+        monkeypatch.setattr(transport, "ends", lambda _, t: {(t[0], 0): len(self.topics[t[0]])})
+        monkeypatch.setattr(transport, "begins", lambda _, t: {(t[0], 0): 0})
+        monkeypatch.setattr(transport, "committed", lambda *_: self.committed)
+
+    def read(self, _: str, topic: str, *, most_rows: int | None = None) -> pa.Table:
+        """Read a topic."""
+        return table_of(list(self.topics[topic])[:most_rows])
+
+
+@pytest.fixture
+def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
+    return Kafka(monkeypatch)
+
+
+def planned(folder: Path, text: str) -> tuple[Pipeline, Plan]:
+    """Plan a change of the pipeline that ran last in a state folder."""
+    if not (folder / "applied.json").exists():
+        note_applied(pipeline(folder, WHOLE), folder)
+    declared = pipeline(folder, text)
+    return declared, plan(declared, applied(folder), Topics("memory"))
+
+
+def sentences(made: Plan) -> list[str]:
+    return [f"{change.what} {change.name} {change.says}" for change in made.changes]
+
+
+FREE = "nothing is computed, for the tiles are there"
+PLANS = {
+    "nothing": (("x", "x"), []),
+    "a window": (
+        ("n: count() over 2m,", "n: count() over 2m, m: count() over 9m,"),
+        [f"feature m is new, count() over 540 s: {FREE}"],
+    ),
+    "another window": (
+        ("n: count() over 2m", "n: count() over 3m"),
+        [f"feature n was count() over 120 s and is count() over 180 s: {FREE}"],
+    ),
+    "a feature that goes": (
+        (", total: sum(x) over 1h", ", all: sum(x)"),
+        [f"feature all is new, sum(x): {FREE}", "feature total is gone"],
+    ),
+    "a view": (
+        ("decision: {source", f"{BOTH}decision: {{source"),
+        [
+            "view both is new: its history is computed",
+            "job views job starts anew: from where all that it makes is complete",
+        ],
+    ),
+    "a label": (
+        ("label: x >= 5", "label: x >= 6"),
+        [
+            "outcome outcome is another: labels from here on are by it, and those before stay",
+            "job labels job starts anew, from the beginning of the log",
+        ],
+    ),
+    "other tokens": (
+        ("tokens: [hour, n]", "tokens: [hour]"),
+        ["model model is another and learns anew: start in a fresh state folder"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_says_what_changes(tmp_path: Path, kafka: Kafka, name: str) -> None:
+    (right, wrong), told = PLANS[name]
+    del kafka
+    assert WHOLE.count(right) >= 1
+    assert sentences(planned(tmp_path, WHOLE.replace(right, wrong))[1]) == told
+
+
+def test_another_aggregate_is_another_version_with_its_cost(tmp_path: Path, kafka: Kafka) -> None:
+    declared, made = planned(tmp_path, WHOLE.replace("total: sum(x)", "total: max(x)"))
+    old = version(pipeline(tmp_path, WHOLE).views["clicks"])
+    first = sentences(made)[0]
+    assert first == (
+        f"view clicks is another version, {version(declared.views['clicks'])}: its history is "
+        f"computed, and that of {old} stays until it is dropped"
+    )
+    assert made.unchanged == ("pages",)
+    (cost,) = made.costs
+    assert (cost.view, cost.rows) == ("clicks", len(kafka.topics["click"]))
+    assert cost.seconds > 0
+    assert cost.size_bytes > 500
+
+
+def test_decisions_that_are_others_are_refused_before_anything_is_done(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    text = NEW_VIEW.replace("ask: {columns", "ask: {lateness: 5s, columns")
+    declared, made = planned(tmp_path, text)
+    with pytest.raises(EnvironmentProblem, match=r"decisions are others.*start in a fresh state"):
+        apply(declared, made, tmp_path, Topics("memory"))
+    assert not (tmp_path / "store").exists()
+    del kafka
+
+
+def began(folder: Path, kafka: Kafka) -> None:
+    """Leave a store that has come to SEAM, as the old pipeline runs."""
+    (folder / "store").mkdir(parents=True)
+    old = pipeline(folder, WHOLE)
+    store = opened(folder / "store", old)
+    feed(store, old, kafka.topics, until=SEAM)
+    store.catalogue.close()
+    note_applied(old, folder)
+
+
+@pytest.mark.parametrize("text", [WINDOW, NEW_VIEW, WHOLE.replace("sum(x)", "max(x)")])
+def test_what_is_applied_takes_over(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    began(tmp_path, kafka)
+    kafka.committed = {(topic, 0): len(rows) for topic, rows in kafka.topics.items()}
+    declared, made = planned(tmp_path, text)
+    done = apply(declared, made, tmp_path, Topics("memory"))
+    store = opened(tmp_path / "store", declared)
+    assert (done.starts is None) == (text == WINDOW)
+    # The new job reads from its start; panes that it makes of less than all are passed over.
+    starts = {"click": 0, "ask": 0} | {topic: at for (topic, _), at in (done.starts or {}).items()}
+    rest = {topic: rows[starts[topic] :] for topic, rows in kafka.topics.items()}
+    assert text == WINDOW or all(0 < len(rest[topic]) < len(kafka.topics[topic]) for topic in rest)
+    feed(store, declared, rest, until=LAST)
+    assert compared(monkeypatch, store, declared, kafka.topics).mismatches == 0
+
+
+def test_the_start_is_kept_for_the_job_of_its_sql(tmp_path: Path, kafka: Kafka) -> None:
+    began(tmp_path, kafka)
+    kafka.committed = {("click", 0): 90, ("ask", 0): 30}
+    declared, made = planned(tmp_path, NEW_VIEW)
+    done = apply(declared, made, tmp_path, Topics("memory"))
+    assert views._starts(declared, tmp_path / "views") == done.starts
+    assert views._starts(pipeline(tmp_path, WHOLE), tmp_path / "views") == {}
+
+
+def logs(seed: int) -> list[Message]:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    made: list[Message] = []
+    for partition in (0, 1):
+        rows = []
+        for n in range(chance.randrange(40)):
+            at = n * 3_000 + chance.choice((0, 0, -40_000, 9_000))
+            name = chance.choice(("a", "a", None))
+            rows.append({"at": max(at, 0), "name": name, "user": "u", "page": "a", "x": 1})
+        made += [m if chance.random() > 0.1 else (*m[:3], b"?") for m in said(rows, partition)]
+    return made
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_from_its_start_on_every_row_is_as_late_as_it_was(tmp_path: Path, seed: int) -> None:
+    declared = pipeline(tmp_path, WHOLE)
+    source, log = declared.sources["click"], logs(seed)
+    chance = random.Random(seed + 1000)  # noqa: S311 - no secret
+    complete = chance.randrange(5) * EVERY
+    ends = {p: sum(m[0] == p for m in log) for p in (0, 1)}
+    written = {("click", p): chance.randrange(end + 1) for p, end in ends.items()}
+    store = assembly.declared(declared)
+    with History(store, declared.sources) as history:
+        history.load("click", table_of(log))
+        starts = starts_at(history, source, complete, written)
+    behind = [m for m in log if m[1] >= starts.get(("click", m[0]), 0)]
+    whole, part = in_process.events(source, log), in_process.events(source, behind)
+
+    def told(found: in_process.Events) -> dict[tuple[int, int], str]:
+        kept = {(e.partition, e.offset): "" for e in found.events}
+        return kept | {(r.partition, r.offset): r.reason for r in (*found.dead, *found.late)}
+
+    every = told(whole)
+    assert told(part) == {(m[0], m[1]): every[m[0], m[1]] for m in behind}
+    for event in whole.events:
+        assert event.at < complete or event.offset >= starts["click", event.partition]
+    for (_, partition), offset in written.items():
+        assert starts.get(("click", partition), 0) <= offset
+
+
+def test_an_old_version_is_dropped_when_nobody_has_it(tmp_path: Path, kafka: Kafka) -> None:
+    began(tmp_path, kafka)
+    old = version(pipeline(tmp_path, WHOLE).views["clicks"])
+    text = WHOLE.replace("total: sum(x)", "total: max(x)")
+    declared, made = planned(tmp_path, text)
+    apply(declared, made, tmp_path, Topics("memory"))
+    opened(tmp_path / "store", declared).catalogue.close()
+    write_json(tmp_path / "lock", {})
+
+    def drop(name: str) -> str:
+        said = CliRunner().invoke(application, ["drop", name, "--state", str(tmp_path)])
+        return str(said.exception or said.output)
+
+    assert "the pipeline that ran last has it" in drop(old)
+    note_applied(declared, tmp_path)
+    assert drop(old).strip() == f"{old} is dropped"
+    with pytest.raises(UnknownName, match="version"):
+        CliRunner().invoke(
+            application, ["drop", old, "--state", str(tmp_path)], catch_exceptions=False
+        )
+    store = opened(tmp_path / "store", declared)
+    assert held(store.catalogue) == set(store.versions.values())
+    assert store.complete("clicks") >= SEAM
+
+
+def test_the_commands_plan_and_apply(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began(tmp_path, kafka)
+    monkeypatch.setattr(raw_log, "holder", lambda _: (1, "demo"))
+    monkeypatch.setattr("headrace.jobs.broker.standing", lambda _: "memory")
+    path = str(pipeline(tmp_path, NEW_VIEW).path)
+    asked = [path, "--state", str(tmp_path)]
+    said_so = CliRunner().invoke(application, ["plan", *asked])
+    assert said_so.exit_code == 2, said_so.output
+    assert "view both is new: its history is computed" in said_so.output
+    assert "unchanged: clicks, pages" in said_so.output
+    told = json.loads(CliRunner().invoke(application, ["apply", *asked, "--json"]).output)
+    assert [each["name"] for each in told["done"]] == ["both"]
+    assert CliRunner().invoke(application, ["plan", *asked]).exit_code == 2  # it runs not yet
+    note_applied(pipeline(tmp_path, NEW_VIEW), tmp_path)
+    nothing = CliRunner().invoke(application, ["plan", *asked])
+    assert (nothing.exit_code, nothing.output.splitlines()[-1]) == (0, "nothing changes")
