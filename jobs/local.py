@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.jobs import assembly, broker, plan, transport
@@ -54,21 +54,6 @@ class Local:
                 finishes=finishes,
             )
         )
-
-    def change(self, pipeline: Pipeline) -> Local:
-        """Go on with another declaration, whose `apply` is done: store and jobs start anew.
-
-        The learner goes on, and so does the broker; requests are refused for the seconds that the
-        store takes to open.
-        """
-        self.supervisor.stop("views", "labels", "store")
-        transport.create_topics(self.bootstrap, topics_of(pipeline))
-        changed = replace(self, pipeline=pipeline)
-        for role in ("store", "views", "labels"):
-            changed.start(role, changed.arguments(role))
-        self.supervisor.wait_ready("store")
-        plan.note_applied(pipeline, self.state)
-        return changed
 
     def arguments(self, role: str) -> list[str]:
         """Give the arguments with which a role runs."""
