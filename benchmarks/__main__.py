@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 ROUNDS = {
+    "clicks": 5,
     "feast": 3,
     "gpu": 20,
     "history": 5,

@@ -66,10 +66,11 @@ class LearnerProcess:
         if at <= self._told:
             return
         scores = ("prequential", "served", "prequential_all", "served_all")
+        told = {score: status[score] for score in scores} | status["rivals"]
         rows = [
             {"at": at, "name": f"{score}.{name}", "value": value}
-            for score in scores
-            for name, value in status[score].items()
+            for score, values in told.items()
+            for name, value in values.items()
             if value is not None
         ]
         counts = ("predictions", "examples", "pending", "versions", "unlabelled")

@@ -31,6 +31,7 @@ from headrace.online_learning.models import model as models
 from headrace.online_learning.models.model import PREDICT, Inputs, Steps
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
+from headrace.online_learning.rivals import Rivals
 from headrace.online_learning.sampling import kept
 from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import result, scores
@@ -104,7 +105,9 @@ class Learner:
         self._parser = Parser(settings.encoding.inputs, encoder, settings.model)
         self._model = settings.model.blank(settings.encoding)
         self._moments = Moments(len(settings.encoding.numbers))
-        self._scores = {name: scores() for name in _SCORES}
+        first = Registry(folder / "first")
+        self._rivals = Rivals(settings, first=first, versions=self._registry)
+        self._scores = {name: scores() for name in (*_SCORES, *self._rivals.names)}
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._through: int | None = None
         self._next_cut: int | None = None
@@ -115,6 +118,7 @@ class Learner:
         self._first = 0
         self._decided = np.empty(0, np.int64)
         self._given = np.empty(0, np.float64)
+        self._rivals_said = np.empty((0, len(self._rivals.names)))
         self._labelled = np.empty(0, np.bool_)
         self._restore()
 
@@ -211,7 +215,10 @@ class Learner:
         self._end = int(ends[-1])
 
     def advance(self) -> Advance:
-        """Process everything that is complete; publish and save at each multiple passed.
+        """Process everything that is complete; publish at each multiple passed, then save.
+
+        Of the versions that this makes only those are written that stay; all have their numbers.
+        What is saved is the state at the end: a replay saves once a batch, not once a version.
 
         Raises
         ------
@@ -232,9 +239,14 @@ class Learner:
             while self._next_cut is not None and self._next_cut <= horizon:
                 self._step(self._next_cut)
                 self._next_cut += every
-                published.append(self._publish())
+                self._version += 1
+                published.append(self._version)
+                self._publish(written=(horizon - self._next_cut) // every + 1 < self.settings.keep)
             if horizon > self._through_or_never:
                 self._step(horizon)
+        if published:
+            self._registry.prune(self.settings.keep)
+            self.snapshot_now()
         return Advance(
             self._counts["predictions"] - predictions,
             self._counts["examples"] - examples,
@@ -264,7 +276,8 @@ class Learner:
             "waiting": {"predictions": len(self._predictions), "examples": len(self._examples)},
             "versions": self._version,
             "offsets": self.offsets,
-            **{name: result(score) for name, score in self._scores.items()},
+            **{name: result(self._scores[name]) for name in _SCORES},
+            "rivals": {name: result(self._scores[name]) for name in self._rivals.names},
         }
 
     def digest(self) -> str:
@@ -332,6 +345,9 @@ class Learner:
         predicted = np.empty(len(at))
         predicted[order] = self._model.advance(inputs, steps)
         self._given = np.concatenate([self._given, predicted[:count]])
+        decided = Inputs(*(decisions[name] for name in _INPUTS))
+        rivals = self._rivals.predict(decided, decisions["at"], labels)
+        self._rivals_said = np.concatenate([self._rivals_said, rivals])
 
     def _sampled(self, labels: Columns) -> NDArray[np.float64]:
         """Give what is learned of the labels: `PREDICT` for a negative that is left out."""
@@ -343,13 +359,16 @@ class Learner:
 
     def _score(self, labels: Columns) -> None:
         """Score what was predicted at decision time, here and by the store."""
-        trainer = self._given[labels["seq"] - self._first]
+        place = labels["seq"] - self._first
+        trainer, rivals = self._given[place], self._rivals_said[place]
         start = self.settings.score_from_ms
         scored = labels["decided"] >= (_NEVER if start is None else start)
         for name, probabilities in (("prequential", trainer), ("served", labels["served"])):
             rows = Rows.of(probabilities, labels["label"])
             self._scores[f"{name}_all"].add(rows)
             self._scores[name].add(rows if scored.all() else rows.take(np.flatnonzero(scored)))
+        for i, name in enumerate(self._rivals.names):
+            self._scores[name].add(Rows.of(rivals[scored, i].copy(), labels["label"][scored]))
 
     def _forget(self) -> None:
         """Drop the decisions of which no label can come any more."""
@@ -358,23 +377,21 @@ class Learner:
         self._counts["unlabelled"] += int((~self._labelled[:gone]).sum())
         self._first += gone
         self._decided, self._given = self._decided[gone:], self._given[gone:]
-        self._labelled = self._labelled[gone:]
+        self._labelled, self._rivals_said = self._labelled[gone:], self._rivals_said[gone:]
 
-    def _publish(self) -> int:
-        """Publish a version, then save: a crash between them publishes the same one again."""
-        self._version += 1
-        self._registry.publish(
-            self._version,
-            {MOMENTS: self._moments.state, **self._model.weights()},
-            encoding=self.settings.encoding.digest,
-            model=self.settings.model.facts,
-            through_ms=self._through_or_never,
-            offsets=self.offsets,
-            metrics={name: result(self._scores[name]) for name in ("prequential", "served")},
-        )
-        self._registry.prune(self.settings.keep)
-        self._snapshots.save(self._snapshot())
-        return self._version
+    def _publish(self, *, written: bool) -> None:
+        """Make a version; a crash before the next snapshot makes the same one again."""
+        arrays = {MOMENTS: self._moments.state.copy(), **self._model.weights()}
+        facts: dict[str, Any] = {
+            "encoding": self.settings.encoding.digest,
+            "model": self.settings.model.facts,
+            "through_ms": self._through_or_never,
+            "offsets": self.offsets,
+            "metrics": {name: result(self._scores[name]) for name in ("prequential", "served")},
+        }
+        self._rivals.publish(self._version, facts, arrays)
+        if written:
+            self._registry.publish(self._version, arrays, **facts)
 
     def _snapshot(self) -> Snapshot:
         model = self._model.state()
@@ -383,6 +400,7 @@ class Learner:
             "moments": self._moments.state,
             "decided": self._decided,
             "given": self._given,
+            "rivals": self._rivals_said,
             "labelled": self._labelled.astype(np.uint8),
         }
         states = {name: score.state() for name, score in self._scores.items()}
@@ -390,6 +408,7 @@ class Learner:
             arrays |= state.within(name)
         facts = {
             "model": dict(model.facts),
+            "rivals": self._rivals.state(),
             "scores": {name: state.facts for name, state in states.items()},
             "counts": self._counts,
             "through": self._through,
@@ -411,8 +430,10 @@ class Learner:
         self._model.restore(models.State(own, facts["model"]))
         self._moments.state[:] = arrays["moments"]
         self._decided, self._given = arrays["decided"], arrays["given"]
+        self._rivals_said = arrays["rivals"]
+        self._rivals.restore(facts["rivals"], facts["version"])
         self._labelled = arrays["labelled"].astype(np.bool_)
-        for name in _SCORES:
+        for name in self._scores:
             state = State(arrays, {}).part(name, facts["scores"][name])
             self._scores[name] = self._scores[name].from_state(state)
         self._counts = {name: facts["counts"][name] for name in _COUNTS}

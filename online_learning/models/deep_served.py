@@ -33,6 +33,8 @@ class DeepServed:
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         """Give the probabilities."""
+        if not len(inputs):
+            return np.empty(0)
         logits = self._deep.score(inputs.ids, inputs.numbers)
         return probabilities(logits) if self._wide is None else self._wide.joint(inputs, logits)
 

@@ -49,6 +49,7 @@ def advance(
     weights: Floats | None = None,
     offsets: Floats | None = None,
     learned_offset: float = 0.0,
+    touched: NDArray[np.bool_] | None = None,
 ) -> tuple[Floats, Floats]:
     """Take the steps in their order, each predicting a row and, if it has a label, learning it.
 
@@ -72,6 +73,8 @@ def advance(
         What is added to the sum at each step.
     learned_offset
         What is added besides where a label is learned.
+    touched
+        Is set where a slot learns for the first time.
 
     Returns
     -------
@@ -90,6 +93,7 @@ def advance(
         np.ones(len(slots)) if weights is None else weights,
         np.zeros(len(rows)) if offsets is None else offsets,
         *(learned_offset, predicted, gradients, loss, tau),
+        np.empty(len(zr), np.bool_) if touched is None else touched,
         *_settings(ftrl),
     )
     return predicted, gradients
@@ -173,6 +177,7 @@ def _advance(
     gradients: Floats,
     loss: int,
     tau: float,
+    touched: NDArray[np.bool_],
     a: float,
     beta: float,
     l1: float,
@@ -208,6 +213,8 @@ def _advance(
             for j in range(width):
                 slot = slots[row, j]
                 before = zr[slot, 1]
+                if before == 0.0:
+                    touched[slot] = True
                 after = math.sqrt(before * before + g * g)
                 zr[slot, 0] += g - (after - before) * a * used[j]
                 zr[slot, 1] = after

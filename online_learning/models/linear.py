@@ -134,8 +134,6 @@ class LinearModel:
         """Take the steps with what another model adds to each sum; give the gradients, too."""
         steps.check(inputs, self.slots)
         losses.check(self.kind.loss, steps.labels)
-        learned = steps.rows[~np.isnan(steps.labels)]
-        self._touched[inputs.slots[learned]] = True
         return ftrl.advance(
             *(self.zr, inputs.slots, steps.rows, steps.labels, self.kind.ftrl),
             loss=self.kind.loss,
@@ -144,6 +142,7 @@ class LinearModel:
             weights=inputs.weights,
             offsets=offsets,
             learned_offset=steps.offset,
+            touched=self._touched,
         )
 
     def state(self) -> State:

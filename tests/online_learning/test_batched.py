@@ -195,7 +195,8 @@ def test_a_learner_of_it_loses_nothing_by_a_crash(tmp_path: Path) -> None:
 def test_what_the_store_serves_is_what_the_learner_published(tmp_path: Path) -> None:
     with learning(tmp_path, TOLD) as learner:
         feed(learner, [(50, 10)])
-        learner._publish()
+        learner._version += 1
+        learner._publish(written=True)
         state = learner._model
     rows = pa.table({"city": ["Oslo"], "hour": [1], "delay": [4.5], "wet": [True]})
     scorer = Scorer(TOLD.encoding, TOLD.model, registry(tmp_path).latest())

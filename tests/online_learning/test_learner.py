@@ -24,6 +24,8 @@ from headrace.online_learning.learner import Learner, registry
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.models.ftrl import advance, blank
 from headrace.online_learning.models.model import PREDICT, Steps
+from headrace.online_learning.registry import Registry
+from headrace.online_learning.rivals import RIVALS
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.scores import result, scores
 from headrace.online_learning.settings import LearningError
@@ -32,6 +34,7 @@ from tests.online_learning.made_up import ENCODING, FTRL, SETTINGS, WITHIN, Log,
 from tests.online_learning.test_registry import Crash, crash_at
 
 LOG = log()
+X = pa.schema([(name, kind.arrow) for name, kind in ENCODING.inputs.items()])
 Sizes = list[tuple[int, int]]
 ANY_SIZES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), min_size=1, max_size=30)
 
@@ -138,6 +141,45 @@ def test_it_learns_and_scores_as_a_plain_loop_over_the_sorted_events(tmp_path: P
     assert np.array_equal(learned["model/zr"], state[touched])
 
 
+def test_rivals_know_the_labels_before_a_decision_and_no_more(tmp_path: Path) -> None:
+    with learning(tmp_path) as learner:
+        feed(learner, [(17, 4)])
+        status = learner.status()
+    first = Scorer(ENCODING, SETTINGS.model, Registry(tmp_path / "first").version(1))
+    events = [(d["at"], 0, d["seq"], 0, d) for d in LOG.decided]
+    events += [(x["at"], 1, x["partition"], x["offset"], x) for x in LOG.labelled]
+    known: list[float] = []
+    said: dict[int, dict[str, float]] = {}
+    paired: dict[str, list[tuple[float, float]]] = {name: [] for name in RIVALS}
+    for at, kind, _, _, event in sorted(events, key=lambda event: event[:4]):
+        if kind == 0:
+            rate = sum(known) / len(known) if known else 0.5
+            x = pa.Table.from_pylist([event["x"]], schema=X)
+            frozen = first.score(x)[0] if at >= (first.through_ms or 0) else 0.5
+            said[event["seq"]] = {
+                "base_rate": rate,
+                "majority": float(rate > 0.5) if known else 0.5,
+                "no_change": known[-1] if known else 0.5,
+                "frozen_first": frozen,
+            }
+            continue
+        decision = event["prediction"]
+        if 0 <= at - decision["at"] <= WITHIN and decision["seq"] in said:
+            rivals = said.pop(decision["seq"])
+            known.append(float(event["label"]))
+            for name, p in (
+                rivals.items() if decision["at"] >= (SETTINGS.score_from_ms or 0) else []
+            ):
+                paired[name].append((p, known[-1]))
+    for name in RIVALS[:-1]:
+        expected = scores()
+        expected.update(*np.array(paired[name]).T.copy())
+        assert status["rivals"][name] == result(expected), name
+    last = status["rivals"]["frozen_last"]
+    assert last["n"] == status["prequential"]["n"]
+    assert last["log_loss"] != status["rivals"]["frozen_first"]["log_loss"]
+
+
 @given(sizes=ANY_SIZES)
 @settings(max_examples=25, deadline=None)
 def test_how_messages_are_cut_into_batches_changes_nothing(sizes: Sizes) -> None:
@@ -198,7 +240,8 @@ def test_versions_stand_at_multiples_and_serve_the_trainers_probability(tmp_path
         assert newest is not None
         assert newest.number == learner.status()["versions"]
         assert newest.through_ms <= learner.status()["through_ms"]
-        learner._publish()  # as if now were a multiple
+        learner._version += 1
+        learner._publish(written=True)  # as if now were a multiple
         model = learner._model
     newest = registry(tmp_path).latest()
     assert newest is not None

@@ -1,0 +1,115 @@
+"""What the model is measured against, decision by decision: baselines, and itself as it was.
+
+    no_change, majority, base_rate    from the labels before the decision, and no more
+    frozen_first                      the first version, never learned again
+    frozen_last                       the last version: what is served, were nothing in between slow
+
+Before there is a version, the frozen ones say what a model says that has seen nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.online_learning.learning import Learning
+from headrace.online_learning.models.model import Arrays, Inputs
+from headrace.online_learning.moments import Moments
+from headrace.online_learning.registry import Registry
+from headrace.online_learning.scorer import MOMENTS
+from headrace.operators.evaluation.baselines import BASELINES
+
+__all__ = ["RIVALS", "Rivals"]
+
+_FROZEN = ("frozen_first", "frozen_last")
+RIVALS = (*BASELINES, *_FROZEN)
+
+
+class Rivals:
+    """Predicts each decision by all of `RIVALS`; where no probability is asked for, by none.
+
+    Parameters
+    ----------
+    settings
+        Those of the learner.
+    first
+        Where the first version is kept, for as long as there is a learner.
+    versions
+        Where the learner publishes.
+    """
+
+    def __init__(self, settings: Learning, *, first: Registry, versions: Registry) -> None:
+        self.names = RIVALS if settings.model.task == "probability" else ()
+        self._settings = settings
+        self._first, self._versions = first, versions
+        self._baselines = {name: BASELINES[name]() for name in self.names if name in BASELINES}
+        self._frozen = {name: self._of({}) for name in self.names if name in _FROZEN}
+
+    def predict(
+        self, inputs: Inputs, at: NDArray[np.int64], labels: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float64]:
+        """Predict decisions from the labels before each of them; then learn the labels.
+
+        Parameters
+        ----------
+        inputs, at
+            The decisions, in order; numbers as they came.
+        labels
+            The labels that come between, in order: `label` and `at`.
+
+        Returns
+        -------
+        Of shape (decisions, names).
+        """
+        said = np.empty((len(at), len(self.names)))
+        for i, name in enumerate(self.names):
+            if name in self._frozen:
+                said[:, i] = self._frozen[name](inputs)
+                continue
+            baseline = self._baselines[name]
+            known = labels["at"]
+            said[:, i] = baseline.delayed(labels["label"], decided=at, known=known)
+            baseline.learn(labels["label"])
+        return said
+
+    def publish(self, number: int, facts: Mapping[str, Any], arrays: Arrays) -> None:
+        """Take up a version; the first stays for good."""
+        if not self.names:
+            return
+        if number == 1:
+            self._first.publish(number, arrays, **facts)
+            self._frozen["frozen_first"] = self._of(arrays)
+        self._frozen["frozen_last"] = self._of(arrays)
+
+    def state(self) -> dict[str, Any]:
+        """Give what `restore` needs beside the versions, in words of JSON."""
+        return {name: baseline.state() for name, baseline in self._baselines.items()}
+
+    def restore(self, state: Mapping[str, Any], version: int) -> None:
+        """Take up a state, as it was after `version` was published."""
+        for name, baseline in self._baselines.items():
+            baseline.restore(state[name])
+        if version and self.names:
+            self._frozen["frozen_first"] = self._of(self._first.version(1).arrays())
+            self._frozen["frozen_last"] = self._of(self._versions.version(version).arrays())
+
+    def _of(self, arrays: Arrays) -> Frozen:
+        return Frozen(self._settings, arrays)
+
+
+class Frozen:
+    """A model that learns no more."""
+
+    def __init__(self, settings: Learning, arrays: Arrays) -> None:
+        own = {name: array for name, array in arrays.items() if name != MOMENTS}
+        width = len(settings.encoding.numbers)
+        self._moments = Moments(width, arrays.get(MOMENTS))
+        self._served = settings.model.serves(settings.encoding, own)
+
+    def __call__(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Predict rows, whose numbers are as they came."""
+        return self._served.score(replace(inputs, numbers=self._moments.scaled(inputs.numbers)))
