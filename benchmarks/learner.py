@@ -36,6 +36,7 @@ from headrace.online_learning.models.ftrl import advance, blank
 from headrace.online_learning.models.linear import Linear
 from headrace.online_learning.models.model import PREDICT
 from headrace.online_learning.settings import Ftrl
+from headrace.operators.computed import columns_of, with_computed
 from headrace.pipelines.load import load
 
 __all__ = ["run"]
@@ -56,14 +57,17 @@ class Messages:
             for work in works:
                 work()
         joins = " ".join(f"JOIN features_{name} USING (seq)" for name in pipeline.views)
-        names = list(settings.encoding.inputs)
+        names, computed = list(settings.encoding.inputs), pipeline.decision.computed
+        below = [name for tree in computed.values() for name in columns_of(tree)]
+        read = [name for name in dict.fromkeys([*names, *below]) if name not in computed]
         table = connection.sql(
-            f'SELECT seq, d.flight_id AS id, d."at", {", ".join(names)}, landed, label, '
+            f'SELECT seq, d.flight_id AS id, d."at", {", ".join(read)}, landed, label, '
             f'a.partition AS "partition", a."offset" AS "offset" FROM decisions d {joins} '
             'LEFT JOIN (SELECT flight_id, "at" AS landed, partition, "offset", '
             "arr_delay >= 15 AS label FROM events_arrival) a ON a.flight_id = d.flight_id "
             "ORDER BY seq"
         ).to_arrow_table()
+        table = with_computed(table, computed)
         self.rows = table.select(names).combine_chunks()
         decided = [
             {
