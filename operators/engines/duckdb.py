@@ -123,24 +123,35 @@ def newest_sql(
 ) -> str:
     """Print the same for a view that keeps the newest row and nothing else, without tiles.
 
-    One ASOF read of the events themselves: the newest by (at, partition, offset) before b is what
-    the newest tile would say. No place is below 0, so −1 stands before all rows at b.
+    One ASOF read of the events' times alone, then of their rows those that were found: an ASOF
+    join sorts all that it reads. Rows of one time are told apart by (partition, offset).
     """
-    columns = [f"{quote(part)}" for part in view.key]
-    columns += ['{"at": "at", "p": partition, "o": "offset"} AS place', f'"at" AS {NEWEST_AT}']
-    columns += [f'("at" // {view.every_ms} + 1) * {view.every_ms} AS {quote(END)}']
-    columns += [f"{quote(newest.column)} AS {quote(newest.name)}" for newest in view.newest]
-    now = _read(0)
+    now, parts = _read(0), [quote(part) for part in view.key]
+    near = (
+        f"SELECT d.*, {now}.{NEWEST_AT} AS _near FROM {decisions} AS d ASOF LEFT JOIN "
+        f'(SELECT {", ".join(parts)}, "at" AS {NEWEST_AT} FROM {events}) AS {now} '
+        f"ON {_same_key(view, keys, now)} AND {_bound(view)} > {now}.{NEWEST_AT}"
+    )
+    end = f'("at" // {view.every_ms} + 1) * {view.every_ms}'
+    row = ", ".join(f"{quote(each.name)}: {quote(each.column)}" for each in view.newest)
+    said = f', arg_max({{{row}}}, {{"p": partition, "o": "offset"}}) AS _row' if row else ""
+    found = (
+        f'SELECT {", ".join(parts)}, "at" AS {NEWEST_AT}, {end} AS {quote(END)}{said} '
+        f"FROM (SELECT e.* FROM {events} AS e SEMI JOIN near AS d "
+        f'ON {_same_key(view, keys, "e")} AND d._near = e."at") GROUP BY ALL'
+    )
+    columns = [*parts, NEWEST_AT, quote(END)]
+    columns += [f"_row.{quote(each.name)} AS {quote(each.name)}" for each in view.newest]
     features = [
         f"{_feature_sql(view, feature, '', keys, '')} AS {quote(feature.name)}"
         for feature in view.features
     ]
     features += _newest_and_bound(view) if statuses else []
     query = (
-        f"SELECT {', '.join([f'd.{quote(identity)}', *features])} FROM {decisions} AS d "
-        f"ASOF LEFT JOIN (SELECT {', '.join(columns)} FROM {events}) AS {now} "
-        f"ON {_same_key(view, keys, now)} "
-        f'AND {{"at": {_bound(view)}, "p": -1, "o": -1}} > {now}.place'
+        f"WITH near AS MATERIALIZED ({near}) "
+        f"SELECT {', '.join([f'd.{quote(identity)}', *features])} FROM near AS d LEFT JOIN "
+        f"(SELECT {', '.join(columns)} FROM ({found})) AS {now} "
+        f"ON {_same_key(view, keys, now)} AND d._near = {now}.{NEWEST_AT}"
     )
     return _with_statuses(view, query) if statuses else query
 
