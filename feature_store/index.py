@@ -2,19 +2,13 @@
 
 ::
 
-    head[key] ─► tile ─prev─► tile ─prev─► tile ─► …        ends fall, sums are running sums
-                   └────────jump────────────┘
+    key ─Keys─► slot ─┐                    ┌─► values of steps
+                      ├─ kernel, by a Plan ┤
+    t ────────────────┘     over Tiles     └─► merged partials, places of tiles ─NumPy─► the rest
 
-Tiles are appended in the order of their ends. Each links to its key's tile before it and to one
-further back (a skew-binary jump pointer), so the newest tile at or before any time is found in
-O(log n) steps, without moving anything when a key grows. Sums are kept as running sums per key: a
-window is one difference. Minimum, maximum and sums that decay walk the tiles of the window, and so
-do aggregates of several rows a tile.
-
-References
-----------
-.. [1] E. W. Myers, An applicative random-access stack, Information Processing Letters 17 (1983).
-
+Sums are kept as running sums per key: a window is one difference. Extremes look at blocks of
+tiles. What is not made of these walks the tiles of its window: sums that decay, and aggregates of
+several rows a tile.
 """
 
 from __future__ import annotations
@@ -22,220 +16,113 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headrace.feature_store import kernel
+from headrace.feature_store.keys import Keys
+from headrace.feature_store.plan import FLAG_BITS, Layout, Output, Plan, plan
 from headrace.feature_store.ragged import Ragged
+from headrace.feature_store.tiles import LEAST, Tiles
 from headrace.operators import wide
 from headrace.operators.aggregates import Bins, Ends, Gathered, Merge, Newest, OfRows, Partial
 from headrace.operators.compiled import compiled
 from headrace.operators.decay import Decay
 from headrace.operators.errors import StoreError
-from headrace.operators.status import STATUSES
 from headrace.operators.types import Type
-from headrace.operators.view import END, NEWEST_AT, View
+from headrace.operators.view import END, NEWEST_AT, Feature, View
 
-__all__ = ["Index"]
+__all__ = ["Index", "Read", "Single"]
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+States = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
-_NONE = -1
-_PRESENT, _NEVER_SEEN, _EXPIRED = range(len(STATUSES))
-_MOST_HIGH, _MOST_LOW = np.int64((10**38 - 1) >> 64), np.uint64((10**38 - 1) & (2**64 - 1))
 
-
-@compiled
-def _append(
-    head: Ints, end: Ints, prev: Ints, jump: Ints, depth: Ints, slots: Ints, ends: Ints, start: int
-) -> int:
-    """Link tiles `start`… to their keys; give the first that does not come after its key's last."""
-    for row in range(len(slots)):
-        tile = start + row
-        before = head[slots[row]]
-        if before >= 0 and end[before] >= ends[row]:
-            return row
-        end[tile] = ends[row]
-        prev[tile] = before
-        if before < 0:
-            depth[tile] = 0
-            jump[tile] = -1
-        else:
-            depth[tile] = depth[before] + 1
-            far = jump[before]
-            if (
-                far >= 0
-                and jump[far] >= 0
-                and depth[before] - depth[far] == (depth[far] - depth[jump[far]])
-            ):
-                jump[tile] = jump[far]
-            else:
-                jump[tile] = before
-        head[slots[row]] = tile
-    return -1
-
-
-@compiled
-def _find(start: Ints, end: Ints, prev: Ints, jump: Ints, limits: Ints) -> Ints:
-    """Go back from each tile of `start` to the newest one that ends at or before its limit."""
-    found = np.empty(len(start), dtype=np.int64)
-    for row in range(len(start)):
-        tile = start[row]
-        while tile >= 0 and end[tile] > limits[row]:
-            far = jump[tile]
-            tile = far if far >= 0 and end[far] > limits[row] else prev[tile]
-        found[row] = tile
-    return found
-
-
-@compiled
-def _extreme(
-    high: Ints, low: Ints, prev: Ints, values: Values, valid: Bools, largest: bool
-) -> tuple[Values, Bools]:
-    """Find the greatest value (the smallest, unless `largest`) after `low` up to `high`."""
-    result = np.zeros(len(high), dtype=values.dtype)
-    any_value = np.zeros(len(high), dtype=np.bool_)
-    for row in range(len(high)):
-        tile = high[row]
-        while tile >= 0 and tile != low[row]:
-            if valid[tile]:
-                value = values[tile]
-                if not any_value[row] or (value > result[row]) == largest:
-                    result[row] = value
-                any_value[row] = True
-            tile = prev[tile]
-    return result, any_value
-
-
-@compiled
-def _run(prev: Ints, sums: Values, start: int, stop: int) -> int:
-    """Turn the sums of tiles `start`… into running sums; give the first that overflows."""
-    for tile in range(start, stop):
-        if prev[tile] >= 0:
-            before = sums[prev[tile]]
-            total = before + sums[tile]
-            if (before ^ total) & (sums[tile] ^ total) < 0:
-                return tile
-            sums[tile] = total
-    return -1
-
-
-@compiled
-def _run_wide(prev: Ints, sums: Values, start: int, stop: int) -> int:
-    """Turn sums of 128 bits, none negative, into running sums; give the first of 39 digits."""
-    for tile in range(start, stop):
-        before = prev[tile]
-        if before >= 0:
-            low = sums[before, 0] + sums[tile, 0]
-            carry = 1 if np.uint64(low) < np.uint64(sums[tile, 0]) else 0
-            high = sums[before, 1] + sums[tile, 1] + carry
-            if high < 0 or high > _MOST_HIGH or (high == _MOST_HIGH and np.uint64(low) > _MOST_LOW):
-                return tile
-            sums[tile, 0] = low
-            sums[tile, 1] = high
-    return -1
+_MOST_ROWS = 4096
+"""Rows that are read in one go, under the lock: a few ms."""
+_TOP = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 
 
 @compiled
 def _weigh(
-    high: Ints,
-    low: Ints,
-    ago: Ints,
+    places: tuple[Ints, Ints, Ints],
+    bounds: Ints,
     end: Ints,
-    prev: Ints,
-    sums: Values,
+    rows: Ints,
+    column: int,
     steps: Ints,
-    tables: tuple[Values, Values, Values],
-) -> Values:
-    """Add up each row's tiles from `high` to `low`, each times its weight; `sums` are running.
+    tables: tuple[Floats, Floats, Floats],
+) -> Floats:
+    """Add up each row's tiles from high to low, each times its weight; the column has running sums.
 
-    `steps` are those of the view's step in ms, of a half-life, and of the fine table.
+    `places` are high, low and the run's first; `steps` those of the view's step in ms, of a
+    half-life, and of the fine table.
     """
     every, half_life, fine = steps
-    result = np.zeros(len(high), dtype=np.float64)
-    for row in range(len(high)):
-        tile = high[row]
+    result = np.zeros(len(bounds), dtype=np.float64)
+    for row in range(len(bounds)):
         total = 0.0
-        while tile >= 0 and tile != low[row]:
-            before = prev[tile]
-            own = sums[tile] - (sums[before] if before >= 0 else 0)
-            back = (ago[row] - end[tile]) // every
+        for tile in range(places[0][row], places[1][row], -1):
+            own = rows[tile, column] - (rows[tile - 1, column] if tile > places[2][row] else 0)
+            back = (bounds[row] - end[tile]) // every
             rest = back % half_life
             weight = tables[0][rest // fine] * tables[1][rest % fine] * tables[2][back // half_life]
             total += np.float64(own) * weight
-            tile = before
         result[row] = total
     return result
 
 
-class _Keys:
-    """Numbers for the keys of a view: parts to codes, codes to slots."""
+@dataclass(frozen=True)
+class Read:
+    """What a plan's features are at n (key, t).
 
-    def __init__(self, parts: int) -> None:
-        self._codes: list[dict[object, int]] = [{} for _ in range(parts)]
-        self._slots: dict[tuple[int, ...], int] = {}
+    Parameters
+    ----------
+    wholes, reals
+        The kernel's outputs, a row for each.
+    states
+        A row of n for each feature of the plan: its statuses by their numbers in `STATUSES`, and
+        `NULL` added where the value is null.
+    missing
+        How many nulls each feature has among what steps make.
+    others
+        Values and validity of the features that NumPy makes.
 
-    def __len__(self) -> int:
-        return len(self._slots)
+    """
 
-    def slots(self, columns: Sequence[pa.Array], *, add: bool) -> Ints:
-        """Give each row its key's slot; −1 where a part is null or, unless `add`, new."""
-        codes = np.stack([self._code(i, column, add=add) for i, column in enumerate(columns)])
-        distinct, inverse = np.unique(codes, axis=1, return_inverse=True)
-        slots: Ints = np.empty(distinct.shape[1], dtype=np.int64)
-        for place, key in enumerate(map(tuple, distinct.T.tolist())):
-            if min(key) < 0:
-                slots[place] = _NONE
-            elif add:
-                slots[place] = self._slots.setdefault(key, len(self._slots))
-            else:
-                slots[place] = self._slots.get(key, _NONE)
-        found: Ints = slots[inverse.reshape(-1)]
+    wholes: Ints
+    reals: Floats
+    states: States
+    missing: Ints
+    others: Mapping[str, tuple[Values, Bools]]
+
+
+class _Words:
+    """The texts of a column, numbered as they come."""
+
+    def __init__(self) -> None:
+        self.list: list[str] = []
+        self._known: dict[str, int] = {}
+
+    def codes(self, texts: pa.Array) -> Ints:
+        """Give each text its number, a null 0."""
+        encoded = texts.dictionary_encode()
+        codes = np.zeros(len(encoded.dictionary) + 1, np.int64)
+        for place, text in enumerate(encoded.dictionary.to_pylist()):
+            codes[place] = self._known.setdefault(text, len(self.list))
+            if codes[place] == len(self.list):
+                self.list.append(text)
+        found: Ints = codes[encoded.indices.fill_null(len(codes) - 1).to_numpy()]
         return found
-
-    def _code(self, part: int, column: pa.Array, *, add: bool) -> Ints:
-        encoded = column.dictionary_encode()
-        known = self._codes[part]
-        of_value = np.empty(len(encoded.dictionary) + 1, dtype=np.int64)
-        of_value[-1] = _NONE
-        for place, value in enumerate(encoded.dictionary.to_pylist()):
-            of_value[place] = (
-                known.setdefault(value, len(known)) if add else known.get(value, _NONE)
-            )
-        codes: Ints = of_value[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()]
-        return codes
-
-
-@dataclass
-class _Column:
-    """A growing column of tiles, with validity."""
-
-    values: Values
-    valid: Bools
-
-    def grow(self, size: int) -> None:
-        more = np.zeros((size, *self.values.shape[1:]), self.values.dtype)
-        self.values = np.concatenate([self.values, more])
-        self.valid = np.concatenate([self.valid, np.zeros(size, np.bool_)])
-
-    def put(self, start: int, column: pa.ChunkedArray) -> None:
-        array = column.combine_chunks()
-        stop = start + len(array)
-        self.valid[start:stop] = array.is_valid().to_numpy(zero_copy_only=False)
-        if self.values.ndim == 2:
-            self.values[start:stop] = wide.from_arrow(array)
-        elif self.values.dtype == np.object_:
-            self.values[start:stop] = array.to_pylist()
-        else:
-            nothing = False if self.values.dtype == np.bool_ else 0
-            self.values[start:stop] = array.fill_null(nothing).to_numpy(zero_copy_only=False)
 
 
 class Index:
-    """A view's tiles, ready to be read at any (key, t).
+    """A view's tiles, ready to be read at any (key, t), by many threads while one appends.
 
     Parameters
     ----------
@@ -246,69 +133,95 @@ class Index:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self.tiles = 0
-        self._lock = threading.Lock()
-        self._keys = _Keys(len(view.key))
-        self._head = np.empty(0, dtype=np.int64)
-        self._links = {name: np.empty(0, np.int64) for name in (END, "prev", "jump", "depth")}
-        kinds = {partial.name: partial.type for partial in view.partials}
-        kinds |= {newest.name: newest.type for newest in view.newest}
-        if view.keeps_newest:
-            kinds[NEWEST_AT] = Type.INT64
+        self._layout = Layout.of(view)
+        self._keys = Keys()
+        self.tiles = Tiles(list(self._layout.kinds), len(self._layout.highs))
         self._ragged = {rows.name: Ragged(rows) for rows in view.rows}
-        self._columns = {
-            name: _Column(_no_values(kind), np.empty(0, np.bool_)) for name, kind in kinds.items()
-        }
+        self._words = {each.name: _Words() for each in view.newest if each.type is Type.STRING}
+        self.lock = threading.Lock()
+        self._whole = self.plan(view.features)
+        self.slot = self._keys.slot
+        """Give the slot of a key, by its value or the tuple of its parts'; else the argument."""
+
+    def plan(self, features: Sequence[Feature]) -> Plan:
+        """Plan reads of some of the view's features."""
+        return plan(self.view, self._layout, features)
 
     def append(self, tiles: pa.Table, rows: Mapping[str, pa.Table] | None = None) -> None:
         """Take in tiles, each key's in order of their ends, and their companion rows by name.
 
+        Readers see all of them or none. One thread may append at a time.
+
         Raises
         ------
         StoreError
-            Where a tile does not come after its key's last, a running sum leaves int64, or a row
+            Where a tile does not come after its key's last, a running sum leaves its type, or a row
             has no tile.
 
         """
-        with self._lock:
-            self._append(tiles, rows)
-
-    def _append(self, tiles: pa.Table, rows: Mapping[str, pa.Table] | None) -> None:
-        keys = [tiles[name].combine_chunks() for name in self.view.key]
-        slots = self._keys.slots(keys, add=True)
-        start, self.tiles = self.tiles, self.tiles + len(slots)
-        self._reserve()
-        link = self._links
-        for name, column in self._columns.items():
-            column.put(start, tiles[name])
-        ends = tiles[END].to_numpy()
-        wrong = _append(
-            self._head, link[END], link["prev"], link["jump"], link["depth"], slots, ends, start
-        )
-        if wrong >= 0:
-            asked = f"asked to index a tile of view '{self.view.name}' that ends at {ends[wrong]}"
-            found = "its key has a tile that ends at or after that already"
-            raise StoreError(asked, found, "rebuild the store from the log")
+        slots = self._keys.slots([_one(tiles[name]) for name in self.view.key], add=True)
+        ends = np.ascontiguousarray(_one(tiles[END]).to_numpy())
+        own, highs = self._columns(tiles)
         for name, ragged in self._ragged.items():
             table = (rows or {})[name]
-            ragged.append(self._tiles_of(table, slots, ends), len(slots), table)
+            column = self._layout.columns[name]
+            places = ragged.append(self._tiles_of(table, slots, ends), len(slots), table)
+            own[:, column : column + 2] = places
+        wrong = self.tiles.append(len(self._keys), slots, ends, own, highs)
+        if wrong is not None:
+            raise self._refusal(int(ends[wrong[0]]), wrong[1])
+        with self.lock:
+            self.tiles.publish()
+
+    def _refusal(self, end: int, column: int) -> StoreError:
+        if column < 0:
+            asked = f"asked to index a tile of view '{self.view.name}' that ends at {end}"
+            found = "its key has a tile that ends at or after that already"
+            return StoreError(asked, found, "rebuild the store from the log")
+        # Of a sum of 128 bits the second of its two columns says so.
+        starts = {place: name for name, place in self._layout.columns.items()}
+        name = starts.get(column) or starts[column - 1]
+        kind = next(each.type for each in self.view.partials if each.name == name)
+        asked = f"asked for the running {name} of view '{self.view.name}'"
+        found = f"it leaves {kind.value} at the tile that ends at {end}"
+        return StoreError(asked, found, "sum smaller values, or a smaller scale")
+
+    def _columns(self, tiles: pa.Table) -> tuple[Ints, Ints]:
+        """Give tiles as the index has them: lines of whole numbers, and what maxima are over."""
+        columns, layout = self._layout.columns, self._layout
+        own = np.zeros((tiles.num_rows, len(layout.kinds)), np.int64)
+        highs = np.full((len(layout.highs), tiles.num_rows), LEAST, np.int64)
         for partial in self.view.partials:
-            if partial.merge is Merge.ADD:
-                sums = self._columns[partial.name]
-                sums.valid[start : self.tiles] = True
-                run = _run_wide if partial.type is Type.INT128 else _run
-                over = run(link["prev"], sums.values, start, self.tiles)
-                if over >= 0:
-                    asked = f"asked for the running {partial.name} of view '{self.view.name}'"
-                    found = (
-                        f"it leaves {partial.type.value} at the tile that ends at {link[END][over]}"
-                    )
-                    raise StoreError(asked, found, "sum smaller values, or a smaller scale")
+            values = _one(tiles[partial.name])
+            if partial.name in layout.highs:
+                known = values.is_valid().to_numpy(zero_copy_only=False)
+                high = np.where(known, _ordered(values, least=partial.merge is Merge.MIN), LEAST)
+                highs[layout.highs[partial.name]] = high
+                own[:, columns[f"{partial.name} known"]] = known
+                own[:, columns[f"{partial.name} so far"]] = high
+            elif partial.type is Type.INT128:
+                place = columns[partial.name]
+                own[:, place : place + 2] = wide.from_arrow(values)
+            else:
+                own[:, columns[partial.name]] = values.fill_null(0).to_numpy()
+        if self.view.keeps_newest:
+            own[:, columns[NEWEST_AT]] = _one(tiles[NEWEST_AT]).to_numpy()
+        for place, newest in enumerate(self.view.newest):
+            values = _one(tiles[newest.name])
+            own[:, columns[newest.name]] = self._coded(newest, values)
+            known = values.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
+            own[:, columns[f"flags {place // FLAG_BITS}"]] |= known << (place % FLAG_BITS)
+        return own, highs
+
+    def _coded(self, newest: Newest, values: pa.Array) -> Ints:
+        if newest.type is Type.STRING:
+            return self._words[newest.name].codes(values)
+        return _bits(values)
 
     def _tiles_of(self, rows: pa.Table, slots: Ints, ends: Ints) -> Ints:
         """Say of each companion row which of the tiles just appended it belongs to."""
         own = self._keys.slots([_one(rows[name]) for name in self.view.key], add=False)
-        steps = [each // self.view.every_ms for each in (ends, rows[END].to_numpy())]
+        steps = [each // self.view.every_ms for each in (ends, _one(rows[END]).to_numpy())]
         least = min((int(each.min()) for each in steps if len(each)), default=0)
         span = max((int(each.max()) for each in steps if len(each)), default=0) - least + 1
         of_tiles = slots * span + steps[0] - least
@@ -323,19 +236,6 @@ class Index:
             raise StoreError(asked, found, "rebuild the store from the log")
         tiles: Ints = order[place]
         return tiles
-
-    def _reserve(self) -> None:
-        missing = self.tiles - len(self._links[END])
-        if missing > 0:
-            size = max(missing, len(self._links[END]), 1024)
-            for name, array in self._links.items():
-                self._links[name] = np.concatenate([array, np.zeros(size, np.int64)])
-            for column in self._columns.values():
-                column.grow(size)
-        more = len(self._keys) - len(self._head)
-        if more > 0:
-            size = max(more, len(self._head), 64)
-            self._head = np.concatenate([self._head, np.full(size, _NONE, np.int64)])
 
     def read(self, keys: Sequence[pa.Array], at: Ints) -> dict[str, pa.Array]:
         """Compute every feature of the view for each (key, t).
@@ -356,115 +256,205 @@ class Index:
         return self.read_with_status(keys, at)[0]
 
     def read_with_status(
-        self, keys: Sequence[pa.Array], at: Ints
-    ) -> tuple[dict[str, pa.Array], dict[str, npt.NDArray[np.uint8]]]:
-        """Compute the same, and each value's status as its number in `STATUSES`."""
-        with self._lock:
-            return self._read(keys, at)
-
-    def _read(
-        self, keys: Sequence[pa.Array], at: Ints
-    ) -> tuple[dict[str, pa.Array], dict[str, npt.NDArray[np.uint8]]]:
-        limits: Ints = at // self.view.every_ms * self.view.every_ms
-        slots = self._keys.slots(keys, add=False)
-        start = np.where(slots >= 0, self._head[slots] if len(self._head) else _NONE, _NONE)
-        high = self._find(start, limits)
-        low: dict[int | None, Ints] = {None: np.full(len(at), _NONE)}
-        gathered: dict[tuple[Bins | Ends, int | None], Gathered] = {}
-        values, states = {}, {}
-        for feature in self.view.features:
-            window = feature.reach_ms
-            if window not in low and window is not None:
-                low[window] = self._find(high, limits - window)
-            alive = self._alive(high, limits, window)
-            half_life = feature.aggregate.half_life_ms
-            merged = {
-                partial.name: self._merged(partial, high, low[window], alive)
-                if half_life is None
-                else self._weighed(partial, high, low[window], limits, half_life)
-                for partial in feature.aggregate.partials
-                if isinstance(partial, Partial | Newest)
-            }
-            if isinstance(feature.aggregate, OfRows):
-                rows = feature.aggregate.rows
-                place = (rows, window)
-                if place not in gathered:
-                    gathered[place] = self._gathered(rows, high, low[window])
-                found = feature.aggregate.gathered(gathered[place], at)
-                merged[rows.name] = found, gathered[place].counts > 0
-            age = np.full(len(at), _NONE, dtype=np.int64)
-            if self.view.keeps_newest:
-                age[alive] = at[alive] - self._columns[NEWEST_AT].values[high[alive]]
-            value, valid = feature.aggregate.result(merged, age)
-            kind = feature.aggregate.type.arrow
-            values[feature.name] = pa.array(value, kind, mask=~valid)
-            gone = (window is not None) & (high == low[window]) & ~valid.astype(np.bool_)
-            state = np.where(high < 0, _NEVER_SEEN, np.where(gone, _EXPIRED, _PRESENT))
-            states[feature.name] = state.astype(np.uint8)
+        self, keys: Sequence[pa.Array], at: Ints, plan: Plan | None = None
+    ) -> tuple[dict[str, pa.Array], dict[str, States]]:
+        """Compute the same, or what a plan says, and each value's status by its number."""
+        plan = plan or self._whole
+        slots, times = self._keys.slots(keys, add=False), np.ascontiguousarray(at, np.int64)
+        parts = [
+            self.compute(plan, slots[start : start + _MOST_ROWS], times[start : start + _MOST_ROWS])
+            for start in range(0, max(len(slots), 1), _MOST_ROWS)
+        ]
+        values: dict[str, pa.Array] = {}
+        states: dict[str, States] = {}
+        for place, feature in enumerate(plan.features):
+            columns = [self._column(plan, feature, part, place) for part in parts]
+            values[feature.name] = columns[0] if len(columns) == 1 else pa.concat_arrays(columns)
+            state = np.concatenate([part.states[place] for part in parts])
+            states[feature.name] = state & ~np.uint8(kernel.NULL)
         return values, states
 
-    def _find(self, start: Ints, limits: Ints) -> Ints:
-        link = self._links
-        return _find(start, link[END], link["prev"], link["jump"], limits)
+    def _column(self, plan: Plan, feature: Feature, read: Read, place: int) -> pa.Array:
+        """Give a feature's values as Arrow has them."""
+        kind = feature.aggregate.type
+        null = read.states[place] >= kernel.NULL
+        if feature.name in read.others:
+            return pa.array(read.others[feature.name][0], kind.arrow, mask=null)
+        output, words = plan.results[feature.name]
+        if output.real:
+            return pa.array(read.reals[output.row], mask=null)
+        numbers = read.wholes[output.row]
+        if words:
+            return pa.array(self.texts(words, numbers.tolist()), kind.arrow, mask=null)
+        return pa.array(numbers.astype(np.bool_) if kind is Type.BOOL else numbers, mask=null)
 
-    def _alive(self, high: Ints, limits: Ints, window: int | None) -> Bools:
-        """Say where the newest row exists and is inside the window."""
-        alive: Bools = high >= 0
-        if window is not None and self.view.keeps_newest:
-            alive[alive] = self._columns[NEWEST_AT].values[high[alive]] >= limits[alive] - window
-        return alive
+    def texts(self, column: str, codes: Sequence[int]) -> list[str]:
+        """Give the texts of a column that numbers stand for; of a null any."""
+        words = self._words[column].list
+        return [words[code] for code in codes] if words else [""] * len(codes)
 
-    def _gathered(self, rows: Bins | Ends, high: Ints, low: Ints) -> Gathered:
-        return self._ragged[rows.name].gather(high, low, self._links["prev"], rows.most_rows or 0)
+    def compute(self, plan: Plan, slots: Ints, times: Ints) -> Read:
+        """Follow a plan at each slot and time: the one way in which values are computed."""
+        read = _room(plan, len(slots))
+        outputs = (read.wholes, read.reals, read.states, read.missing)
+        with self.lock:
+            kernel.read(slots, times, *self.tiles.seen.arrays, *plan.follow, *outputs)
+            if len(plan.results) == len(plan.features):
+                return read
+            walked = self._walked(plan, read, times)
+        return self._finished(plan, read, times, walked)
 
-    def _merged(
-        self, partial: Partial | Newest, high: Ints, low: Ints, alive: Bools
-    ) -> tuple[Values, Bools]:
-        column = self._columns[partial.name]
-        if not len(column.values):
-            none = np.zeros((len(high), *column.values.shape[1:]), column.values.dtype)
-            return none, np.zeros(len(high), np.bool_)
-        if isinstance(partial, Newest):
-            return column.values[high], alive & column.valid[high]
-        if partial.type is Type.INT128:
-            none = wide.zeros(len(high))
-            upper, lower = (
-                np.where(place[:, None] >= 0, column.values[place], none) for place in (high, low)
-            )
-            return wide.minus(upper, lower), np.ones(len(high), np.bool_)
-        if partial.merge is Merge.ADD:
-            upper = np.where(high >= 0, column.values[high], 0)
-            lower = np.where(low >= 0, column.values[low], 0)
-            return upper - lower, np.ones(len(high), np.bool_)
-        largest = partial.merge is Merge.MAX
-        return _extreme(high, low, self._links["prev"], column.values, column.valid, largest)
+    def _walked(self, plan: Plan, read: Read, times: Ints) -> Mapping[object, Any]:
+        """Gather rows and weigh tiles, window by window: what is to be done under the lock."""
+        found: dict[object, Any] = {}
+        rows, end = self.tiles.seen.rows, self.tiles.seen.end
+        bounds: Ints = times // self.view.every_ms * self.view.every_ms
+        for feature in plan.features:
+            aggregate = feature.aggregate
+            if feature.reach_ms not in plan.places:
+                continue
+            high, low, first = (read.wholes[each.row] for each in plan.places[feature.reach_ms])
+            if isinstance(aggregate, OfRows):
+                key: object = (aggregate.rows, feature.reach_ms)
+                if key not in found:
+                    found[key] = self._gathered(aggregate.rows, high, low, rows)
+            elif aggregate.half_life_ms is not None:
+                for partial in aggregate.partials:
+                    places = (high, low, first)
+                    key = (partial.name, feature.name)
+                    half_life_ms = aggregate.half_life_ms
+                    found[key] = self._weighed(partial, half_life_ms, places, bounds, end, rows)
+        return found
+
+    def _gathered(self, rows: Bins | Ends, high: Ints, low: Ints, tiles: Ints) -> Gathered:
+        column = self._layout.columns[rows.name]
+        return self._ragged[rows.name].gather(high, low, tiles, column, rows.most_rows or 0)
 
     def _weighed(
-        self, partial: Partial | Newest, high: Ints, low: Ints, limits: Ints, half_life_ms: int
-    ) -> tuple[Values, Bools]:
+        self,
+        partial: Partial | Newest | Bins | Ends,
+        half_life_ms: int,
+        places: tuple[Ints, Ints, Ints],
+        bounds: Ints,
+        end: Ints,
+        rows: Ints,
+    ) -> Floats:
         """Add up the tiles of each window, weighed: a walk, for each tile has another weight."""
         every = self.view.every_ms
         decay = Decay(half_life_ms // every)
         steps = np.array([every, decay.half_life_steps, decay.fine_steps])
         tables = np.array(decay.coarse), np.array(decay.fine), np.array(decay.halves)
-        sums, link = self._columns[partial.name].values, self._links
-        total = _weigh(high, low, limits, link[END], link["prev"], sums, steps, tables)
-        return total, np.ones(len(high), np.bool_)
+        column = self._layout.columns[partial.name]
+        return _weigh(places, bounds, end, rows, column, steps, tables)
+
+    def _finished(self, plan: Plan, read: Read, times: Ints, walked: Mapping[object, Any]) -> Read:
+        """Make what no steps make, by NumPy, and say of it which values are null."""
+        others: dict[str, tuple[Values, Bools]] = {}
+        for place, feature in enumerate(plan.features):
+            if feature.name in plan.results:
+                continue
+            aggregate = feature.aggregate
+            merged, age = self._merged(plan, feature, read, times, walked)
+            value, valid = aggregate.result(merged, age)
+            known = valid.astype(np.bool_)
+            others[feature.name] = value, known
+            state = read.states[place]
+            state[known & (state == kernel.EXPIRED)] = 0
+            state[~known] += kernel.NULL
+        return Read(read.wholes, read.reals, read.states, read.missing, others)
+
+    def _merged(
+        self,
+        plan: Plan,
+        feature: Feature,
+        read: Read,
+        times: Ints,
+        walked: Mapping[object, Any],
+    ) -> tuple[dict[str, tuple[Values, Bools]], Ints]:
+        """Give a feature's merged partials, and the age of the newest row."""
+        aggregate, count = feature.aggregate, len(times)
+        everywhere = np.ones(count, np.bool_)
+        if isinstance(aggregate, OfRows):
+            rows = aggregate.rows
+            gathered: Gathered = walked[rows, feature.reach_ms]
+            found = aggregate.gathered(gathered, times)
+            return {rows.name: (found, gathered.counts > 0)}, np.full(count, -1, np.int64)
+        if aggregate.half_life_ms is not None:
+            names = [partial.name for partial in aggregate.partials]
+            weighed = {name: (walked[name, feature.name], everywhere) for name in names}
+            return cast("dict[str, tuple[Values, Bools]]", weighed), np.full(count, -1, np.int64)
+        merged: dict[str, tuple[Values, Bools]] = {}
+        for name, (*value, valid) in plan.merged[feature.name].items():
+            if name:
+                halves = [_output(read, each) for each in value]
+                whole = halves[0] if len(halves) == 1 else np.stack(halves, axis=1)
+                if name in self._words:
+                    whole = np.array(self.texts(name, whole.tolist()), np.object_)
+                merged[name] = whole, _output(read, valid).astype(np.bool_)
+        return merged, _output(read, plan.merged[feature.name][""][0])
 
     def statistics(self) -> Mapping[str, int]:
-        """Count keys, tiles and their companion rows."""
+        """Count keys, tiles and their companion rows, and the bytes of its arrays."""
+        rows = {f"{name}_rows": len(ragged) for name, ragged in self._ragged.items()}
+        size = self.tiles.size_bytes + sum(each.size_bytes for each in self._ragged.values())
+        return {"keys": len(self._keys), "tiles": self.tiles.count, "bytes": size, **rows}
+
+
+class Single:
+    """Reads a plan that steps make whole at one key and time after another, from any thread.
+
+    What `Index.compute` makes room for in each call is here once, and used under the lock.
+    """
+
+    def __init__(self, index: Index, plan: Plan) -> None:
+        self._lock, self._tiles = index.lock, index.tiles
+        self._slots, self._times = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        room = _room(plan, 1)
+        self._wholes, self._reals, self._states = room.wholes, room.reals, room.states
+        self._rest = (*plan.follow, room.wholes, room.reals, room.states, room.missing)
+
+    def read(self, slot: int, at: int) -> tuple[int, list[list[int]], list[list[float]], States]:
+        """Give how many values are null, the outputs, lists of one, and the features' states."""
         with self._lock:
-            rows = {f"{name}_rows": len(ragged) for name, ragged in self._ragged.items()}
-            return {"keys": len(self._keys), "tiles": self.tiles, **rows}
+            self._slots[0], self._times[0] = slot, at
+            arrays = self._tiles.seen.arrays
+            nulls = kernel.read(self._slots, self._times, *arrays, *self._rest)
+            outputs = self._wholes.tolist(), self._reals.tolist(), self._states.copy()
+        return nulls, *outputs
+
+
+def _room(plan: Plan, count: int) -> Read:
+    """Make room for what the kernel gives of n rows."""
+    return Read(
+        np.empty((plan.sizes[0], count), np.int64),
+        np.empty((plan.sizes[1], count), np.float64),
+        np.empty((len(plan.features), count), np.uint8),
+        np.empty(len(plan.features), np.int64),
+        {},
+    )
+
+
+def _output(read: Read, output: Output) -> Values:
+    found: Values = read.reals[output.row] if output.real else read.wholes[output.row]
+    return found
+
+
+def _bits(values: pa.Array) -> Ints:
+    """Give int64s as they are, the bits of float64s, bools as 0 and 1; 0 for a null."""
+    array = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
+    numbers = array.to_numpy(zero_copy_only=False)
+    return cast("Ints", numbers.view(np.int64)) if numbers.dtype == np.float64 else numbers
+
+
+def _ordered(values: pa.Array, *, least: bool) -> Ints:
+    """Give whole numbers in the same order; for `least` in the opposite."""
+    bits = _bits(values)
+    if pa.types.is_floating(values.type):
+        # The bits of negative float64s fall where their values rise.
+        bits = bits ^ ((bits >> 63) & _TOP)
+    return ~bits if least else bits
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
     combined = column.combine_chunks()
     return combined if isinstance(combined, pa.Array) else combined.chunk(0)
-
-
-def _no_values(kind: Type) -> Values:
-    if kind is Type.INT128:
-        return wide.zeros(0)
-    dtypes = {Type.BOOL: np.bool_, Type.INT64: np.int64, Type.FLOAT64: np.float64}
-    return np.empty(0, dtypes.get(kind, np.object_))

@@ -12,24 +12,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.feature_store.index import Index
+from headrace.feature_store.index import Index, Single
+from headrace.feature_store.kernel import NULL
+from headrace.feature_store.keys import NO_SLOT
 from headrace.feature_store.training import Asking, Read
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.status import STATUS_SUFFIX, STATUSES, Status
 from headrace.operators.types import Type
-from headrace.operators.view import View, bound
+from headrace.operators.view import Feature, View
 
 __all__ = ["Answer", "OnlineReader"]
 
 Ints = npt.NDArray[np.int64]
+States = npt.NDArray[np.uint8]
+_STATUS = NULL - 1
+"""The part of a state that is a status."""
+_PYTHON: Mapping[Type, type] = {Type.INT64: int, Type.STRING: str, Type.BOOL: bool}
+_NO_VALUES: list[object] = []
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Answer:
     """Features of some entities, in the entities' order.
 
@@ -37,8 +45,6 @@ class Answer:
     ----------
     values
         Each feature's values, by its name; None is a null.
-    status
-        What each value stands for, in the same form.
     complete
         Of each view that was read the time to which it is complete, int64 ms.
     stale_ms
@@ -48,9 +54,20 @@ class Answer:
     """
 
     values: Mapping[str, list[object]]
-    status: Mapping[str, list[Status]]
     complete: Mapping[str, int]
     stale_ms: Mapping[str, int]
+    _states: Sequence[tuple[Sequence[str], States]]
+    """Of each view its features and their states."""
+
+    @property
+    def status(self) -> dict[str, list[Status]]:
+        """Say what each value stands for: each feature's statuses, by its name."""
+        found = {
+            name: [STATUSES[state & _STATUS] for state in told]
+            for names, states in self._states
+            for name, told in zip(names, states.tolist(), strict=True)
+        }
+        return {name: found[name] for name in self.values}
 
     def rows(self) -> list[dict[str, object]]:
         """Give one dict of values for each entity."""
@@ -58,6 +75,96 @@ class Answer:
             dict(zip(self.values, row, strict=True))
             for row in zip(*self.values.values(), strict=True)
         ]
+
+
+class _Group:
+    """The features of one view that are read together."""
+
+    def __init__(self, index: Index, keys: Sequence[str], features: Sequence[str]) -> None:
+        self.index, self.every_ms = index, index.view.every_ms
+        self.plan = index.plan([f for f in index.view.features if f.name in features])
+        kinds = index.view.key_types
+        self.keys = tuple(zip(keys, (_PYTHON[kind] for kind in kinds), strict=True))
+        self.names = tuple(feature.name for feature in self.plan.features)
+        whole = len(self.plan.results) == len(self.plan.features)
+        self._single = Single(index, self.plan) if whole else None
+        self._outputs = [
+            (place, feature.name, *self._output(feature))
+            for place, feature in enumerate(self.plan.features)
+        ]
+
+    def _output(self, feature: Feature) -> tuple[bool, int, str, bool]:
+        """Say where a feature's values are: among float64s, at which row (−1: elsewhere), what."""
+        if feature.name not in self.plan.results:
+            return False, -1, "", False
+        output, words = self.plan.results[feature.name]
+        return output.real, output.row, words, feature.aggregate.type is Type.BOOL
+
+    def slots(self, entities: Sequence[Mapping[str, object]]) -> list[int]:
+        """Give each entity's slot."""
+        slot = self.index.slot
+        columns = [self._column(entities, *key) for key in self.keys]
+        keys = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
+        return [slot(key, NO_SLOT) for key in keys]
+
+    def _column(
+        self, entities: Sequence[Mapping[str, object]], column: str, kind: type
+    ) -> list[object]:
+        """Give a part of each entity's key: exactly of its type, for True is no 1 here."""
+        try:
+            values = [entity[column] for entity in entities]
+        except KeyError as error:
+            asked = f"asked for features by '{column}', {kind.__name__}"
+            found = "an entity has no such column"
+            raise StoreError(asked, found, "give it, or None where it is not known") from error
+        for value in values:
+            if type(value) is not kind and value is not None:
+                asked = f"asked for features by '{column}', {kind.__name__}"
+                do = "give the key as the source has it"
+                raise StoreError(asked, f"found {value!r:.80}", do)
+        return values
+
+    def one(
+        self, entities: Sequence[Mapping[str, object]], at: int, values: dict[str, list[object]]
+    ) -> States:
+        """Read all features of one entity into `values`; give their states."""
+        if self._single is None:
+            return self.many(entities, np.array([at], np.int64), values)
+        nulls, wholes, reals, states = self._single.read(self.slots(entities)[0], at)
+        for place, name, real, row, words, truth in self._outputs:
+            if nulls and states[place, 0] >= NULL:
+                values[name] = [None]
+            elif words:
+                values[name] = [*self.index.texts(words, wholes[row])]
+            elif truth:
+                values[name] = [wholes[row][0] == 1]
+            else:
+                values[name] = reals[row] if real else wholes[row]  # type: ignore[assignment]  # lists are invariant
+        return states
+
+    def many(
+        self, entities: Sequence[Mapping[str, object]], times: Ints, values: dict[str, list[object]]
+    ) -> States:
+        """Read all features into `values`; give their states."""
+        slots = np.fromiter(self.slots(entities), np.int64, len(entities))
+        read = self.index.compute(self.plan, slots, times)
+        wholes, reals = read.wholes.tolist(), read.reals.tolist()
+        for missing, (place, name, real, row, words, truth) in zip(
+            read.missing.tolist(), self._outputs, strict=True
+        ):
+            if row < 0:
+                column = read.others[name][0].tolist()
+            elif words:
+                column = self.index.texts(words, wholes[row])
+            elif truth:
+                column = [*map(bool, wholes[row])]
+            else:
+                column = reals[row] if real else wholes[row]
+            if row < 0 or missing:
+                told = zip(read.states[place].tolist(), column, strict=True)
+                column = [None if state >= NULL else value for state, value in told]
+            values[name] = column
+        return read.states
 
 
 class OnlineReader:
@@ -90,20 +197,23 @@ class OnlineReader:
     ) -> None:
         owners = {f.name: name for name, index in indexes.items() for f in index.view.features}
         self.features = tuple(_plain(name, owners) for name in features)
-        used = dict.fromkeys(owners[name] for name in self.features)
-        self._indexes = {name: indexes[name] for name in used}
-        self._keys = {name: tuple(keys[name]) for name in used}
+        self._groups = {
+            name: _Group(indexes[name], keys[name], self.features)
+            for name in dict.fromkeys(owners[name] for name in self.features)
+        }
+        self._keys = {name: tuple(keys[name]) for name in self._groups}
         self._complete = complete
+        self._empty: dict[str, list[object]] = dict.fromkeys(self.features, _NO_VALUES)
 
     @property
     def views(self) -> Mapping[str, View]:
         """Give the views that are read."""
-        return {name: index.view for name, index in self._indexes.items()}
+        return {name: group.index.view for name, group in self._groups.items()}
 
     @property
     def keys(self) -> tuple[str, ...]:
         """List the columns that an entity must have."""
-        return tuple(dict.fromkeys(key for keys in self._keys.values() for key in keys))
+        return tuple(dict.fromkeys(key for group in self._groups.values() for key, _ in group.keys))
 
     def read(
         self, entities: Sequence[Mapping[str, object]], at: int | Sequence[int] | None = None
@@ -126,28 +236,24 @@ class OnlineReader:
             Where an entity lacks a key column, or its value is not of the column's type.
 
         """
-        values: dict[str, list[object]] = {}
-        status: dict[str, list[Status]] = {}
+        values = self._empty.copy()
+        states: list[tuple[Sequence[str], States]] = []
         complete: dict[str, int] = {}
         stale: dict[str, int] = {}
-        for name, index in self._indexes.items():
-            complete[name] = self._complete(name)
-            times = _times(at, complete[name], len(entities))
-            keys = [
-                _column(entities, column, kind)
-                for column, kind in zip(self._keys[name], index.view.key_types, strict=True)
-            ]
-            latest = bound(int(times.max(initial=0)), index.view.every_ms)
-            stale[name] = max(0, latest - complete[name])
-            found, states = index.read_with_status(keys, times)
-            values |= {each: column.to_pylist() for each, column in found.items()}
-            status |= {each: [STATUSES[s] for s in states[each].tolist()] for each in found}
-        return Answer(
-            {name: values[name] for name in self.features},
-            {name: status[name] for name in self.features},
-            complete,
-            stale,
-        )
+        one = len(entities) == 1 and (at is None or isinstance(at, int))
+        for name, group in self._groups.items():
+            # Asked first: what is read is complete to there at least.
+            complete[name] = latest = through = self._complete(name)
+            if one:
+                latest = through if at is None else cast("int", at)
+                states.append((group.names, group.one(entities, latest, values)))
+            else:
+                times = _times(through if at is None else at, len(entities))
+                latest = int(times.max(initial=latest))
+                states.append((group.names, group.many(entities, times, values)))
+            late = latest // group.every_ms * group.every_ms - through
+            stale[name] = late if late > 0 else 0
+        return Answer(values, complete, stale, states)
 
     def asking(self, *, at: str | None = None, statuses: bool = False) -> tuple[Asking, Read]:
         """Say what is asked of decisions for a training set, and give what reads it."""
@@ -168,9 +274,9 @@ class OnlineReader:
         """
         times = rows["at"].to_numpy().astype(np.int64) if at is None else at
         found: dict[str, pa.Array] = {}
-        for name, index in self._indexes.items():
-            keys = [_one(rows[key]) for key in self._keys[name]]
-            values, states = index.read_with_status(keys, times)
+        for group in self._groups.values():
+            keys = [_one(rows[key]) for key, _ in group.keys]
+            values, states = group.index.read_with_status(keys, times, group.plan)
             found |= values
             found |= {f"{each}{STATUS_SUFFIX}": _texts(states[each]) for each in values}
         for each in self.features:
@@ -190,33 +296,13 @@ def _plain(name: str, owners: Mapping[str, str]) -> str:
     return feature
 
 
-def _times(at: int | Sequence[int] | None, complete: int, count: int) -> Ints:
-    if at is None or isinstance(at, int):
-        return np.full(count, complete if at is None else at, np.int64)
+def _times(at: int | Sequence[int], count: int) -> Ints:
+    if isinstance(at, int):
+        return np.full(count, at, np.int64)
     if len(at) != count:
         asked = f"asked for the features of {count} entities"
         raise StoreError(asked, f"there are {len(at)} times", "give one time, or one for each")
     return np.array(at, np.int64)
-
-
-def _column(entities: Sequence[Mapping[str, object]], column: str, kind: Type) -> pa.Array:
-    asked = f"asked for features by '{column}', {kind.value}"
-    try:
-        values = [entity[column] for entity in entities]
-    except KeyError as error:
-        found = "an entity has no such column"
-        raise StoreError(asked, found, "give it, or None where it is not known") from error
-    for value in values:
-        # Exactly: True is no 1 here, and neither is 1.0.
-        if value is not None and type(value) is not _PYTHON[kind]:
-            raise StoreError(asked, f"found {value!r:.80}", "give the key as the source has it")
-    try:
-        return pa.array(values, kind.arrow)
-    except (OverflowError, UnicodeEncodeError) as error:
-        raise StoreError(asked, str(error), "give the key as the source has it") from error
-
-
-_PYTHON: Mapping[Type, type] = {Type.INT64: int, Type.STRING: str, Type.BOOL: bool}
 
 
 def _texts(states: npt.NDArray[np.uint8]) -> pa.Array:

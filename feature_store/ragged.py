@@ -2,13 +2,11 @@
 
 ::
 
-    tile      0       1   2         3          starts: where each tile's rows begin
-    starts    0       3   3         5
-    codes     7 9 4   ·   4 7       9          of bins, or of values
-    numbers   1 1 2   ·   5 1       1          of bins, or times
+    codes     7 9 4   4 7   9          of bins, or of values      a tile has two columns that say
+    numbers   1 1 2   5 1   1          of bins, or times          where its rows begin and stop
 
 A read walks the tiles of its window, newest first. Of r rows in n tiles it costs O(n + r log r):
-bins are sorted by code and merged; of ends it stops where it has enough.
+bins are sorted by code and merged; of the newest ends it stops where it has enough.
 """
 
 from __future__ import annotations
@@ -31,38 +29,34 @@ Ints = npt.NDArray[np.int64]
 
 
 @compiled
-def _most(high: Ints, low: Ints, prev: Ints, starts: Ints) -> int:
+def _most(high: Ints, low: Ints, tiles: Ints, column: int) -> int:
     """Count the rows of the window that has most."""
     most = 0
     for row in range(len(high)):
         count = 0
-        tile = high[row]
-        while tile >= 0 and tile != low[row]:
-            count += starts[tile + 1] - starts[tile]
-            tile = prev[tile]
+        for tile in range(low[row] + 1, high[row] + 1):
+            count += tiles[tile, column + 1] - tiles[tile, column]
         most = max(most, count)
     return most
 
 
 @compiled
 def _merge(
-    high: Ints, low: Ints, prev: Ints, starts: Ints, codes: Ints, numbers: Ints, adds: bool
+    high: Ints, low: Ints, tiles: Ints, column: int, codes: Ints, numbers: Ints, adds: bool
 ) -> tuple[Ints, Ints, Ints]:
     """Merge the bins of each window's tiles: in the order of their codes."""
-    most = _most(high, low, prev, starts)
+    most = _most(high, low, tiles, column)
     some, some_numbers = np.empty(most, np.int64), np.empty(most, np.int64)
     found, found_numbers = np.empty(most, np.int64), np.empty(most, np.int64)
     begins = np.zeros(len(high) + 1, np.int64)
     used = 0
     for row in range(len(high)):
         count = 0
-        tile = high[row]
-        while tile >= 0 and tile != low[row]:
-            for place in range(starts[tile], starts[tile + 1]):
+        for tile in range(low[row] + 1, high[row] + 1):
+            for place in range(tiles[tile, column], tiles[tile, column + 1]):
                 some[count] = codes[place]
                 some_numbers[count] = numbers[place]
                 count += 1
-            tile = prev[tile]
         if used + count > len(found):
             more = np.empty(used + count, np.int64)
             found = np.concatenate((found, more))
@@ -84,7 +78,7 @@ def _merge(
 
 
 @compiled
-def _newest(high: Ints, low: Ints, prev: Ints, starts: Ints, count: int) -> tuple[Ints, Ints]:
+def _newest(high: Ints, low: Ints, tiles: Ints, column: int, count: int) -> tuple[Ints, Ints]:
     """Find the places of each window's newest rows, oldest first."""
     found = np.empty(len(high) * count, np.int64)
     begins = np.zeros(len(high) + 1, np.int64)
@@ -92,34 +86,30 @@ def _newest(high: Ints, low: Ints, prev: Ints, starts: Ints, count: int) -> tupl
     for row in range(len(high)):
         before = used
         tile = high[row]
-        while tile >= 0 and tile != low[row] and used - before < count:
-            place = starts[tile + 1] - 1
-            while place >= starts[tile] and used - before < count:
+        while tile > low[row] and used - before < count:
+            place = tiles[tile, column + 1] - 1
+            while place >= tiles[tile, column] and used - before < count:
                 found[used] = place
                 used += 1
                 place -= 1
-            tile = prev[tile]
+            tile -= 1
         found[before:used] = found[before:used][::-1].copy()
         begins[row + 1] = used
     return begins, found[:used]
 
 
 @compiled
-def _oldest(high: Ints, low: Ints, prev: Ints, starts: Ints) -> tuple[Ints, Ints]:
+def _oldest(high: Ints, low: Ints, tiles: Ints, column: int) -> tuple[Ints, Ints]:
     """Find the place of each window's oldest row."""
     found = np.empty(len(high), np.int64)
     begins = np.zeros(len(high) + 1, np.int64)
     used = 0
     for row in range(len(high)):
-        oldest = -1
-        tile = high[row]
-        while tile >= 0 and tile != low[row]:
-            if starts[tile + 1] > starts[tile]:
-                oldest = starts[tile]
-            tile = prev[tile]
-        if oldest >= 0:
-            found[used] = oldest
-            used += 1
+        for tile in range(low[row] + 1, high[row] + 1):
+            if tiles[tile, column + 1] > tiles[tile, column]:
+                found[used] = tiles[tile, column]
+                used += 1
+                break
         begins[row + 1] = used
     return begins, found[:used]
 
@@ -137,29 +127,37 @@ class Ragged:
     def __init__(self, rows: Bins | Ends) -> None:
         self.rows = rows
         self.kind: Type = rows.type
-        self._starts: Ints = np.zeros(1, np.int64)
         self._codes: Ints = np.zeros(0, np.int64)
         self._numbers: Ints = np.zeros(0, np.int64)
-        self._tiles = 0
+        self._rows = 0
         self._known: dict[str, int] = {}
         self._words: list[str] = []
 
     def __len__(self) -> int:
-        return int(self._starts[self._tiles])
+        return self._rows
 
-    def append(self, tiles: Ints, count: int, rows: pa.Table) -> None:
-        """Take in the rows of `count` more tiles; `tiles` says to which of these each belongs."""
+    @property
+    def size_bytes(self) -> int:
+        """Give the size of its arrays."""
+        return self._codes.nbytes + self._numbers.nbytes
+
+    def append(self, tiles: Ints, count: int, rows: pa.Table) -> Ints:
+        """Take in the rows of `count` more tiles; `tiles` says to which of these each belongs.
+
+        Gives where the rows of each tile begin and stop, a line each.
+        """
         keys = (rows[name].to_numpy() for name in (*PLACE[::-1], AT)) if self._ordered else ()
         order = np.lexsort((*keys, tiles))
         value, number = (VALUE, AT) if self._ordered else (BIN, NUMBER)
         codes = self._coded(rows[value].combine_chunks())[order]
         start, stop = len(self), len(self) + len(order)
-        self._reserve(stop, self._tiles + count)
+        self._reserve(stop)
         self._codes[start:stop] = codes
         self._numbers[start:stop] = rows[number].to_numpy()[order]
-        ends = start + np.cumsum(np.bincount(tiles, minlength=count))
-        self._starts[self._tiles + 1 : self._tiles + count + 1] = ends
-        self._tiles += count
+        self._rows = stop
+        counts = np.bincount(tiles, minlength=count)
+        stops = start + np.cumsum(counts)
+        return np.stack([stops - counts, stops], axis=1)
 
     @property
     def _ordered(self) -> bool:
@@ -180,17 +178,19 @@ class Ragged:
             self._words.append(word)
         return code
 
-    def _reserve(self, rows: int, tiles: int) -> None:
-        if rows > len(self._codes):
-            more: Ints = np.zeros(max(rows, 1024), np.int64)
+    def _reserve(self, rows: int) -> None:
+        missing = rows - len(self._codes)
+        if missing > 0:
+            more: Ints = np.zeros(max(missing, len(self._codes) // 2, 1024), np.int64)
             self._codes = np.concatenate([self._codes, more])
             self._numbers = np.concatenate([self._numbers, more])
-        if tiles >= len(self._starts):
-            self._starts = np.concatenate([self._starts, np.zeros(max(tiles, 1024), np.int64)])
 
-    def gather(self, high: Ints, low: Ints, prev: Ints, most: int) -> Gathered:
-        """Gather the rows of the tiles after `low` up to `high`; of ends at most `most`."""
-        where = (high, low, prev, self._starts)
+    def gather(self, high: Ints, low: Ints, tiles: Ints, column: int, most: int) -> Gathered:
+        """Gather the rows of the tiles after `low` up to `high`; of ends at most `most`.
+
+        `column` is the first of the two of `tiles` that say where a tile's rows are.
+        """
+        where = (high, low, tiles, column)
         if isinstance(self.rows, Bins):
             adds = self.rows.merge is Merge.ADD
             begins, codes, numbers = _merge(*where, self._codes, self._numbers, adds)

@@ -214,7 +214,9 @@ class Store:
         self._complete = {
             (named.get(row["name"], row["name"]), row["shard"]): row["complete"] for row in panes
         }
+        self._whole: dict[str, int] = {}
         for name, index in self._indexes.items():
+            self._see(name)
             tiles = self.catalogue.read(f'SELECT * FROM views.{quote(name)} ORDER BY "end"')
             for start, stop in _between_ends(tiles[END].to_numpy()):
                 batch = tiles.slice(start, stop - start)
@@ -331,13 +333,20 @@ class Store:
 
     def _completed(self, name: str, shard: int, end: int, rows: int, unkeyed: int) -> None:
         self._complete[name, shard] = end
+        self._see(name)
         kept = self.versions.get(name, name)
         self.catalogue.complete(kept, shard, end=end, rows=rows, unkeyed=unkeyed)
 
+    def _see(self, name: str) -> None:
+        """Keep the time to which a view is complete: each read asks for it."""
+        view = self.declared.views.get(name)
+        if view is not None:
+            ends = (self._complete.get((name, shard), 0) for shard in range(view.shards))
+            self._whole[name] = min(ends)
+
     def complete(self, name: str) -> int:
         """Give the time to which a view is complete: the earliest of its shards' last panes."""
-        shards = range(self.declared.views[name].shards)
-        return min(self._complete.get((name, shard), 0) for shard in shards)
+        return self._whole[name]
 
     @property
     def waiting(self) -> int:

@@ -61,7 +61,8 @@ def entities(seed: int, count: int) -> tuple[list[dict[str, Value]], list[int]]:
 def test_values_and_statuses_are_the_oracles(reader: OnlineReader, history: list[Event]) -> None:
     asked, times = entities(1, 60)
     answer = reader.read(asked, times)
-    assert [*answer.values] == [*answer.status] == FEATURES
+    status = answer.status
+    assert [*answer.values] == [*status] == FEATURES
     seen = set()
     for name, view in VIEWS.items():
         for feature in view.features:
@@ -73,7 +74,7 @@ def test_values_and_statuses_are_the_oracles(reader: OnlineReader, history: list
                 )
                 for key, at in zip(keys, times, strict=True)
             ]
-            found = zip(answer.values[feature.name], answer.status[feature.name], strict=True)
+            found = zip(answer.values[feature.name], status[feature.name], strict=True)
             assert repr(list(found)) == repr(truth), str(feature)
             seen |= {status for _, status in truth}
     assert seen == set(Status)
@@ -116,10 +117,10 @@ def test_what_cannot_be_asked_is_said(reader: OnlineReader, indexes: dict[str, I
         OnlineReader(indexes, KEYS, ["by_kez_0"], lambda _: 0)
     with pytest.raises(UnknownName, match=r"known.*'by_key:by_key_0'"):
         OnlineReader(indexes, KEYS, ["by_pair:by_key_0"], lambda _: 0)
-    with pytest.raises(StoreError, match=r"by 'g', int64; an entity has no such column"):
+    with pytest.raises(StoreError, match=r"by 'g', int; an entity has no such column"):
         reader.read([{"k": "a", "h": "a"}])
-    for wrong in ("7", 7.0, True, b"", [7], 2**63):
-        with pytest.raises(StoreError, match=r"by 'g', int64; .*as the source has it"):
+    for wrong in ("7", 7.0, True, b"", [7]):
+        with pytest.raises(StoreError, match=r"by 'g', int; .*as the source has it"):
             reader.read([{"k": "a", "h": "a", "g": wrong}])
     with pytest.raises(StoreError, match=r"of 1 entities; there are 2 times"):
         reader.read([{"k": "a", "h": "a", "g": 7}], [1, 2])

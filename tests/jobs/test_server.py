@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import httpx
 import pyarrow as pa
@@ -221,29 +222,34 @@ def test_the_client_says_what_the_server_said(process: StoreProcess, tmp_path: P
     client.close()
 
 
-def test_a_read_waits_for_the_whole_pane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_sees_a_whole_pane_or_none_and_waits_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [{"at": 3 * EVERY, "user": user, "page": "a"} for user in ("w1", "w2")]
-    asked: list[Future[httpx.Response]] = []
+    seen: list[list[dict[str, object]]] = []
     with (
         processing(tmp_path) as process,
         serving(process) as http,
-        ThreadPoolExecutor(1) as pool,
         process.store.catalogue.transaction(),
     ):
-        index = process.store._indexes["clicks"]
-        append = index._append
 
-        def in_halves(tiles: pa.Table, more: Mapping[str, pa.Table]) -> None:
-            append(tiles.slice(0, 1), more)
-            asked.append(pool.submit(http.post, "/v1/features", json={"rows": rows}))
-            with suppress(TimeoutError):
-                asked[0].result(0.3)
-            append(tiles.slice(1), more)
+        def read() -> None:
+            answer = http.post("/v1/features", json={"rows": rows})
+            seen.append(answer.json()["features"])
 
-        monkeypatch.setattr(index, "_append", in_halves)
+        tiles = process.store._indexes["clicks"].tiles
+        append = tiles.append
+
+        def then_read(*what: Any) -> object:
+            refused = append(*what)
+            read()
+            return refused
+
+        monkeypatch.setattr(tiles, "append", then_read)
         process.store.add_tiles("clicks", 0, [clicks(3 * EVERY, w1=9, w2=9)])
-        one, two = asked[0].result(10).json()["features"]
-    assert one == two == {"n": 1, "total": 9, "last_x": 7}
+        read()
+    assert seen[0] == [{"n": 0, "total": 0, "last_x": 7}] * 2
+    assert seen[1] == [{"n": 1, "total": 9, "last_x": 7}] * 2
 
 
 def test_reads_beside_writes_are_whole(tmp_path: Path) -> None:
