@@ -14,7 +14,7 @@ several rows a tile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ from headrace.operators.errors import StoreError
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, Feature, View
 
-__all__ = ["Index", "Read", "Single"]
+__all__ = ["Found", "Index", "Older", "Read", "Single"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -43,6 +43,13 @@ Bools = npt.NDArray[np.bool_]
 States = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
 
+Found = tuple[dict[str, pa.Array], dict[str, States]]
+"""By feature its values, and their statuses by their numbers in `STATUSES`."""
+Older = Callable[[Sequence[Feature], Sequence[pa.Array], Ints], Found]
+
+_ALWAYS = np.iinfo(np.int64).min
+_SWEEPS = 8
+"""So often in the time of a horizon what is older is dropped."""
 _MOST_ROWS = 4096
 """Rows that are read in one go, under the lock: a few ms."""
 _TOP = np.int64(0x7FFF_FFFF_FFFF_FFFF)
@@ -128,11 +135,16 @@ class Index:
     ----------
     view
         The view whose features it reads.
+    older
+        Answers what lies before the view's horizon: given the features, the keys' parts and the
+        times it gives the same values, and their statuses by number.
 
     """
 
-    def __init__(self, view: View) -> None:
-        self.view = view
+    def __init__(self, view: View, older: Older | None = None) -> None:
+        self.view, self._older = view, older
+        self.floor = _ALWAYS
+        """The index has all that windows from this time on need."""
         self._layout = Layout.of(view)
         self._keys = Keys()
         self.tiles = Tiles(list(self._layout.kinds), len(self._layout.highs))
@@ -172,6 +184,32 @@ class Index:
             raise self._refusal(int(ends[wrong[0]]), wrong[1])
         with self.lock:
             self.tiles.publish()
+
+    def due(self, complete_ms: int) -> bool:
+        """Say whether `trim` would drop something, were the view complete to then."""
+        horizon_ms = self.view.horizon_ms
+        if horizon_ms is None or self._older is None:
+            return False
+        return complete_ms - horizon_ms - max(self.floor, 0) >= horizon_ms // _SWEEPS
+
+    def trim(self, complete_ms: int) -> None:
+        """Drop what lies before the horizon of a view that is complete to then, in its file too.
+
+        Of each key the newest tile before it stays: with its running sums all later windows are
+        exact, and those over all that came before.
+        """
+        if not self.due(complete_ms):
+            return
+        every, horizon_ms = self.view.every_ms, self.view.horizon_ms or 0
+        floor = (complete_ms - horizon_ms) // every * every
+        self.tiles.trim(floor)
+        columns = self._layout.columns
+        least = {name: self.tiles.least(columns[name], floor) for name in self._ragged}
+        with self.lock:
+            self.tiles.publish()
+            self.floor = floor
+            for name, ragged in self._ragged.items():
+                ragged.drop(least[name])
 
     def _refusal(self, end: int, column: int) -> StoreError:
         if column < 0:
@@ -261,10 +299,13 @@ class Index:
         """Compute the same, or what a plan says, and each value's status by its number."""
         plan = plan or self._whole
         slots, times = self._keys.slots(keys, add=False), np.ascontiguousarray(at, np.int64)
-        parts = [
-            self.compute(plan, slots[start : start + _MOST_ROWS], times[start : start + _MOST_ROWS])
-            for start in range(0, max(len(slots), 1), _MOST_ROWS)
-        ]
+        parts = []
+        for start in range(0, max(len(slots), 1), _MOST_ROWS):
+            part = slice(start, start + _MOST_ROWS)
+            read = self.compute(plan, slots[part], times[part])
+            if read is None:
+                return self._read_older(plan, keys, times)
+            parts.append(read)
         values: dict[str, pa.Array] = {}
         states: dict[str, States] = {}
         for place, feature in enumerate(plan.features):
@@ -272,6 +313,23 @@ class Index:
             values[feature.name] = columns[0] if len(columns) == 1 else pa.concat_arrays(columns)
             state = np.concatenate([part.states[place] for part in parts])
             states[feature.name] = state & ~np.uint8(kernel.NULL)
+        return values, states
+
+    def _read_older(self, plan: Plan, keys: Sequence[pa.Array], times: Ints) -> Found:
+        """Read what the index still has from it, and what is older from where that is kept."""
+        bounds = times // self.view.every_ms * self.view.every_ms
+        # What is dropped meanwhile is found to be older in its turn.
+        old = bounds - plan.longest_ms < self.floor
+        places = np.flatnonzero(old), np.flatnonzero(~old)
+        parts = [[key.take(pa.array(place)) for key in keys] for place in places]
+        found = [cast("Older", self._older)(plan.features, parts[0], times[places[0]])]
+        if len(places[1]):
+            found.append(self.read_with_status(parts[1], times[places[1]], plan))
+        back = np.argsort(np.concatenate(places))
+        values, states = {}, {}
+        for name in (feature.name for feature in plan.features):
+            values[name] = pa.concat_arrays([each[0][name] for each in found]).take(pa.array(back))
+            states[name] = np.concatenate([each[1][name] for each in found])[back]
         return values, states
 
     def _column(self, plan: Plan, feature: Feature, read: Read, place: int) -> pa.Array:
@@ -293,16 +351,26 @@ class Index:
         words = self._words[column].list
         return [words[code] for code in codes] if words else [""] * len(codes)
 
-    def compute(self, plan: Plan, slots: Ints, times: Ints) -> Read:
-        """Follow a plan at each slot and time: the one way in which values are computed."""
+    def compute(self, plan: Plan, slots: Ints, times: Ints) -> Read | None:
+        """Follow a plan at each slot and time: the one way in which values are computed.
+
+        None where one of the times is too old for what the horizon left.
+        """
         read = _room(plan, len(slots))
         outputs = (read.wholes, read.reals, read.states, read.missing)
         with self.lock:
+            if self.floor > _ALWAYS and len(times) and self.lacks(plan, int(times.min())):
+                return None
             kernel.read(slots, times, *self.tiles.seen.arrays, *plan.follow, *outputs)
             if len(plan.results) == len(plan.features):
                 return read
             walked = self._walked(plan, read, times)
         return self._finished(plan, read, times, walked)
+
+    def lacks(self, plan: Plan, at: int) -> bool:
+        """Say, under the lock, whether a plan needs tiles for a time that are not here any more."""
+        every = self.view.every_ms
+        return at // every * every - plan.longest_ms < self.floor
 
     def _walked(self, plan: Plan, read: Read, times: Ints) -> Mapping[object, Any]:
         """Gather rows and weigh tiles, window by window: what is to be done under the lock."""
@@ -407,15 +475,23 @@ class Single:
     """
 
     def __init__(self, index: Index, plan: Plan) -> None:
+        self._index, self._plan = index, plan
         self._lock, self._tiles = index.lock, index.tiles
         self._slots, self._times = np.zeros(1, np.int64), np.zeros(1, np.int64)
         room = _room(plan, 1)
         self._wholes, self._reals, self._states = room.wholes, room.reals, room.states
         self._rest = (*plan.follow, room.wholes, room.reals, room.states, room.missing)
 
-    def read(self, slot: int, at: int) -> tuple[int, list[list[int]], list[list[float]], States]:
-        """Give how many values are null, the outputs, lists of one, and the features' states."""
+    def read(
+        self, slot: int, at: int
+    ) -> tuple[int, list[list[int]], list[list[float]], States] | None:
+        """Give how many values are null, the outputs, lists of one, and the features' states.
+
+        None where the time is too old for what the horizon left.
+        """
         with self._lock:
+            if self._index.floor > _ALWAYS and self._index.lacks(self._plan, at):
+                return None
             self._slots[0], self._times[0] = slot, at
             arrays = self._tiles.seen.arrays
             nulls = kernel.read(self._slots, self._times, *arrays, *self._rest)

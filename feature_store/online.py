@@ -128,9 +128,10 @@ class _Group:
         self, entities: Sequence[Mapping[str, object]], at: int, values: dict[str, list[object]]
     ) -> States:
         """Read all features of one entity into `values`; give their states."""
-        if self._single is None:
+        read = self._single.read(self.slots(entities)[0], at) if self._single else None
+        if read is None:
             return self.many(entities, np.array([at], np.int64), values)
-        nulls, wholes, reals, states = self._single.read(self.slots(entities)[0], at)
+        nulls, wholes, reals, states = read
         for place, name, real, row, words, truth in self._outputs:
             if nulls and states[place, 0] >= NULL:
                 values[name] = [None]
@@ -148,6 +149,8 @@ class _Group:
         """Read all features into `values`; give their states."""
         slots = np.fromiter(self.slots(entities), np.int64, len(entities))
         read = self.index.compute(self.plan, slots, times)
+        if read is None:
+            return self._older(entities, times, values)
         wholes, reals = read.wholes.tolist(), read.reals.tolist()
         for missing, (place, name, real, row, words, truth) in zip(
             read.missing.tolist(), self._outputs, strict=True
@@ -165,6 +168,19 @@ class _Group:
                 column = [None if state >= NULL else value for state, value in told]
             values[name] = column
         return read.states
+
+    def _older(
+        self, entities: Sequence[Mapping[str, object]], times: Ints, values: dict[str, list[object]]
+    ) -> States:
+        """Read what is in part before the horizon."""
+        kinds = self.index.view.key_types
+        keys = [
+            pa.array([entity[name] for entity in entities], kind.arrow)
+            for (name, _), kind in zip(self.keys, kinds, strict=True)
+        ]
+        found, states = self.index.read_with_status(keys, times, self.plan)
+        values |= {name: column.to_pylist() for name, column in found.items()}
+        return np.stack([states[name] for name in self.names])
 
 
 class OnlineReader:

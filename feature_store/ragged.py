@@ -42,7 +42,14 @@ def _most(high: Ints, low: Ints, tiles: Ints, column: int) -> int:
 
 @compiled
 def _merge(
-    high: Ints, low: Ints, tiles: Ints, column: int, codes: Ints, numbers: Ints, adds: bool
+    high: Ints,
+    low: Ints,
+    tiles: Ints,
+    column: int,
+    codes: Ints,
+    numbers: Ints,
+    base: int,
+    adds: bool,
 ) -> tuple[Ints, Ints, Ints]:
     """Merge the bins of each window's tiles: in the order of their codes."""
     most = _most(high, low, tiles, column)
@@ -54,8 +61,8 @@ def _merge(
         count = 0
         for tile in range(low[row] + 1, high[row] + 1):
             for place in range(tiles[tile, column], tiles[tile, column + 1]):
-                some[count] = codes[place]
-                some_numbers[count] = numbers[place]
+                some[count] = codes[place - base]
+                some_numbers[count] = numbers[place - base]
                 count += 1
         if used + count > len(found):
             more = np.empty(used + count, np.int64)
@@ -129,12 +136,13 @@ class Ragged:
         self.kind: Type = rows.type
         self._codes: Ints = np.zeros(0, np.int64)
         self._numbers: Ints = np.zeros(0, np.int64)
+        self._base = 0
         self._rows = 0
         self._known: dict[str, int] = {}
         self._words: list[str] = []
 
     def __len__(self) -> int:
-        return self._rows
+        return self._rows - self._base
 
     @property
     def size_bytes(self) -> int:
@@ -150,10 +158,11 @@ class Ragged:
         order = np.lexsort((*keys, tiles))
         value, number = (VALUE, AT) if self._ordered else (BIN, NUMBER)
         codes = self._coded(rows[value].combine_chunks())[order]
-        start, stop = len(self), len(self) + len(order)
-        self._reserve(stop)
-        self._codes[start:stop] = codes
-        self._numbers[start:stop] = rows[number].to_numpy()[order]
+        start, stop = self._rows, self._rows + len(order)
+        here = slice(start - self._base, stop - self._base)
+        self._reserve(stop - self._base)
+        self._codes[here] = codes
+        self._numbers[here] = rows[number].to_numpy()[order]
         self._rows = stop
         counts = np.bincount(tiles, minlength=count)
         stops = start + np.cumsum(counts)
@@ -185,6 +194,13 @@ class Ragged:
             self._codes = np.concatenate([self._codes, more])
             self._numbers = np.concatenate([self._numbers, more])
 
+    def drop(self, least: int) -> None:
+        """Drop the rows before number `least`, under the readers' lock: no tile has them."""
+        gone = min(least, self._rows) - self._base
+        if 2 * gone > len(self._codes):
+            self._codes, self._numbers = self._codes[gone:].copy(), self._numbers[gone:].copy()
+            self._base += gone
+
     def gather(self, high: Ints, low: Ints, tiles: Ints, column: int, most: int) -> Gathered:
         """Gather the rows of the tiles after `low` up to `high`; of ends at most `most`.
 
@@ -193,8 +209,9 @@ class Ragged:
         where = (high, low, tiles, column)
         if isinstance(self.rows, Bins):
             adds = self.rows.merge is Merge.ADD
-            begins, codes, numbers = _merge(*where, self._codes, self._numbers, adds)
+            kept = (self._codes, self._numbers, self._base)
+            begins, codes, numbers = _merge(*where, *kept, adds)
         else:
             begins, places = _newest(*where, most) if self.rows.newest else _oldest(*where)
-            codes, numbers = self._codes[places], self._numbers[places]
+            codes, numbers = self._codes[places - self._base], self._numbers[places - self._base]
         return Gathered(begins, codes, numbers, self.kind, self._words)

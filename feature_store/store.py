@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from headrace.feature_store.backfill import TILES, Backfill, found, tables
 from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.index import Index
+from headrace.feature_store.older import committed, older
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.panes import FIRST, Panes, read_items, read_tiles
 from headrace.feature_store.versions import admit, features_since, note, rows_version, table_of
@@ -144,7 +145,10 @@ class Store:
         self.versions = {name: version(view) for name, view in declared.views.items()}
         """The version of each view, by the view's name: whose tiles these are in the file."""
         self.catalogue = Catalogue(path)
-        self._indexes = {name: Index(view) for name, view in declared.views.items()}
+        self._indexes = {
+            name: Index(view, partial(older, self.catalogue, view))
+            for name, view in declared.views.items()
+        }
         self._complete: dict[tuple[str, int], int] = {}
         try:
             self._create()
@@ -221,6 +225,7 @@ class Store:
             for start, stop in _between_ends(tiles[END].to_numpy()):
                 batch = tiles.slice(start, stop - start)
                 index.append(batch, self._companions(index.view, batch))
+                index.trim(min(int(batch[END][-1].as_py()), self.complete(name)))
         self._waiting = self.catalogue.read(
             f"SELECT {', '.join(map(quote, self.declared.decision_schema.names))} "
             f"FROM {_DECISIONS} WHERE seq > "
@@ -260,6 +265,8 @@ class Store:
     def add_tiles(self, name: str, shard: int, messages: Sequence[bytes]) -> None:
         """Take in panes of one shard of a view; inside a transaction."""
         view = self.declared.views[name]
+        if self._indexes[name].due(self.complete(name)):
+            self._indexes[name].trim(committed(self.catalogue, self.versions[name], view.shards))
         after = self._complete.get((name, shard), 0)
         panes = read_tiles(view, messages, after)
         if panes is None:

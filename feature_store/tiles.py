@@ -245,6 +245,17 @@ def _trim(runs: Ints, end: Ints, floor: int) -> int:
     return left
 
 
+@compiled
+def _least(runs: Ints, end: Ints, rows: Ints, column: int, floor: int) -> int:
+    """Give the least of a column's values after `floor`."""
+    least = np.int64(9223372036854775807)
+    for slot in range(len(runs)):
+        for place in range(runs[slot, 1], runs[slot, 2]):
+            if end[place] > floor:
+                least = min(least, rows[place, column])
+    return int(least)
+
+
 class Tiles:
     """The tiles of all keys. One thread writes; others read what `seen` gives, under the lock.
 
@@ -313,6 +324,10 @@ class Tiles:
         self.count = _trim(self._runs, self._next.end, floor)
         now = self._next
         self._next = Seen(self._shown(now.runs), now.end, now.rows, now.highs, now.blocks)
+
+    def least(self, column: int, floor: int) -> int:
+        """Give the least value of a column among the tiles that end after `floor`."""
+        return _least(self._runs, self._next.end, self._next.rows, column, floor)
 
     def _shown(self, like: Ints) -> Ints:
         runs = np.zeros_like(like)

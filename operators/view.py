@@ -61,7 +61,11 @@ class Feature:
 
 @dataclass(frozen=True)
 class View:
-    """The events of a source or a stream by key, in steps of `every_ms`, hashed to `shards`."""
+    """The events of a source or a stream by key, in steps of `every_ms`, hashed to `shards`.
+
+    `horizon_ms` is how far before the newest complete step the hot index keeps tiles; None keeps
+    all. No value depends on it.
+    """
 
     name: str
     source: Origin
@@ -69,6 +73,7 @@ class View:
     every_ms: int
     features: tuple[Feature, ...]
     shards: int = 1
+    horizon_ms: int | None = None
 
     @property
     def partials(self) -> tuple[Partial, ...]:

@@ -139,13 +139,15 @@ class ViewForm(_Form):
     `source`: its name. `key`: a column or a list of them. `shards` (1): how many partitions the
     tiles are hashed to. `features`: name to `aggregate(column)`, with `over DURATION` for a window
     (a multiple of `every`; all that came before without it), or `within DURATION` for how old the
-    newest row may be.
+    newest row may be. `horizon`: how far back the store keeps tiles in memory; older times are
+    answered from its file. All are kept without it.
     """
 
     source: Name
     key: Names
     features: Annotated[dict[NewName, str], Field(min_length=1)]
     shards: Shares = 1
+    horizon: LongDuration | None = None
 
 
 class DecisionForm(_Form):

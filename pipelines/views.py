@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic_core import PydanticCustomError
 
-from headrace.operators.aggregates import Aggregate
+from headrace.operators.aggregates import Aggregate, OfRows
 from headrace.operators.decay import MOST_STEPS
 from headrace.operators.expression import Expression
 from headrace.operators.streams.stream import Origin
@@ -47,7 +47,8 @@ def view_of(
         _check_half_life(asked.aggregate, every_ms, document, place)
         with document.at(*place):
             features.append(Feature(each, asked.aggregate, window_ms))
-    view = View(name, source, form.key, every_ms, tuple(features), form.shards)
+    _check_horizon(name, form.horizon, features, every_ms, document)
+    view = View(name, source, form.key, every_ms, tuple(features), form.shards, form.horizon)
     schemas = [view.tile_schema, *map(view.rows_schema, view.rows)]
     for i, column in enumerate(form.key):
         if any(schema.names.count(column) > 1 for schema in schemas):
@@ -89,6 +90,31 @@ def _check_half_life(aggregate: Aggregate, every_ms: int, document: Document, pl
         found = f"it is more than {MOST_STEPS} steps of {document.written('every', '1s')}"
         asked = f"asked for a half-life of {written!r}"
         raise document.refuse(place, asked, found, "use a shorter one, or a longer step")
+
+
+def _check_horizon(
+    name: str,
+    horizon_ms: int | None,
+    features: Sequence[Feature],
+    every_ms: int,
+    document: Document,
+) -> None:
+    """Refuse a horizon that a read of now would look beyond."""
+    if horizon_ms is None:
+        return
+    place = ("views", name, "horizon")
+    written = _duration_text(horizon_ms)
+    _check_steps("horizon", written, horizon_ms, every_ms, document, place)
+    asked = f"asked for a horizon of {written!r}"
+    for each in features:
+        reach_ms = each.reach_ms
+        if reach_ms is not None and reach_ms > horizon_ms:
+            found = f"the feature {each.name!r} looks back {_duration_text(reach_ms)}"
+            do = f"use a horizon of at least {_duration_text(reach_ms)}"
+            raise document.refuse(place, asked, found, do)
+        if reach_ms is None and isinstance(each.aggregate, OfRows):
+            found = f"the feature {each.name!r} is of all rows ever, and no sum carries them"
+            raise document.refuse(place, asked, found, "give it a window, or leave the horizon out")
 
 
 def _check_steps(
