@@ -1,12 +1,17 @@
 """The hot index: reads at many (key, t) against DuckDB's ASOF joins, and how fast it loads.
 
 Tiles of a minute over 10 windows with 5 aggregates each, 50 features a row; and without minimum and
-maximum, which walk the tiles of a window, 30. DuckDB is given its running sums ready made, sorted
+maximum, 30. Prepared reads are timed as a user calls them, from Python values to Python values. A
+store's start is timed from its file. DuckDB is given its running sums ready made, sorted
 by key, and reads those of the asked keys only; minimum and maximum are a join with the tiles of the
 window.
 """
 
 from __future__ import annotations
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
@@ -14,6 +19,9 @@ import pyarrow as pa
 
 from benchmarks.measure import Ratio, alternate, equal, say, seconds, store
 from headrace.feature_store.index import Index
+from headrace.feature_store.online import OnlineReader
+from headrace.feature_store.store import Declared, Store
+from headrace.feature_store.versions import table_of
 from headrace.operators.aggregates import AGGREGATES
 from headrace.operators.source import Column, Source
 from headrace.operators.types import Type
@@ -21,10 +29,12 @@ from headrace.operators.view import Feature, View
 
 __all__ = ["run"]
 
-KEYS, TILES_A_KEY, BATCH = 10_000, 300, 100_000
+KEYS, TILES_A_KEY, BATCH = 10_000, 1_000, 1_000_000
 EVERY = 60_000
 MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 360, 1440)
 NAMES = {"sums": ("count", "sum", "mean"), "all": ("count", "sum", "mean", "min", "max")}
+ONLINE = {"1 x 5": (1, 5, 3_000), "100 x 20": (100, 20, 300)}
+"""Entities, features of one view, and how many such reads are timed one by one."""
 READS = {1: 300, 100: 100, 1000: 20}
 """How many reads of each size are timed together; of DuckDB's a fiftieth."""
 _FEWER = 50
@@ -96,7 +106,7 @@ def _query(kind: str) -> str:
             f"MIN(t.min_price) {inside} AS min_{minutes}",
             f"MAX(t.max_price) {inside} AS max_{minutes}",
         ]
-    # An ASOF join sorts its whole right side: without this, three million rows eleven times.
+    # An ASOF join sorts its whole right side: without this, ten million rows eleven times.
     known = "known AS MATERIALIZED (FROM running WHERE item IN (SELECT item FROM asked))"
     asof = f"SELECT {', '.join(columns)} FROM asked d {' '.join(joins)}"
     if kind == "sums":
@@ -113,7 +123,7 @@ class Bench:
     """The same tiles in an index and in DuckDB."""
 
     def __init__(self, tiles: pa.Table, rng: np.random.Generator) -> None:
-        self._index = {kind: _load(_view(kind), tiles) for kind in NAMES}
+        self.index = {kind: _load(_view(kind), tiles) for kind in NAMES}
         self._rng = rng
         self._duckdb = duckdb.connect(config={"threads": 2, "memory_limit": "4GB"})
         self._duckdb.register("arrow_tiles", tiles)
@@ -133,7 +143,7 @@ class Bench:
     def by_index(self, kind: str, asked: pa.Table) -> pa.Table:
         """Read from the index."""
         keys = [asked["item"].combine_chunks()]
-        return pa.table(self._index[kind].read(keys, asked["at"].to_numpy()))
+        return pa.table(self.index[kind].read(keys, asked["at"].to_numpy()))
 
     def by_duckdb(self, kind: str, asked: pa.Table) -> pa.Table:
         """Read from DuckDB."""
@@ -171,6 +181,49 @@ class Bench:
         }
 
 
+def _online(index: Index, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+    """Time prepared reads of now: the µs that half of them, and all but one in a hundred, take."""
+    names = [feature.name for feature in index.view.features]
+    complete = _STARTS + _SPAN
+    found = {}
+    for name, (entities, features, many) in ONLINE.items():
+        reader = OnlineReader(
+            {"bids": index}, {"bids": ("item",)}, names[:features], lambda _: complete
+        )
+        asked = [
+            [{"item": item} for item in rng.integers(0, KEYS, entities).tolist()]
+            for _ in range(many)
+        ]
+        times = []
+        for one in asked:
+            start = time.perf_counter()
+            reader.read(one, complete)
+            times.append(time.perf_counter() - start)
+        p50, p99 = (float(np.percentile(times, each)) * 1e6 for each in (50, 99))
+        found[name] = {"p50_us": round(p50, 1), "p99_us": round(p99, 1)}
+        say(f"   online, {name}: p50 {p50:.1f} µs, p99 {p99:.1f} µs")
+    return found
+
+
+def _start(view: View, tiles: pa.Table, rounds: int) -> int:
+    """Time a store's start on a file with the tiles; give tiles a second at best."""
+    declared = Declared(EVERY, {"bids": view}, view.source, "item", {"bids": ("item",)})
+    best = 0.0
+    with TemporaryDirectory(prefix="headrace-bench-") as folder:
+        path = Path(folder) / "store.duckdb"
+        opened = Store(path, declared)
+        with opened.catalogue.transaction():
+            opened.catalogue.append(table_of(opened.versions["bids"]), tiles)
+        opened.catalogue.close()
+        for _ in range(rounds):
+            start = time.perf_counter()
+            opened = Store(path, declared)
+            best = max(best, tiles.num_rows / (time.perf_counter() - start))
+            opened.catalogue.close()
+    say(f"   a store starts with {best / 1e6:.2f} M tiles/s from its file")
+    return round(best)
+
+
 def run(rounds: int) -> list[str]:
     """Measure loads and reads; give a line each."""
     rng, view = np.random.default_rng(20130101), _view("all")
@@ -178,7 +231,9 @@ def run(rounds: int) -> list[str]:
     _load(view, tiles.slice(0, BATCH))  # compiles
     rate = round(max(tiles.num_rows / seconds(lambda: _load(view, tiles)) for _ in range(rounds)))
     say(f"   {tiles.num_rows} tiles loaded, {rate / 1e6:.2f} M/s at best")
+    started = _start(view, tiles, rounds)
     bench = Bench(tiles, rng)
+    online = _online(bench.index["all"], rng)
     bench.compare()
     reads = {
         kind: {str(size): bench.measure(kind, size, rounds) for size in READS} for kind in NAMES
@@ -189,6 +244,8 @@ def run(rounds: int) -> list[str]:
         tiles=tiles.num_rows,
         keys=KEYS,
         load_tiles_per_second_at_best=rate,
+        start_tiles_per_second_at_best=started,
+        online=online,
         reads=reads,
     )
     return [
@@ -199,4 +256,7 @@ def run(rounds: int) -> list[str]:
             for size, read in of_kind.items()
         )
         for kind, of_kind in reads.items()
-    ] + [f"loads {rate / 1e6:.1f} M tiles/s"]
+    ] + [
+        f"loads {rate / 1e6:.1f} M tiles/s, a store starts with {started / 1e6:.1f} M tiles/s",
+        "; ".join(f"online {name}: p50 {each['p50_us']} µs" for name, each in online.items()),
+    ]

@@ -462,10 +462,14 @@ class Index:
         return merged, _output(read, plan.merged[feature.name][""][0])
 
     def statistics(self) -> Mapping[str, int]:
-        """Count keys, tiles and their companion rows, and the bytes of its arrays."""
+        """Count keys, tiles and their companion rows."""
         rows = {f"{name}_rows": len(ragged) for name, ragged in self._ragged.items()}
-        size = self.tiles.size_bytes + sum(each.size_bytes for each in self._ragged.values())
-        return {"keys": len(self._keys), "tiles": self.tiles.count, "bytes": size, **rows}
+        return {"keys": len(self._keys), "tiles": self.tiles.count, **rows}
+
+    @property
+    def size_bytes(self) -> int:
+        """Give the size of its arrays: keys and texts take some more."""
+        return self.tiles.size_bytes + sum(each.size_bytes for each in self._ragged.values())
 
 
 class Single:

@@ -120,9 +120,7 @@ def test_rows_of_tiles_become_tables_and_features(tmp_path: Path) -> None:
         **{"user": "u", "end": EVERY, "value_at": 1, "value_partition": 0, "value_offset": 1},
         "value": "a",
     }
-    said = dict(store.status()["views"]["clicks"])  # type: ignore[index]  # the views' own part
-    assert said.pop("bytes") > 0
-    assert said == {
+    assert store.status()["views"]["clicks"] == {  # type: ignore[index]  # the views' own part
         **{"keys": 2, "tiles": 4, "complete": 3 * EVERY},
         **{"values_x_rows": 5, "values_page_rows": 4, "first_page_rows": 3, "last_page_rows": 4},
     }

@@ -123,7 +123,7 @@ def test_memory_is_bounded_and_sums_over_all_stay_exact() -> None:
         found = index.read([pa.array(range(20))], np.full(20, end))
         assert found["ever"].to_pylist() == sums
         assert found["most"].to_pylist() == [None if top < 0 else top for top in tops]
-        seen.append(index.statistics())
+        seen.append({**index.statistics(), "bytes": index.size_bytes})
     assert max(each["tiles"] for each in seen) <= 10 * 9 + 20 + 10
     assert max(each["bytes"] for each in seen) < 2 * max(each["bytes"] for each in seen[:30])
     assert max(each["last_x_rows"] for each in seen) < 10 * 100
