@@ -99,8 +99,8 @@ def _recomputing(
     declared = assembly.declared(pipeline)
     with History(declared, pipeline.sources, as_known_at=known) as history:
         for name, source in pipeline.sources.items():
-            log = read_log(bootstrap, source.topic) if source.live else LOG.empty_table()
-            history.load(name, log, files.found(source, pipeline.path.parent))
+            rows = read_log(bootstrap, source.topic) if source.live else LOG.empty_table()
+            history.load(name, rows, files.found(source, pipeline.path.parent))
         yield recomputed(history, declared)
 
 

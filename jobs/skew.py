@@ -146,7 +146,8 @@ def _apart(
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Say how far apart two values are: 0 is the same, 2 is the farthest, and the rest between.
 
-    What are no numbers are the same or as far apart as can be.
+    What are no numbers are the same or as far apart as can be; so are NaN and an infinity, which
+    another server may have given.
     """
     apart = np.zeros(len(both))
     if pa.types.is_integer(served.type) or pa.types.is_floating(served.type):
@@ -156,7 +157,7 @@ def _apart(
         size = (np.abs(x) + np.abs(y)) / 2
         with np.errstate(invalid="ignore", divide="ignore"):
             apart = np.where(one == other, 0.0, np.maximum(np.abs(x - y) / size, 5e-324))
-        return np.where(both, apart, 0.0)
+        return np.where(both, np.nan_to_num(apart, nan=_FARTHEST), 0.0)
     pairs = zip(served.to_pylist(), recomputed.to_pylist(), strict=True)
     same = np.fromiter((one == other for one, other in pairs), np.bool_, len(both))
     return np.where(both & ~same, _FARTHEST, 0.0)
@@ -188,6 +189,11 @@ def skew(
     tolerance
         How far apart two numbers may be, relative to their size, and still be the same.
 
+    Raises
+    ------
+    StoreError
+        Where nothing was served: that nothing differs would say nothing.
+
     """
     views = {f.name: (view, f) for view in declared.views.values() for f in view.features}
     running = {
@@ -207,6 +213,9 @@ def skew(
         result, worst = one.result()
         result.worst = [_case(declared, views.get(name), row, ask) for row in worst]
         results += [result] if result.compared else []
+    if not results:
+        asked, found = "asked whether features were served as they are", "none was served"
+        raise StoreError(asked, found, "wait for the first prediction, or give --served")
     return results
 
 
@@ -259,7 +268,8 @@ def served_log(declared: Declared, path: Path) -> Iterator[pa.Table]:
 
     It has `at` (int64 ms, or a timestamp; without a zone: UTC), the columns of the keys of the
     views whose features it has, and features under their names, in any order. With `id` its rows
-    have a name, and are numbered otherwise; other columns are passed over.
+    have a name, and are numbered otherwise; other columns are passed over. NaN is a value, as far
+    from any other as can be, and no null.
 
     Raises
     ------
@@ -302,7 +312,7 @@ def _served(declared: Declared, given: pa.Table, path: Path) -> pa.Table:
     for name in needed:
         if name not in given.column_names:
             raise UnknownName(kind="column", name=name, known=given.column_names)
-    columns = {AT: _times(given[AT])}
+    columns = {AT: _times(given[AT], asked)}
     for name, kind in declared.asked.items():
         column = given[name] if name in needed else pa.nulls(given.num_rows)
         columns[name] = _cast(column, kind.arrow, asked, name)
@@ -331,7 +341,7 @@ def _cast(column: pa.Array, kind: pa.DataType, asked: str, name: str) -> pa.Arra
         raise StoreError(asked, found, "cast it") from error
 
 
-def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _times(column: pa.ChunkedArray, asked: str) -> pa.ChunkedArray:
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("ms", column.type.tz), safe=False)
-    return column.cast(pa.int64())
+    return _cast(column, pa.int64(), asked, AT)

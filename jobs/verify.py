@@ -27,6 +27,7 @@ from headrace.jobs.transport import Reader
 from headrace.jobs.verdict import Difference, Verdict, compare
 from headrace.operators.aggregates import Bins, Ends
 from headrace.operators.engines.duckdb import quote
+from headrace.operators.errors import StoreError
 from headrace.operators.identity import version
 from headrace.operators.view import END, View
 from headrace.pipelines.pipeline import Pipeline
@@ -140,6 +141,11 @@ def _features(
 ) -> None:
     """Compare features, each from the first prediction that has it as it is now."""
     names = made.column_names[1:]
+    for name in names:
+        if name not in first:
+            asked = f"asked to verify the feature {name!r}"
+            found = "the store has never served it"
+            raise StoreError(asked, found, "start the pipeline as it is declared now")
     for seq in sorted({first[name] for name in names}):
         columns = [name for name in names if first[name] == seq]
         stream, truth = (

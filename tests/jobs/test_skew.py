@@ -117,6 +117,32 @@ def test_two_whole_numbers_that_one_float_stands_for_are_not_the_same() -> None:
     assert skews._apart(one, one, both).tolist() == [0.0, 0.0, 0.0]
 
 
+def test_what_is_no_finite_number_is_as_far_as_can_be() -> None:
+    """Another server may have given it; compared with anything NaN is neither more nor less."""
+    served = pa.chunked_array([[float("nan"), float("inf"), float("-inf"), 1.0]])
+    recomputed = pa.chunked_array([[1.0, 1.0, 1.0, 1.0]])
+    both = served.is_valid().to_numpy()
+    assert skews._apart(served, recomputed, both).tolist() == [2.0, 2.0, 2.0, 0.0]
+
+
+def test_nan_from_another_server_is_a_mismatch(
+    small: Pipeline, stream: Stream, tmp_path: Path
+) -> None:
+    declared = assembly.declared(small)
+    path = outside(tmp_path / "served.parquet", n=pa.array([1.0, 1.0]))
+    table = pq.read_table(path).set_column(2, "mean_x", pa.array([1.5, float("nan")]))
+    pq.write_table(table, path)
+    found = skew(declared, served_log(declared, path), stream.answer, ask=stream.ask)
+    mean = next(each for each in found if each.feature == "mean_x")
+    assert (mean.compared, mean.mismatch, mean.smape) == (2, 1, 1.0)
+
+
+def test_where_nothing_was_served_nothing_is_said(small: Pipeline, stream: Stream) -> None:
+    declared = assembly.declared(small)
+    with pytest.raises(StoreError, match="none was served; wait for the first prediction"):
+        skew(declared, (), stream.answer, ask=stream.ask)
+
+
 def test_a_late_row_counts_as_corrected(small: Pipeline, stream: Stream) -> None:
     """The log has one, of user u, x = 100, in the first tile."""
     declared = assembly.declared(small)
@@ -166,6 +192,9 @@ def test_a_log_that_cannot_be_compared_is_refused(small: Pipeline, tmp_path: Pat
         list(served_log(declared, path))
     pq.write_table(pa.table({"at": [1], "user": [b"\xff"], "n": [1]}), path)
     with pytest.raises(StoreError, match="column user is binary, and string is wanted"):
+        list(served_log(declared, path))
+    pq.write_table(pa.table({"at": ["noon"], "user": ["u"], "n": [1]}), path)
+    with pytest.raises(StoreError, match="column at is string, and int64 is wanted"):
         list(served_log(declared, path))
     path.write_bytes(b"no file of either kind")
     for wrong in (path, tmp_path / "nothing.parquet", path.rename(tmp_path / "served.arrow")):

@@ -17,7 +17,7 @@ from headrace.feature_store.index import Index
 from headrace.jobs import assembly
 from headrace.jobs.verify import Difference, Random, Verdict, verify
 from headrace.operators.computed import with_computed
-from headrace.operators.errors import HeadraceError
+from headrace.operators.errors import HeadraceError, StoreError
 from headrace.operators.identity import version
 from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store.made_up import EVERY, TEXT, pipeline
@@ -406,6 +406,13 @@ def test_the_index_is_asked_at_random_times(small: Pipeline, stream: Stream) -> 
     stream.plant(f'UPDATE views.clicks SET rows = 7 WHERE "user" = \'u\' AND "end" = {EVERY}')
     where = {difference.where for difference in asked().differences}
     assert where >= {"tiles of clicks", "clicks at random (key, t): index = DuckDB"}
+
+
+def test_a_feature_that_was_never_served_is_said(small: Pipeline, stream: Stream) -> None:
+    """The file was changed, and the store not started since."""
+    stream.plant("DELETE FROM versions WHERE name = 'mean_x'")
+    with pytest.raises(StoreError, match="'mean_x'; the store has never served it"):
+        verdict(small, stream)
 
 
 def test_the_same_dead_letter_twice_is_one(small: Pipeline, stream: Stream) -> None:
