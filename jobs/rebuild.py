@@ -79,6 +79,7 @@ def rebuild(
     aside = folder / "rebuild"
     shutil.rmtree(aside, ignore_errors=True)  # of one that was killed
     aside.mkdir()
+    (aside / "backfills").symlink_to(folder.absolute() / "backfills")  # of what is in no topic
     new = aside / "store.duckdb"
     with closing(
         StoreProcess(pipeline, bootstrap=bootstrap, folder=aside, models=models, scores=False)

@@ -16,6 +16,7 @@ from headrace.feature_store.store import Store
 from headrace.jobs import assembly, verify
 from headrace.jobs.backfill import backfilled, chosen
 from headrace.jobs.cli import application
+from headrace.jobs.rebuild import rebuild
 from headrace.jobs.verdict import Verdict
 from headrace.operators.engines.in_process import Message
 from headrace.operators.errors import CorruptError, EnvironmentProblem, StoreError, UnknownName
@@ -25,6 +26,7 @@ from headrace.pipelines.pipeline import Pipeline
 from tests.engines import table_of
 from tests.feature_store.made_up import EVERY, TEXT
 from tests.jobs.by_hand import feed, said
+from tests.jobs.in_memory import Log
 
 SEAM, LAST = 10 * EVERY, 20 * EVERY
 ISO = "1970-01-01T00:10:00Z"
@@ -238,3 +240,17 @@ def test_the_command_says_how_far_it_came(tmp_path: Path) -> None:
     assert "write it like 2013-02-01T05:00:00Z" in " ".join(wrong.output.split())
     (tmp_path / "state" / "store" / "backfills").rename(tmp_path / "backfills")
     assert opened(tmp_path, declared).complete("pages") == SEAM
+
+
+def test_a_rebuilt_file_has_what_was_backfilled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    log.install(monkeypatch)
+    declared, folder = pipeline(tmp_path, WHOLE), tmp_path / "store"
+    history(folder, declared, {"click": said(clicks())})
+    log.process(declared, folder).close()
+    made = rebuild(declared, bootstrap="memory", folder=folder, models=folder / "models")
+    tiles = [each for each in made if each.table.startswith("tiles.")]
+    assert [each.same for each in tiles] == [True, True]
+    assert min(each.rows for each in tiles) > 10
