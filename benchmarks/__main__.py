@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROUNDS = {
     "clicks": 5,
+    "deep": 1,
     "feast": 3,
     "gpu": 20,
     "history": 5,

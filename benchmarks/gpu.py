@@ -7,8 +7,9 @@
 Two models, DCN-v2 with 20 rows of 16 an example and DLRM with 26 of 128, at batches of 4 k to 64 k.
 Told for each: examples a second; the share of the time in which the device waits for the host; the
 bytes of embeddings that were moved a second, 5 · 4 · lookups · width an example, and which share
-that is of what the device copies; and how many times the CPU's rate it is. Without an accelerator
-it says so and runs few and small batches on the CPU: that it runs is all that this shows.
+that is of what the device copies; and how many times the rate of one thread of the CPU it is. With
+the device's name it is kept in ``results/gpu.json``. Without an accelerator it says so and runs few
+and small batches on the CPU: that it runs is all that this shows.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ WARM = 3
 
 def run(batches: int) -> list[str]:
     """Measure every model at every batch; without a device, small ones on the CPU."""
+    torch.set_num_threads(1)  # the CPU's: two that share a busy core wait for each other
     found = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if found else None
     sizes = (4096, 16384, 65536) if found else (256, 1024)
@@ -59,8 +61,9 @@ def run(batches: int) -> list[str]:
             results.append({"model": name, "batch": size, **measured})
             told.append(_line(f"{name} at {size}", measured))
             say(f"   {told[-1]}")
-    facts = {"device": device, "torch": torch.__version__, "copy_bytes_a_second": copy}
-    store("gpu", **facts, batches=batches, results=results)
+    if found:
+        facts = {"device": device, "torch": torch.__version__, "copy_bytes_a_second": copy}
+        store("gpu", **facts, batches=batches, results=results)
     return [f"device: {device or 'none was found'}", *told]
 
 
