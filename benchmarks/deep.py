@@ -3,8 +3,8 @@
 ::
 
     linear   row by row                       p = σ(wide after the rows before)
-    hybrid   both, learned jointly            p = σ(wide after the rows before + deep at batch start)
-    pure     the deep part alone              p = σ(deep at batch start)
+    hybrid   both, learned jointly            p = σ(wide after the rows before + deep at its start)
+    pure     the deep part alone              p = σ(deep at the start of the batch)
 
 All three are scored before they learn each row. The numbers come standardised. One thread each; the
 rates are of the CPU time of this process, for others may use the machine, too.

@@ -70,7 +70,8 @@ class Naive:
             one = self.seen[f, key]
             if one.row is None and one.count >= max(self.fields[f].admit, self.level):
                 one.row = Row(self.drawn(f, key))
-        found = [self.read(f, key) for row in ids for f, key in enumerate(row)]
+        lookups = ((f, key) for row in ids for f, key in enumerate(row))
+        found = [self.seen[f, key].row or self.defaults[f] for f, key in lookups]
         self.lookups += len(found)
         self.default_lookups += sum(any(row is one for one in self.defaults) for row in found)
         return found

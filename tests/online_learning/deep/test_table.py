@@ -29,7 +29,7 @@ EVERY = np.array([[key] * len(FIELDS) for key in IDS])
 
 batches = st.tuples(
     st.lists(st.lists(st.sampled_from(IDS), min_size=3, max_size=3), min_size=1, max_size=4),
-    st.sampled_from([0, 1, 20, 51, 200]),
+    st.sampled_from([0, 1, 20, 51, 200, -200]),
 )
 
 
@@ -156,19 +156,21 @@ def test_a_snapshot_in_a_file_and_a_delta_in_a_file_go_on_alike(tmp_path: Path) 
 
 def test_the_same_batches_make_the_same_slots() -> None:
     rng = np.random.default_rng(5)
-    log = [
-        (rng.integers(0, 40, (30, 3)), np.sort(rng.integers(0, 20, 30)) + 20 * i) for i in range(20)
-    ]
+    log = []
+    for i in range(30):
+        rows = 6 if i % 2 else 30
+        log.append((rng.integers(0, 20, (rows, 3)), np.sort(rng.integers(0, 20, rows)) + 60 * i))
     states = []
-    for cut in (None, 7):
+    for cut in (None, 17):
         table = blank(60_000)
-        for i, (ids, at) in enumerate(log):
+        for i, (ids, times) in enumerate(log):
             if i == cut:
                 state = table.state()
+                assert len(state.arrays["free"]) > 1
                 table = blank(60_000)
                 table.restore(state)
-            rows = table.sight(ids, at=at)
-            table.learn(rows, torch.ones(30, 9))
+            rows = table.sight(ids, at=times)
+            table.learn(rows, torch.ones(len(ids), 9))
         states.append(table.state())
     one, two = states
     assert one.facts == two.facts
@@ -218,6 +220,27 @@ def test_what_cannot_be_is_refused() -> None:
         table.sight(EVERY, at=np.array([1, 2]))
     with pytest.raises(LearningError, match="a batch of 21 ids may need 1896"):
         blank(1000).sight(EVERY, at=np.zeros(7, np.int64))
+
+
+def test_who_made_room_is_gone_from_the_copy_even_after_a_restart() -> None:
+    def table() -> Table:
+        return Table((Field("x"),), 8, RowOptimizer(), seed=1, memory_bytes=20_000)
+
+    one, often, once = table(), np.array([[1], [1], [2], [2]]), np.arange(10, 110)[:, None]
+    one.sight(often)
+    one.sight(once)
+    replica = Replica(one.fields, one.delta())
+    assert replica.gather(once).any(axis=1).all()
+    one.sight(once + 100)  # no room for them all: those seen once go
+    assert one.level == 2
+    state, one = one.state(), table()
+    one.restore(state)
+    delta = one.delta()
+    assert sorted(delta.gone[:, 0].tolist()) == once[:, 0].tolist()
+    after = replica.after(delta)
+    assert not after.gather(once).any()
+    assert after.gather(often).any(axis=1).all()
+    assert after.size_bytes < replica.size_bytes
 
 
 def test_a_delta_out_of_its_turn_is_refused() -> None:
