@@ -155,18 +155,18 @@ def test_a_snapshot_in_a_file_and_a_delta_in_a_file_go_on_alike(tmp_path: Path) 
 
 
 def test_the_same_batches_make_the_same_slots() -> None:
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(3)
     log = []
     for i in range(30):
-        rows = 6 if i % 2 else 30
-        log.append((rng.integers(0, 20, (rows, 3)), np.sort(rng.integers(0, 20, rows)) + 60 * i))
+        size = 6 if i % 2 else 30
+        log.append((rng.integers(0, 20, (size, 3)), np.sort(rng.integers(0, 20, size)) + 60 * i))
     states = []
-    for cut in (None, 17):
+    for cut in (None, 18):
         table = blank(60_000)
         for i, (ids, times) in enumerate(log):
             if i == cut:
                 state = table.state()
-                assert len(state.arrays["free"]) > 1
+                assert len(state.arrays["free"]) > 5  # rows taken back, to be given again
                 table = blank(60_000)
                 table.restore(state)
             rows = table.sight(ids, at=times)
