@@ -180,7 +180,7 @@ class OutcomeForm(_Form):
 class ModelForm(_Form):
     """What learns, and from what.
 
-    `kind`, and the settings that it has; `pipelines/models.py` says which, with their defaults.
+    `kind` (hybrid), and the settings that it has; `pipelines/models.py` says which, with defaults.
     `slots` (1048576): its weights, a power of two. `bias` (true). `buckets`: input to ascending
     edges, numbers or durations, as a list or `{from: …, to: …, step: …}` with both ends. `tokens`:
     inputs, and lists of inputs for crosses. `numbers`: inputs taken as numbers. `weight`: an input,
@@ -190,7 +190,7 @@ class ModelForm(_Form):
     scores.
     """
 
-    kind: Name
+    kind: Name = "hybrid"
     alpha: Positive | None = None
     beta: NotNegative | None = None
     l1: NotNegative | None = None
