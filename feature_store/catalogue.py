@@ -49,6 +49,7 @@ _TABLES = {
         ("complete", pa.int64()),
         ("rows", pa.int64()),
         ("unkeyed", pa.int64()),
+        ("began", pa.int64()),
     ],
     "dead_letters": [
         ("source", pa.string()),
@@ -328,8 +329,13 @@ class Catalogue:
         with self.transaction():
             self.append("offsets", pa.table(rows, pa.schema(_TABLES["offsets"])))
 
-    def complete(self, name: str, shard: int, *, end: int, rows: int, unkeyed: int) -> None:
-        """Note that a shard's panes are complete to `end`; inside a transaction."""
+    def complete(
+        self, name: str, shard: int, *, end: int, rows: int, unkeyed: int, began: int = 0
+    ) -> None:
+        """Note that a shard's panes are complete to `end`; inside a transaction.
+
+        Those up to `began`, said the first time, are not the stream's.
+        """
         [(changed,)] = self._connection.execute(
             "UPDATE panes SET complete = ?, rows = rows + ?, unkeyed = unkeyed + ? "
             "WHERE name = ? AND shard = ?",
@@ -337,7 +343,8 @@ class Catalogue:
         ).fetchall()
         if changed == 0:
             self._connection.execute(
-                "INSERT INTO panes VALUES (?, ?, ?, ?, ?)", [name, shard, end, rows, unkeyed]
+                "INSERT INTO panes VALUES (?, ?, ?, ?, ?, ?)",
+                [name, shard, end, rows, unkeyed, began],
             )
 
     def read(self, query: str, parameters: list[object] | None = None) -> pa.Table:

@@ -211,16 +211,22 @@ class Store:
         for shard in range(view.shards if view else 0):
             rows, unkeyed = (backfill.rows, backfill.unkeyed) if shard == 0 else (0, 0)
             until = backfill.until
-            self.catalogue.complete(backfill.version, shard, end=until, rows=rows, unkeyed=unkeyed)
+            self.catalogue.complete(
+                backfill.version, shard, end=until, rows=rows, unkeyed=unkeyed, began=until
+            )
 
     def _load(self) -> None:
         """Build the indexes and the waiting decisions from what is committed."""
-        panes = self.catalogue.read("SELECT name, shard, complete FROM panes").to_pylist()
+        panes = self.catalogue.read("SELECT name, shard, complete, began FROM panes").to_pylist()
         named = {version: name for name, version in self.versions.items()}
         self._complete = {
             (named.get(row["name"], row["name"]), row["shard"]): row["complete"] for row in panes
         }
         self._whole: dict[str, int] = {}
+        self._began = {
+            named.get(row["name"], row["name"]): row["began"] for row in panes if row["began"]
+        }
+        self._began.setdefault(_DECISIONS, starts_ms(self.declared.source))
         for name, index in self._indexes.items():
             self._see(name)
             tiles = self.catalogue.read(f'SELECT * FROM views.{quote(name)} ORDER BY "end"')
@@ -285,15 +291,17 @@ class Store:
         while panes is not None and panes.again:
             panes = read_tiles(view, panes.again, FIRST)
             if panes is not None:
-                self._check_again(tiles, panes.items)
+                self._check_again(name, tiles, panes.items)
                 for each, table in tables.items():
-                    self._check_again(table, panes.more[each])
+                    self._check_again(name, table, panes.more[each])
 
-    def _check_again(self, table: str, rows: pa.Table, by: str = END) -> None:
+    def _check_again(self, name: str, table: str, rows: pa.Table, by: str = END) -> None:
         """Refuse rows of a pane that came again with other content; inside a transaction.
 
-        What a pane that came again leaves out is not seen: its table has the other shards' too.
+        Panes of before the stream began for this file are passed over. What a pane that came again
+        leaves out is not seen: its table has the other shards' too.
         """
+        rows = rows.filter(pc.greater_equal(rows[by], self._began.get(name, 0) + (by == END)))
         if other := self.catalogue.missing(table, rows, by):
             asked = f"asked to take a pane of {table!r} that had come before"
             found = f"{other} of its {rows.num_rows} rows are not those that it had"
@@ -318,7 +326,7 @@ class Store:
         while panes is not None and panes.again:
             panes = read_items(panes.again, FIRST, name=_DECISIONS, item=item)
             if panes is not None:
-                self._check_again(_DECISIONS, panes.items.drop_columns([END]), AT)
+                self._check_again(_DECISIONS, _DECISIONS, panes.items.drop_columns([END]), AT)
 
     def _add_decisions(self, panes: Panes, after: int) -> None:
         order = [("at", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
@@ -437,7 +445,7 @@ class Store:
         while panes is not None and panes.again:
             panes = read_items(panes.again, FIRST, name="examples", item=item, partly=True)
             if panes is not None:
-                self._check_again("examples", _examples(panes), AT)
+                self._check_again("examples", "examples", _examples(panes), AT)
 
     def predictions_after(self, seq: int) -> Iterable[pa.Table]:
         """Give predictions with their decisions from number `seq` + 1 on, in order."""
