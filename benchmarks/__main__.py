@@ -16,6 +16,7 @@ ROUNDS = {
     "history": 5,
     "index": 3,
     "learner": 5,
+    "materialise": 3,
     "peers": 1,
     "views": 2,
     "windows": 1,

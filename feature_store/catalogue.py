@@ -68,6 +68,13 @@ _TABLES = {
         ("watermark", pa.int64()),
         ("payload", pa.binary()),
     ],
+    "models": [
+        ("number", pa.int64()),
+        ("parent", pa.int64()),
+        ("through", pa.int64()),
+        ("kind", pa.string()),
+        ("metrics", pa.string()),
+    ],
     "metrics": [("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())],
     "versions": [
         ("kind", pa.string()),
@@ -116,6 +123,7 @@ class Catalogue:
             raise StoreError(asked, "it is not there", "start the pipeline, or give its --state")
         self._writing = threading.Lock()
         self._asking = threading.BoundedSemaphore(READERS)
+        self._made: dict[str, Callable[[], pa.Table]] = {}
         self._inside = False
         self._moved: dict[Place, int] = {}
         self._epoch = 0
@@ -400,6 +408,10 @@ class Catalogue:
                         self.append(table, pa.Table.from_batches([batch]))
         self.checkpoint()
 
+    def offer(self, table: str, make: Callable[[], pa.Table]) -> None:
+        """Let questions see a table that is made when one names it, and kept nowhere."""
+        self._made[table] = make
+
     def select(self, query: str, limits: Limits | None = None, *, empty: bool = False) -> pa.Table:
         """Answer a user's question on a cursor of its own, in whole; it sees what is committed.
 
@@ -418,6 +430,9 @@ class Catalogue:
             raise Busy(asked, found, "ask again later")
         try:
             with closing(self._connection.cursor()) as cursor:
+                for name, make in self._made.items():
+                    if name in query.lower():
+                        cursor.register(name, make())
                 schema, batches = answer(cursor, query, limits, empty=empty)
                 return pa.Table.from_batches(batches, schema)
         finally:

@@ -426,6 +426,15 @@ class Store:
         self.add("metrics", rows, "")
         self._remember(rows)
 
+    def add_model(self, **told: int | str) -> None:
+        """Keep what is told of a version of the model; inside a transaction."""
+        self.catalogue.append("models", pa.Table.from_pylist([told]))
+
+    def last_model(self) -> int:
+        """Give the number of the newest version that is kept; 0 before the first."""
+        found = self.catalogue.read("SELECT COALESCE(MAX(number), 0) AS number FROM models")
+        return int(found["number"][0].as_py())
+
     def _remember(self, rows: pa.Table) -> None:
         for row in rows.to_pylist():
             self._metrics[row["name"]] = row["value"]

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -46,6 +47,15 @@ _log = logging.getLogger(__name__)
 _POLL_MS = 50
 _BEAT_SECONDS = 2.0
 _POLL_MESSAGES = 20_000
+_WEIGHTS = pa.schema(
+    [
+        ("version", pa.int64()),
+        ("name", pa.string()),
+        ("slot", pa.int64()),
+        ("part", pa.int64()),
+        ("value", pa.float64()),
+    ]
+)
 _SCORE_ROWS = 4096
 """The most decisions scored at once: a decision should not wait long for those beside it."""
 
@@ -93,6 +103,8 @@ class StoreProcess:
         self._writer = Writer(bootstrap)
         self._complaint = ""
         self._refused: Version | None = None
+        self._noted = self.store.last_model()
+        self.store.catalogue.offer("weights", self._weights)
         self._published = -1
         self._through = 0
         self._told = time.monotonic()
@@ -150,6 +162,7 @@ class StoreProcess:
                 self._takers[place](taken)
             known = [self._keep(each, self._known.take) for each in self._ready(self.behind)]
             scored = [] if known else [self._keep(each, self._score) for each in self._ready()]
+            self._note_models()
             self.store.catalogue.advance(moved)
         self._offsets |= {place: following for place, (_, following) in moved.items()}
         for rows in scored:
@@ -217,6 +230,43 @@ class StoreProcess:
 
     def _scorer(self, version: Version | None) -> Scorer:
         return Scorer(self._encoding, self.pipeline.model.kind, version)
+
+    def _note_models(self) -> None:
+        """Keep what is told of versions that are new, for the registry prunes; in a transaction."""
+        if self.scorer.version <= self._noted:
+            return
+        for number in self._registry.numbers():
+            if number > self._noted:
+                with contextlib.suppress(CorruptError):
+                    told = self._registry.version(number)
+                    self.store.add_model(
+                        number=number,
+                        parent=told.parent,
+                        through=told.through_ms,
+                        kind=str(told.model.get("kind")),
+                        metrics=orjson.dumps(dict(told.metrics)).decode(),
+                    )
+        self._noted = self.scorer.version
+
+    def _weights(self) -> pa.Table:
+        """Give the arrays of the version that serves: their names, places and values."""
+        version = self.scorer.version
+        arrays = self._registry.version(version).arrays() if version else {}
+        ids = arrays.get("ids")
+        tables = [_WEIGHTS.empty_table()]
+        for name, array in arrays.items():
+            if name != "ids" and array.ndim <= 2:
+                rows = array.reshape(len(array), -1)
+                slots = ids if ids is not None and len(ids) == len(rows) else np.arange(len(rows))
+                columns = {
+                    "version": np.full(rows.size, version),
+                    "name": [name] * rows.size,
+                    "slot": np.repeat(slots, rows.shape[1]),
+                    "part": np.tile(np.arange(rows.shape[1]), len(rows)),
+                    "value": rows.ravel().astype(np.float64),
+                }
+                tables.append(pa.table(columns, _WEIGHTS))
+        return pa.concat_tables(tables)
 
     def scorer_of(self, version: int) -> Scorer:
         """Give the scorer of a version that is still kept; a CorruptError where it is not."""

@@ -293,6 +293,15 @@ def test_versions_are_swapped_between_steps(
     assert step(3) == [3, 3]
     published = in_log(log, small)[0]
     assert published[0]["p"] == 0.5 < published[2]["p"] < published[-1]["p"]
+    told = process.store.catalogue.select("SELECT number, parent, through FROM models ORDER BY ALL")
+    assert told.to_pylist() == [
+        {"number": n, "parent": n - 1, "through": n * EVERY} for n in (1, 2, 3)
+    ]
+    weights = process.store.catalogue.select(
+        "SELECT version, COUNT(*) AS n, MIN(value) AS least FROM weights GROUP BY version"
+    )
+    slots = assembly.encoding(small).slots
+    assert weights.to_pylist() == [{"version": 3, "n": slots, "least": 0.3}]
     process.close()
     publish(folder, small, 4)
     (folder / "models" / "v000004" / "manifest.json").unlink()
