@@ -30,7 +30,7 @@ from headrace.jobs.rebuild import rebuild
 from headrace.operators.errors import CorruptError, HeadraceError, StoreError
 from headrace.operators.sealed import sealed
 from headrace.pipelines.pipeline import Pipeline
-from tests.chaos_log import Ended, drain, forked, messages, named, publish, state_of
+from tests.chaos_log import Ended, drain, forked, messages, named, publish, state_of, topic_of
 from tests.jobs.in_memory import Log
 
 __all__ = ["run"]
@@ -64,7 +64,7 @@ def _made(folder: Path, seed: int, patch: pytest.MonkeyPatch) -> Base:
     for half in (sent[: len(sent) // 2], sent[len(sent) // 2 :]):
         process.store.catalogue.checkpoint()
         for each in half:
-            topic = f"{base.pipeline.name}.{each.topic}"
+            topic = topic_of(base.pipeline, each)
             base.log.send(topic, each.value, partition=each.partition, headers=each.headers)
             process.step()
     drain(process)

@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from headrace.pipelines.pipeline import Pipeline
-from tests.chaos_log import forked, messages, named, state_of
+from tests.chaos_log import forked, messages, named, state_of, topic_of
 from tests.jobs.in_memory import Log
 
 __all__ = ["inside", "run"]
@@ -55,7 +55,7 @@ def inside(count: int, seed: int, at: str) -> None:
     folder = Path(at)
     pipeline, log = named(folder, "small"), Log()
     for each in messages(_PANES, seed):
-        topic = f"{pipeline.name}.{each.topic}"
+        topic = topic_of(pipeline, each)
         filler = dice.randbytes(_LARGE if each.topic == "dead" else 0)
         log.send(topic, each.value + filler, partition=each.partition, headers=each.headers)
     run = _Run(pipeline, log)

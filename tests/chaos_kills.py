@@ -24,7 +24,7 @@ from headrace.jobs.rebuild import rebuild
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import Reader, Writer, create_topics
 from headrace.pipelines.pipeline import Pipeline
-from tests.chaos_log import Ended, Sent, drain, forked, messages, named, publish, state_of
+from tests.chaos_log import Ended, Sent, drain, forked, messages, named, publish, state_of, topic_of
 
 __all__ = ["POINTS", "run"]
 
@@ -158,7 +158,7 @@ class Target:
         """Write the log."""
         with Writer(self.bootstrap) as writer:
             for each in sent:
-                topic = f"{self.pipeline.name}.{each.topic}"
+                topic = topic_of(self.pipeline, each)
                 writer.send(topic, each.value, partition=each.partition, headers=each.headers)
 
     def process(self) -> StoreProcess:

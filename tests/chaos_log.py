@@ -30,7 +30,17 @@ from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store import made_up
 from tests.feature_store.made_up import EVERY
 
-__all__ = ["Ended", "Sent", "drain", "forked", "messages", "named", "publish", "state_of"]
+__all__ = [
+    "Ended",
+    "Sent",
+    "drain",
+    "forked",
+    "messages",
+    "named",
+    "publish",
+    "state_of",
+    "topic_of",
+]
 
 Digests = dict[str, str]
 """Of each table the sha256 of its sorted Parquet file."""
@@ -44,6 +54,12 @@ class Sent:
     partition: int
     value: bytes
     headers: Sequence[tuple[str, bytes]] = ()
+
+
+def topic_of(pipeline: Pipeline, sent: Sent) -> str:
+    """Give a message's topic in the log of a pipeline."""
+    kind, _, view = sent.topic.partition(".")
+    return pipeline.view_topic(pipeline.views[view]) if view else f"{pipeline.name}.{kind}"
 
 
 def named(folder: Path, name: str) -> Pipeline:
@@ -120,6 +136,8 @@ def state_of(process: StoreProcess) -> Digests:
     made = {
         each.table: f"{each.rows} rows, {each.sha256}" for each in found if each.table != "models"
     }
+    for table in ("predictions", *(name for name in made if name.startswith("tiles."))):
+        assert not made[table].startswith("0 rows"), table  # a run that proves nothing
     name = process.pipeline.name
     offsets = sorted((topic.removeprefix(name), p, n) for (topic, p), n in process.read.items())
     return {**made, "offsets": str(offsets)}
