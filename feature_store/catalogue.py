@@ -296,7 +296,9 @@ class Catalogue:
 
     def offsets(self) -> dict[Place, int]:
         """Give the next offset of every partition read so far."""
-        rows = self._connection.execute("SELECT topic, partition, next FROM offsets").fetchall()
+        query = "SELECT topic, partition, next FROM offsets"
+        with explained(self.path, _READ):
+            rows = self._connection.execute(query).fetchall()
         return {(topic, partition): following for topic, partition, following in rows}
 
     def advance(self, moved: Mapping[Place, tuple[int, int]]) -> None:
