@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from headrace.feature_store.versions import admit, features_since, note, rows_ve
 from headrace.operators.computed import columns_of, with_computed
 from headrace.operators.drift import PSI
 from headrace.operators.engines.duckdb import as_of_sql, quote
-from headrace.operators.errors import CorruptError, HeadraceError
+from headrace.operators.errors import CorruptError
 from headrace.operators.expression import Expression
 from headrace.operators.identity import (
     computed_identity,
@@ -152,12 +153,11 @@ class Store:
             for name, view in declared.views.items()
         }
         self._complete: dict[tuple[str, int], int] = {}
-        try:
+        with ExitStack() as opened:  # closed where the rest fails: for a repair
+            opened.callback(self.catalogue.close)
             self._create()
             self._load()
-        except HeadraceError:
-            self.catalogue.close()
-            raise
+            opened.pop_all()
 
     def _create(self) -> None:
         decision = self.declared.decision

@@ -93,14 +93,20 @@ class StoreProcess:
         self._bootstrap = bootstrap
         self._scores = scores
         self.store = Store(folder / "store.duckdb", assembly.declared(pipeline))
-        self._encoding = assembly.encoding(pipeline)
+        with contextlib.ExitStack() as opened:  # closed where the rest fails: for a repair
+            opened.callback(self.store.catalogue.close)
+            self._begin(models)
+            opened.pop_all()
+
+    def _begin(self, models: Path) -> None:
+        self._encoding = assembly.encoding(self.pipeline)
         self._registry = Registry(models)
         self.scorer = self._scorer(None)
         self._takers = self._assign()
         places = list(self._takers)
         self._offsets = self.store.offsets(places)
-        self._reader = Reader(bootstrap, self._offsets, max_records=_POLL_MESSAGES)
-        self._writer = Writer(bootstrap)
+        self._reader = Reader(self._bootstrap, self._offsets, max_records=_POLL_MESSAGES)
+        self._writer = Writer(self._bootstrap)
         self._complaint = ""
         self._refused: Version | None = None
         self._noted = self.store.last_model()
