@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
 from headrace.feature_store.store import Declared
+from headrace.jobs.ipc_form import compressed
 from headrace.operators.errors import StoreError
 from headrace.operators.source import AT, Source
 from headrace.operators.types import Type
@@ -84,6 +85,9 @@ class Rows:
     def of_arrow(self, body: bytes) -> Iterator[pa.Table]:
         """Read an Arrow stream of decisions, batch by batch, each checked by `of_batch`."""
         try:
+            if compressed(body):
+                asked, found = "asked for the features of decisions", "the batches are compressed"
+                raise StoreError(asked, found, "send them as they are: compression=None")
             with ipc.open_stream(body) as reader:
                 for batch in reader:
                     yield self.of_batch(batch)

@@ -113,6 +113,25 @@ def test_the_prompt_is_told_what_to_complete(http: httpx.Client) -> None:
     assert {"decisions", "views.clicks", "features.clicks(", "user", "label"} <= names
 
 
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_compressed_batches_are_refused(http: httpx.Client, codec: str, dictionary: bool) -> None:
+    users = pa.array(["u"] * 1_000)
+    columns = {"at": pa.array([0] * 1_000), "user": users, "page": users}
+    if dictionary:
+        columns = {"page": users.dictionary_encode(), "user": users, "at": columns["at"]}
+    table = pa.table(columns)
+    for compression, status in ((codec, 400), (None, 200)):
+        sink = pa.BufferOutputStream()
+        options = ipc.IpcWriteOptions(compression=compression)
+        with ipc.new_stream(sink, table.schema, options=options) as writer:
+            writer.write_table(table)
+        answer = http.post("/v1/training", content=sink.getvalue().to_pybytes())
+        assert answer.status_code == status
+        if status == 400:
+            _refused(answer, "the batches are compressed")
+
+
 @pytest.mark.parametrize("path", ["/v1/features", "/v1/predict"])
 @pytest.mark.parametrize(
     ("body", "found"),
