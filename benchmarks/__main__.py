@@ -18,6 +18,7 @@ ROUNDS = {
     "learner": 5,
     "materialise": 3,
     "peers": 1,
+    "serving": 3,
     "views": 2,
     "windows": 1,
 }
