@@ -28,7 +28,7 @@ from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Lock
 from headrace.online_learning.messages import Parser
 from headrace.online_learning.models import model as models
-from headrace.online_learning.models.model import PREDICT, Inputs, Steps
+from headrace.online_learning.models.model import PREDICT, Arrays, Inputs, Steps
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.rivals import Rivals
@@ -106,7 +106,7 @@ class Learner:
         self._model = settings.model.blank(settings.encoding)
         self._moments = Moments(len(settings.encoding.numbers))
         first = Registry(folder / "first")
-        self._rivals = Rivals(settings, first=first, versions=self._registry)
+        self._rivals = Rivals(settings, first=first)
         self._scores = {name: scores() for name in (*_SCORES, *self._rivals.names)}
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._through: int | None = None
@@ -394,9 +394,10 @@ class Learner:
             self._registry.publish(self._version, arrays, **facts)
 
     def _snapshot(self) -> Snapshot:
-        model = self._model.state()
+        model, rivals = self._model.state(), self._rivals.state()
         arrays: dict[str, NDArray[Any]] = {
             **{f"model/{name}": array for name, array in model.arrays.items()},
+            **{f"last/{name}": array for name, array in rivals.arrays.items()},
             "moments": self._moments.state,
             "decided": self._decided,
             "given": self._given,
@@ -408,7 +409,7 @@ class Learner:
             arrays |= state.within(name)
         facts = {
             "model": dict(model.facts),
-            "rivals": self._rivals.state(),
+            "rivals": dict(rivals.facts),
             "scores": {name: state.facts for name, state in states.items()},
             "counts": self._counts,
             "through": self._through,
@@ -425,13 +426,11 @@ class Learner:
         if snapshot is None:
             return
         arrays, facts = snapshot.arrays, snapshot.facts
-        prefix = "model/"
-        own = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
-        self._model.restore(models.State(own, facts["model"]))
+        self._model.restore(models.State(_under("model/", arrays), facts["model"]))
         self._moments.state[:] = arrays["moments"]
         self._decided, self._given = arrays["decided"], arrays["given"]
         self._rivals_said = arrays["rivals"]
-        self._rivals.restore(facts["rivals"], facts["version"])
+        self._rivals.restore(models.State(_under("last/", arrays), facts["rivals"]))
         self._labelled = arrays["labelled"].astype(np.bool_)
         for name in self._scores:
             state = State(arrays, {}).part(name, facts["scores"][name])
@@ -440,6 +439,10 @@ class Learner:
         self._through, self._next_cut = facts["through"], facts["next_cut"]
         self._version, self._offsets = facts["version"], dict(facts["offsets"])
         self._pane_end, self._first = facts["pane_end"], facts["first"]
+
+
+def _under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
 
 
 def _columns(inputs: Inputs, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

@@ -4,6 +4,9 @@
     frozen_first                      the first version, never learned again
     frozen_last                       the last version: what is served, were nothing in between slow
 
+The last version's arrays are a part of the state: of the versions that are published only the
+newest stay, and a snapshot may be older than all of them.
+
 Before there is a version, the frozen ones say what a model says that has seen nothing.
 """
 
@@ -17,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.online_learning.learning import Learning
-from headrace.online_learning.models.model import Arrays, Inputs
+from headrace.online_learning.models.model import Arrays, Inputs, State
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import MOMENTS
@@ -38,14 +41,13 @@ class Rivals:
         Those of the learner.
     first
         Where the first version is kept, for as long as there is a learner.
-    versions
-        Where the learner publishes.
     """
 
-    def __init__(self, settings: Learning, *, first: Registry, versions: Registry) -> None:
+    def __init__(self, settings: Learning, *, first: Registry) -> None:
         self.names = RIVALS if settings.model.task == "probability" else ()
         self._settings = settings
-        self._first, self._versions = first, versions
+        self._first = first
+        self._last: Arrays = {}
         self._baselines = {name: BASELINES[name]() for name in self.names if name in BASELINES}
         self._frozen = {name: self._of({}) for name in self.names if name in _FROZEN}
 
@@ -83,19 +85,22 @@ class Rivals:
         if number == 1:
             self._first.publish(number, arrays, **facts)
             self._frozen["frozen_first"] = self._of(arrays)
+        self._last = arrays
         self._frozen["frozen_last"] = self._of(arrays)
 
-    def state(self) -> dict[str, Any]:
-        """Give what `restore` needs beside the versions, in words of JSON."""
-        return {name: baseline.state() for name, baseline in self._baselines.items()}
+    def state(self) -> State:
+        """Give what `restore` needs beside the first version."""
+        facts = {name: baseline.state() for name, baseline in self._baselines.items()}
+        return State(self._last, facts)
 
-    def restore(self, state: Mapping[str, Any], version: int) -> None:
-        """Take up a state, as it was after `version` was published."""
+    def restore(self, state: State) -> None:
+        """Take up a state."""
         for name, baseline in self._baselines.items():
-            baseline.restore(state[name])
-        if version and self.names:
+            baseline.restore(state.facts[name])
+        if state.arrays:
+            self._last = state.arrays
             self._frozen["frozen_first"] = self._of(self._first.version(1).arrays())
-            self._frozen["frozen_last"] = self._of(self._versions.version(version).arrays())
+            self._frozen["frozen_last"] = self._of(state.arrays)
 
     def _of(self, arrays: Arrays) -> Frozen:
         return Frozen(self._settings, arrays)

@@ -230,6 +230,29 @@ def test_a_broken_snapshot_falls_back_and_ends_the_same(tmp_path: Path) -> None:
         assert (learner.digest(), versions(tmp_path), learner.status()) == undisturbed()
 
 
+def test_a_snapshot_goes_on_when_its_version_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay makes more versions at once than stay, then dies before it has saved."""
+    with learning(tmp_path) as learner:
+        feed(learner, [(30, 5)], steps=4)
+        learner.snapshot_now()
+        made = learner.status()["versions"]
+    with monkeypatch.context() as patch, learning(tmp_path) as learner:
+        patch.setattr(Learner, "snapshot_now", _die)
+        with pytest.raises(Crash):
+            feed(learner, [(10_000, 10_000)])
+        assert 0 < made < min(registry(tmp_path).numbers())
+    with learning(tmp_path) as learner:
+        assert learner.status()["versions"] == made
+        feed(learner, [(10_000, 10_000)])
+        assert (learner.digest(), versions(tmp_path), learner.status()) == undisturbed()
+
+
+def _die(_: Learner) -> None:
+    raise Crash
+
+
 def test_versions_stand_at_multiples_and_serve_the_trainers_probability(tmp_path: Path) -> None:
     with learning(tmp_path) as learner:
         feed(learner, [(50, 10)])
