@@ -55,8 +55,9 @@ class Busy(StoreError):
 
 
 _MOST_CHARACTERS = 65_536
-_MOST_BRACKETS = 100
-"""DuckDB's parser recurses on its thread's stack, and 30,000 brackets keep it for minutes."""
+_MOST_BRACKETS, _MOST_OPENED = 100, 1_000
+"""How deep, and how many: DuckDB's parser cannot be interrupted, and takes 1.6 s where 1,000 open
+and none closes, 8 s for 2,000. What closes one may be in a text, where it closes none."""
 _MOST_COLUMNS = 1_000
 """Binding takes their square, and cannot be interrupted: 1 s for 2,000, 15 s for 8,000."""
 _LOOK_SECONDS = 0.02
@@ -150,8 +151,12 @@ def _check(cursor: duckdb.DuckDBPyConnection, asked: str, query: str) -> None:
     if len(query) > _MOST_CHARACTERS:
         found = f"it has {len(query)} characters, and {_MOST_CHARACTERS} are read"
         raise StoreError(asked, found, "ask a shorter question")
-    if _brackets(query) > _MOST_BRACKETS:
+    deepest, opened = _brackets(query)
+    if deepest > _MOST_BRACKETS:
         found = f"its brackets are nested deeper than {_MOST_BRACKETS}"
+        raise StoreError(asked, found, "ask a simpler question")
+    if opened > _MOST_OPENED:
+        found = f"{opened} brackets open in it, and {_MOST_OPENED} are read"
         raise StoreError(asked, found, "ask a simpler question")
     try:
         query.encode()
@@ -174,15 +179,16 @@ def _check(cursor: duckdb.DuckDBPyConnection, asked: str, query: str) -> None:
     _known_tables(cursor, used)
 
 
-def _brackets(query: str) -> int:
-    deep = deepest = 0
+def _brackets(query: str) -> tuple[int, int]:
+    """Say how deep brackets are nested, and how many open; those in texts count like others."""
+    deep = deepest = opened = 0
     for character in query:
         if character in "([{":
-            deep += 1
+            deep, opened = deep + 1, opened + 1
             deepest = max(deep, deepest)
         elif character in ")]}":
             deep -= 1
-    return deepest
+    return deepest, opened
 
 
 def _known_functions(cursor: duckdb.DuckDBPyConnection, asked: str, used: _Used) -> None:

@@ -154,7 +154,9 @@ class Access:
             do = "declare one, as in serve: {tokens: {read: env:READ_TOKEN}}, or serve at 127.0.0.1"
             raise AccessError(asked, found, do)
         tokens = {role: Secret.of(serve.tokens[role]) for role in ROLES if role in serve.tokens}
-        return cls(tokens, frozenset((*serve.hosts, serve.host)))
+        names = (*serve.hosts, serve.host)
+        # A Host header has an address of IPv6 in brackets.
+        return cls(tokens, frozenset(f"[{name}]" if ":" in name else name for name in names))
 
     def roles(self, authorization: bytes) -> frozenset[Role]:
         """Say what the bearer of a token is; every token is compared, whichever it is."""

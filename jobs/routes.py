@@ -9,12 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from headrace.feature_store.online import OnlineReader
+from headrace.feature_store.questions import Limits
 from headrace.jobs.access import Role
 from headrace.jobs.endpoint import ARROW, Answer, Asked, Endpoint, arrow, json
 from headrace.jobs.metrics import CONTENT_TYPE, Metrics
 from headrace.jobs.rows import MOST_ROWS, Rows
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.why import why
+from headrace.online_learning.scorer import Scorer
 from headrace.operators.computed import value_of
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.source import AT
@@ -27,6 +29,8 @@ PREDICT: frozenset[Role] = frozenset(("predict", "admin"))
 _BOTH = READ | PREDICT
 _MOST_FEATURES = 500
 _MOST_TRAINING_BYTES = 64 << 20
+_JSON = Limits(rows=100_000, size_bytes=64 << 20)
+"""Of an answer as JSON: its values are Python's on the way, ten times as large."""
 _MS = 1_000_000
 _TYPES = {Type.BOOL: "boolean", Type.INT64: "integer", Type.FLOAT64: "number"}
 
@@ -159,6 +163,7 @@ class Routes:
         body = asked.fields(rows=list, features=list | None, status=bool | None)
         names = self._chosen(body.get("features"))
         rows = self._rows.of_json(body["rows"], time.time_ns() // _MS)
+        fresh = self._freshness(self._process.scorer)
         read = self._reader(names).read(rows, [row[AT] for row in rows])
         found = self._in_order(names, rows, read.rows())
         self._metrics.count_missing(found)
@@ -167,7 +172,7 @@ class Routes:
             of_views = {name: read.status[name] for name in names if name in read.status}
             states = zip(*of_views.values(), strict=True)
             answer["status"] = [dict(zip(of_views, each, strict=True)) for each in states]
-        return json({**answer, **self._freshness()})
+        return json({**answer, **fresh})
 
     def _chosen(self, names: Sequence[object] | None) -> Sequence[str]:
         if names is None:
@@ -213,6 +218,7 @@ class Routes:
         body = asked.fields(rows=list)
         rows = self._rows.of_json(body["rows"], time.time_ns() // _MS)
         scorer = self._process.scorer
+        fresh = self._freshness(scorer)
         read = self._process.store.with_features(self._rows.table(rows))
         found = read.select(list(self._names)).to_pylist()
         self._metrics.count_missing(found)
@@ -221,13 +227,14 @@ class Routes:
             "model_version": scorer.version,
             "features": found,
         }
-        return json({**answer, **self._freshness()})
+        return json({**answer, **fresh})
 
     def sql(self, asked: Asked) -> Answer:
         """Answer a question; as Arrow where that is accepted."""
-        table = self._process.store.catalogue.select(asked.fields(query=str)["query"])
+        query, select = asked.fields(query=str)["query"], self._process.store.catalogue.select
         if ARROW in asked.accept:
-            return arrow(table)
+            return arrow(select(query))
+        table = select(query, _JSON)
         try:
             return json(table.to_pylist())
         except (OverflowError, TypeError, ValueError) as error:
@@ -250,9 +257,10 @@ class Routes:
             raise StoreError(said, found, "add ?decision= and its id")
         return json(why(self._process, asked.query["decision"]))
 
-    def _freshness(self) -> dict[str, Any]:
+    def _freshness(self, scorer: Scorer) -> dict[str, Any]:
+        """Say how fresh what is read after this is, at least; asked later it would say too much."""
         complete = self._complete(self._process.store.declared.views)
-        return {"complete_to": complete, "model_through": self._process.scorer.through_ms}
+        return {"complete_to": complete, "model_through": scorer.through_ms}
 
     def _complete(self, views: Mapping[str, object]) -> dict[str, int]:
         return {name: self._process.store.complete(name) for name in views}

@@ -276,6 +276,8 @@ REFUSED = [
     "SELECT finalize('x'::BLOB)",
     "SELECT " + "(" * 101 + "1" + ")" * 101,
     "SELECT * FROM " + "(" * 30_000 + "t" + ")" * 30_000,
+    "SELECT '" + ")" * 30_000 + "', " + "(" * 30_000,
+    "SELECT 1" + " + (1)" * 1_001,
     "SELECT " + "union_value(a := " * 500 + "1" + ")" * 500,
     "SELECT 1" + ", 1" * 1_000,
     "SELECT 1" + " + 1" * 3_000,

@@ -162,6 +162,13 @@ def test_other_names_and_pages_are_not_answered(
     assert found in answer.text
 
 
+def test_an_address_of_ipv6_is_a_name_too() -> None:
+    access = Access.of(Serve(host="::1", hosts=("fd00::1", "a.example.com")))
+    for host in ("[::1]:80", "[fd00::1]", "[FD00::1]:8000", "a.example.com:8000"):
+        assert access.answers_to(host), host
+    assert not access.answers_to("[fd00::2]:8000")
+
+
 class Spy:
     """An ASGI server's side of one request, which knows whether the body was read."""
 

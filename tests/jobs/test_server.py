@@ -271,6 +271,38 @@ def test_a_read_sees_a_whole_pane_or_none_and_waits_for_none(
     assert seen[1] == [{"n": 1, "total": 9, "last_x": 7}] * 2
 
 
+@pytest.mark.parametrize("path", ["/v1/features", "/v1/predict"])
+def test_an_answer_says_how_fresh_it_was_when_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A pane that comes between the read and the answer is not in it."""
+    rows = [{"at": 3 * EVERY, "user": "w1", "page": "a"}]
+    with (
+        processing(tmp_path) as process,
+        serving(process) as http,
+        process.store.catalogue.transaction(),
+    ):
+
+        def comes(_: object) -> None:
+            process.store.add_tiles("clicks", 0, [clicks(3 * EVERY, w1=9)])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(process.metrics, "count_missing", comes)
+            answer = http.post(path, json={"rows": rows}).json()
+        after = http.post(path, json={"rows": rows}).json()
+    assert (answer["features"][0]["n"], answer["complete_to"]["clicks"]) == (0, 2 * EVERY)
+    assert (after["features"][0]["n"], after["complete_to"]["clicks"]) == (1, 3 * EVERY)
+
+
+def test_json_has_bounds_of_its_own(http: httpx.Client) -> None:
+    query = "SELECT range AS n FROM range(100001)"
+    answer = http.post("/v1/sql", json={"query": query})
+    assert answer.status_code == 400
+    assert "the answer has more than 100000 rows" in answer.json()["found"]
+    answer = http.post("/v1/sql", json={"query": query}, headers={"accept": ARROW})
+    assert ipc.open_stream(answer.content).read_all().num_rows == 100_001
+
+
 def test_reads_beside_writes_are_whole(tmp_path: Path) -> None:
     """Each pane gives w1 and w2 a click of the same x: no reader sees one without the other."""
     with processing(tmp_path) as process, serving(process) as http:
