@@ -373,8 +373,9 @@ class Store:
     @property
     def decided(self) -> int:
         """Give the time before which every decision has its prediction."""
-        if self._waiting.num_rows:
-            return int(self._waiting["at"][0].as_py())
+        waiting = self._waiting  # once: the servers' threads ask, too, while it changes
+        if waiting.num_rows:
+            return int(waiting["at"][0].as_py())
         return self._complete.get((_DECISIONS, 0), 0)
 
     def take_ready(self, latest: int | None = None, *, most: int | None = None) -> pa.Table:

@@ -8,7 +8,7 @@ carries must be the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -46,7 +46,7 @@ class Published:
         self, bootstrap: str, topic: str, first: int, last: int, inputs: Sequence[str]
     ) -> None:
         self._topic, self._inputs = topic, list(inputs)
-        self._rows = _read(bootstrap, topic, first, last)
+        self._rows, self._last = _read(bootstrap, topic, first, last), last
 
     def take(self, rows: pa.Table) -> pa.Table:
         """Append ``p`` and ``version``, as published, to the next decisions with their features.
@@ -65,12 +65,14 @@ class Published:
                 asked = f"asked for prediction {head['seq']} as it was published"
                 found = f"the topic has {_short(one)}, the log gives {_short({**head, 'x': row})}"
                 raise CorruptError(self._topic, asked, found, _DO)
+        if told and told[-1]["seq"] == self._last:
+            self._rows.close()  # its reader with it
         rows = rows.append_column("p", pa.array([one["p"] for one in told], pa.float64()))
         version = pa.array([one["version"] for one in told], pa.int64())
         return rows.append_column("version", version)
 
 
-def _read(bootstrap: str, topic: str, first: int, last: int) -> Iterator[dict[str, Any]]:
+def _read(bootstrap: str, topic: str, first: int, last: int) -> Generator[dict[str, Any]]:
     place = (topic, 0)
     position = transport.begins(bootstrap, [topic]).get(place, 0)
     end = transport.ends(bootstrap, [topic]).get(place, 0)

@@ -20,6 +20,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ from headrace.jobs.drift import Period, Watch
 from headrace.jobs.metrics import Metrics
 from headrace.jobs.published import Published
 from headrace.jobs.transport import LogGap, Message, Reader, Writer
+from headrace.online_learning.models.model import Arrays
 from headrace.online_learning.registry import Registry, Version
 from headrace.online_learning.scorer import Scorer
 from headrace.operators.drift import PSI
@@ -47,6 +50,7 @@ _log = logging.getLogger(__name__)
 _POLL_MS = 50
 _BEAT_SECONDS = 2.0
 _POLL_MESSAGES = 20_000
+_OWN_NAME = re.compile("[^/.]+$")
 _WEIGHTS = pa.schema(
     [
         ("version", pa.int64()),
@@ -242,7 +246,7 @@ class StoreProcess:
         if self.scorer.version <= self._noted:
             return
         for number in self._registry.numbers():
-            if number > self._noted:
+            if self._noted < number <= self.scorer.version:  # what is newer comes when it serves
                 with contextlib.suppress(CorruptError):
                     told = self._registry.version(number)
                     self.store.add_model(
@@ -255,24 +259,9 @@ class StoreProcess:
         self._noted = self.scorer.version
 
     def _weights(self) -> pa.Table:
-        """Give the arrays of the version that serves: their names, places and values."""
+        """Give the weights of the version that serves."""
         version = self.scorer.version
-        arrays = self._registry.version(version).arrays() if version else {}
-        ids = arrays.get("ids")
-        tables = [_WEIGHTS.empty_table()]
-        for name, array in arrays.items():
-            if name != "ids" and array.ndim <= 2:
-                rows = array.reshape(len(array), -1)
-                slots = ids if ids is not None and len(ids) == len(rows) else np.arange(len(rows))
-                columns = {
-                    "version": np.full(rows.size, version),
-                    "name": [name] * rows.size,
-                    "slot": np.repeat(slots, rows.shape[1]),
-                    "part": np.tile(np.arange(rows.shape[1]), len(rows)),
-                    "value": rows.ravel().astype(np.float64),
-                }
-                tables.append(pa.table(columns, _WEIGHTS))
-        return pa.concat_tables(tables)
+        return _weights_of(version, self._registry.version(version).arrays() if version else {})
 
     def scorer_of(self, version: int) -> Scorer:
         """Give the scorer of a version that is still kept; a CorruptError where it is not."""
@@ -354,6 +343,29 @@ class StoreProcess:
         self._reader.close()
         self._writer.close()
         self.store.catalogue.close()
+
+
+def _weights_of(version: int, arrays: Arrays) -> pa.Table:
+    """Give a version's arrays: their names, places and values.
+
+    The slots of ``wide/weights`` are those in ``wide/ids``; without such they are the places.
+    """
+    tables = [_WEIGHTS.empty_table()]
+    for name, array in arrays.items():
+        ids = arrays.get(_OWN_NAME.sub("ids", name))
+        if array is ids or array.ndim not in (1, 2):
+            continue
+        rows = array.reshape(len(array), math.prod(array.shape[1:]))
+        slots = ids if ids is not None and len(ids) == len(rows) else np.arange(len(rows))
+        columns = {
+            "version": np.full(rows.size, version),
+            "name": pa.repeat(name, rows.size),
+            "slot": np.repeat(slots, rows.shape[1]),
+            "part": np.tile(np.arange(rows.shape[1]), len(rows)),
+            "value": rows.ravel().astype(np.float64),
+        }
+        tables.append(pa.table(columns, _WEIGHTS))
+    return pa.concat_tables(tables)
 
 
 def _tiles_taker(store: Store, name: str, shard: int) -> Callable[[Sequence[Message]], None]:

@@ -37,10 +37,14 @@ class Said:
 
 @dataclass
 class Log:
-    """Partitions of messages; `left` writes from now on, then the writer is killed."""
+    """Partitions of messages; `left` writes from now on, then the writer is killed.
+
+    `reading` counts the readers that were entered and not left.
+    """
 
     messages: dict[Place, list[Said]] = field(default_factory=lambda: defaultdict(list))
     left: int | None = None
+    reading: int = 0
 
     def put(self, topic: str, *values: bytes, partition: int = 0) -> None:
         """Append messages."""
@@ -115,10 +119,11 @@ class _Reader:
         return {place: len(said) for place, said in self.log.messages.items() if place in self.next}
 
     def __enter__(self) -> _Reader:
+        self.log.reading += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self.log.reading -= 1
 
     def close(self) -> None:
         """Do nothing."""

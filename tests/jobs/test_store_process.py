@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pytest
 
-from headrace.jobs import assembly, transport
+from headrace.jobs import assembly, store, transport
 from headrace.jobs.broker import Broker
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import LogGap, Reader, Writer, create_topics, ends
@@ -49,7 +49,7 @@ def publish(folder: Path, small: Pipeline, number: int) -> None:
     ids = np.arange(encoding.slots)
     Registry(folder / "models").publish(
         number,
-        {"ids": ids, "weights": np.full(len(ids), number / 10)},
+        {"ids": ids, "weights": np.full(len(ids), number / 10), "moments": np.zeros((0, 3))},
         encoding=encoding.digest,
         model=small.model.kind.facts,
         through_ms=number * EVERY,
@@ -116,7 +116,7 @@ def test_a_file_that_is_lost_takes_what_was_published_from_the_topic(
     again = log.process(small, folder)
     while again.step():
         pass
-    assert again.behind == 0
+    assert (again.behind, log.reading) == (0, 0)
     assert again.store.catalogue.read("SELECT * FROM predictions ORDER BY seq").equals(kept)
     assert log.messages[small.predictions_topic, 0] == before  # nothing twice, no progress back
     for topic, partition, value in list(panes(small, COUNT + 1))[len(messages) :]:
@@ -313,6 +313,46 @@ def test_versions_are_swapped_between_steps(
     again.step()
     assert len(caplog.messages) == 1
     again.close()
+
+
+def test_a_version_is_kept_once_though_newer_ones_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher makes a version, and only then points to it."""
+    log, small, folder = Log(), pipeline(tmp_path), tmp_path / "store"
+    log.install(monkeypatch)
+    process = log.process(small, folder)
+    publish(folder, small, 1)
+    pointer = (folder / "models" / "CHAMPION").read_bytes()
+    publish(folder, small, 2)
+    (folder / "models" / "CHAMPION").write_bytes(pointer)
+    log.put(small.decisions_topic, decisions(EVERY))
+    process.step()
+    publish(folder, small, 3)
+    log.put(small.decisions_topic, decisions(2 * EVERY))
+    process.step()
+    told = process.store.catalogue.select("SELECT number FROM models ORDER BY ALL")
+    assert told["number"].to_pylist() == [1, 2, 3]
+    process.close()
+
+
+def test_each_weight_has_its_own_slot() -> None:
+    arrays = {
+        "wide/ids": np.array([3, 9]),
+        "wide/weights": np.array([0.5, -0.5]),
+        "deep/rows.ids": np.array([7]),
+        "deep/rows.rows": np.array([[1.0, 2.0]], np.float32),
+        "deep/rows.gone": np.zeros((0, 2), np.int64),
+        "moments": np.zeros((0, 3)),
+    }
+    rows = store._weights_of(4, arrays).to_pylist()
+    assert {row["version"] for row in rows} == {4}
+    assert [(row["name"], row["slot"], row["part"], row["value"]) for row in rows] == [
+        ("wide/weights", 3, 0, 0.5),
+        ("wide/weights", 9, 0, -0.5),
+        ("deep/rows.rows", 7, 0, 1.0),
+        ("deep/rows.rows", 7, 1, 2.0),
+    ]
 
 
 def test_decisions_wait_for_a_model_recent_enough(
