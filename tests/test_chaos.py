@@ -36,4 +36,6 @@ def test_damage_is_named_or_repaired_and_a_full_disk_loses_nothing() -> None:
     assert damages.startswith("damages: 40, 0 wrong")
     kinds = ("store.duckdb", "store.duckdb.wal", "Parquet", "manifest", "address.json")
     assert all(f"{kind}: " in damages for kind in kinds)
-    assert re.match(r"full disks: (2|0), 0 wrong \((full, named, gone on|SKIPPED)", disks)
+    if "SKIPPED" in disks:
+        pytest.skip(disks)
+    assert re.match(r"full disks: 2, 0 wrong \((full, named, gone on)", disks)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from headrace.feature_store.history import History
 from headrace.feature_store.versions import held
-from headrace.jobs import assembly, raw_log, transport, views
+from headrace.jobs import assembly, local, raw_log, transport, views
 from headrace.jobs.apply import apply, starts_at
 from headrace.jobs.cli import application
 from headrace.jobs.plan import Plan, applied, note_applied, plan
@@ -63,6 +63,34 @@ def planned(folder: Path, text: str) -> tuple[Pipeline, Plan]:
         note_applied(pipeline(folder, WHOLE), folder)
     declared = pipeline(folder, text)
     return declared, plan(declared, applied(folder), Topics("memory"))
+
+
+class Nothing:
+    """A supervisor that starts nothing."""
+
+    def __enter__(self) -> Nothing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self, *_: object) -> None:
+        """Start nothing."""
+
+    wait_ready = start
+
+
+@pytest.mark.parametrize("roles", [[], ["store"], local.ROLES])
+def test_a_pipeline_is_applied_where_its_views_job_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roles: Sequence[str]
+) -> None:
+    """To verify, or to rebuild, a store with a changed file is no start of that pipeline."""
+    monkeypatch.setattr(local, "Supervisor", Nothing)
+    monkeypatch.setattr(transport, "create_topics", lambda *_: None)
+    note_applied(pipeline(tmp_path, WHOLE), tmp_path)
+    before = applied(tmp_path)
+    with local.running(pipeline(tmp_path, NEW_VIEW), tmp_path, roles=roles):
+        assert (applied(tmp_path) == before) == ("views" not in roles)
 
 
 def sentences(made: Plan) -> list[str]:
