@@ -28,6 +28,7 @@ from pyarrow import csv
 
 from headrace.operators.engines.duckdb_log import TYPED
 from headrace.operators.errors import StoreError
+from headrace.operators.hashing import whole_array
 from headrace.operators.message import NOT_UTF8
 from headrace.operators.record import ARROW, CELLS, CSV, PARQUET, text_of
 from headrace.operators.source import AT, FILE_PARTITION, Column, Source
@@ -210,7 +211,7 @@ def _typed(asked: str, wanted: Sequence[Column], table: pa.Table, number: int) -
     """Give values as plain rows, and those with a number that is none as odd ones."""
     count = table.num_rows
     values = [
-        _value(asked, column, _one(table[column.name]))
+        _value(asked, column, whole_array(table[column.name]))
         if column.name in table.column_names
         else pa.nulls(count, _kind(column))
         for column in wanted
@@ -265,11 +266,6 @@ def _milliseconds(values: pa.Array) -> pa.Array:
         return pc.multiply(ticks, pa.scalar(1000 if unit == "s" else 1, pa.int64()))
     known = ticks.fill_null(0).to_numpy() // {"us": 1_000, "ns": 1_000_000}[unit]
     return pa.array(known, mask=ticks.is_null().to_numpy(zero_copy_only=False))
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else combined.chunk(0)
 
 
 def _struct(wanted: Sequence[Column], values: Sequence[pa.Array]) -> pa.StructArray:

@@ -32,6 +32,7 @@ from headrace.operators.aggregates import Bins, Ends, Gathered, Merge, Newest, O
 from headrace.operators.compiled import compiled
 from headrace.operators.decay import Decay
 from headrace.operators.errors import StoreError
+from headrace.operators.hashing import whole_array
 from headrace.operators.types import Type
 from headrace.operators.view import END, NEWEST_AT, Feature, View
 
@@ -171,8 +172,8 @@ class Index:
             has no tile.
 
         """
-        slots = self._keys.slots([_one(tiles[name]) for name in self.view.key], add=True)
-        ends = np.ascontiguousarray(_one(tiles[END]).to_numpy())
+        slots = self._keys.slots([whole_array(tiles[name]) for name in self.view.key], add=True)
+        ends = np.ascontiguousarray(whole_array(tiles[END]).to_numpy())
         own, highs = self._columns(tiles)
         for name, ragged in self._ragged.items():
             table = (rows or {})[name]
@@ -230,7 +231,7 @@ class Index:
         own = np.zeros((tiles.num_rows, len(layout.kinds)), np.int64)
         highs = np.full((len(layout.highs), tiles.num_rows), LEAST, np.int64)
         for partial in self.view.partials:
-            values = _one(tiles[partial.name])
+            values = whole_array(tiles[partial.name])
             if partial.name in layout.highs:
                 known = values.is_valid().to_numpy(zero_copy_only=False)
                 high = np.where(known, _ordered(values, least=partial.merge is Merge.MIN), LEAST)
@@ -243,9 +244,9 @@ class Index:
             else:
                 own[:, columns[partial.name]] = values.fill_null(0).to_numpy()
         if self.view.keeps_newest:
-            own[:, columns[NEWEST_AT]] = _one(tiles[NEWEST_AT]).to_numpy()
+            own[:, columns[NEWEST_AT]] = whole_array(tiles[NEWEST_AT]).to_numpy()
         for place, newest in enumerate(self.view.newest):
-            values = _one(tiles[newest.name])
+            values = whole_array(tiles[newest.name])
             own[:, columns[newest.name]] = self._coded(newest, values)
             known = values.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
             own[:, columns[f"flags {place // FLAG_BITS}"]] |= known << (place % FLAG_BITS)
@@ -258,8 +259,8 @@ class Index:
 
     def _tiles_of(self, rows: pa.Table, slots: Ints, ends: Ints) -> Ints:
         """Say of each companion row which of the tiles just appended it belongs to."""
-        own = self._keys.slots([_one(rows[name]) for name in self.view.key], add=False)
-        steps = [each // self.view.every_ms for each in (ends, _one(rows[END]).to_numpy())]
+        own = self._keys.slots([whole_array(rows[name]) for name in self.view.key], add=False)
+        steps = [each // self.view.every_ms for each in (ends, whole_array(rows[END]).to_numpy())]
         least = min((int(each.min()) for each in steps if len(each)), default=0)
         span = max((int(each.max()) for each in steps if len(each)), default=0) - least + 1
         of_tiles = slots * span + steps[0] - least
@@ -533,8 +534,3 @@ def _ordered(values: pa.Array, *, least: bool) -> Ints:
         # The bits of negative float64s fall where their values rise.
         bits = bits ^ ((bits >> 63) & _TOP)
     return ~bits if least else bits
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else combined.chunk(0)

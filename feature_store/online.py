@@ -23,6 +23,7 @@ from headrace.feature_store.kernel import NULL
 from headrace.feature_store.keys import NO_SLOT
 from headrace.feature_store.training import Asking, Read
 from headrace.operators.errors import StoreError, UnknownName
+from headrace.operators.hashing import whole_array
 from headrace.operators.status import STATUS_SUFFIX, STATUSES, Status
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
@@ -291,7 +292,7 @@ class OnlineReader:
         times = rows["at"].to_numpy().astype(np.int64) if at is None else at
         found: dict[str, pa.Array] = {}
         for group in self._groups.values():
-            keys = [_one(rows[key]) for key, _ in group.keys]
+            keys = [whole_array(rows[key]) for key, _ in group.keys]
             values, states = group.index.read_with_status(keys, times, group.plan)
             found |= values
             found |= {f"{each}{STATUS_SUFFIX}": _texts(states[each]) for each in values}
@@ -324,8 +325,3 @@ def _times(at: int | Sequence[int], count: int) -> Ints:
 def _texts(states: npt.NDArray[np.uint8]) -> pa.Array:
     words = pa.array([str(each) for each in STATUSES])
     return pa.DictionaryArray.from_arrays(pa.array(states.astype(np.int8)), words)
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else combined.chunk(0)

@@ -38,6 +38,7 @@ from headrace.operators.drift import PSI
 from headrace.operators.engines.duckdb import as_of_sql, quote
 from headrace.operators.errors import CorruptError
 from headrace.operators.expression import Expression
+from headrace.operators.hashing import whole_array
 from headrace.operators.identity import (
     computed_identity,
     feature_identity,
@@ -399,7 +400,7 @@ class Store:
         """Append every feature to rows with `at` and what is `asked`: the one way to read them."""
         at = rows["at"].to_numpy().astype(np.int64)
         for name, index in self._indexes.items():
-            keys = [_one(rows[key]) for key in self.declared.keys[name]]
+            keys = [whole_array(rows[key]) for key in self.declared.keys[name]]
             for feature, values in index.read(keys, at).items():
                 rows = rows.append_column(feature, values)
         return with_computed(rows, self.declared.computed)
@@ -506,8 +507,3 @@ def _between_ends(ends: npt.NDArray[np.int64]) -> Iterable[tuple[int, int]]:
         stop = int(np.searchsorted(ends, last, side="right"))
         yield start, stop
         start = stop
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else combined.chunk(0)

@@ -20,6 +20,7 @@ from headrace.feature_store.store import Store
 from headrace.feature_store.training import Asking, Read
 from headrace.jobs import assembly
 from headrace.jobs.client import Client
+from headrace.jobs.rows import MOST_ROWS
 from headrace.operators.errors import StoreError
 from headrace.operators.source import AT
 from headrace.operators.types import Type
@@ -123,8 +124,13 @@ class Running:
         return asked_by
 
     def online(self, names: Sequence[str], entities: Sequence[Entity], at: int) -> OnlineFeatures:
-        """Ask the process; columns that an entity lacks are null."""
-        answer = self._client.features([{**entity, AT: at} for entity in entities])
+        """Ask the process, in parts; columns that an entity lacks are null, others passed over."""
+        needed = {key for name in names for key in self._keys(name)}
+        rows = [{**{k: v for k, v in e.items() if k in needed}, AT: at} for e in entities]
+        parts = [rows[i : i + MOST_ROWS] for i in range(0, len(rows), MOST_ROWS)] or [rows]
+        answers = [self._client.features(part) for part in parts]
+        answer = answers[0]  # the least complete
+        found = [row for each in answers for row in each["features"]]
         schema = pa.schema([self._known().field(name).remove_metadata() for name in names])
         asked_by = [self._asked_by(name) for name in names]
         if any(not each["view"] for each in asked_by):  # computed, of any views
@@ -132,7 +138,7 @@ class Running:
         steps = {each["view"]: each["every_ms"] for each in asked_by if each["view"]}
         complete = {view: answer["complete_to"][view] for view in steps}
         stale = {view: max(0, bound(at, steps[view]) - complete[view]) for view in steps}
-        return OnlineFeatures(pa.Table.from_pylist(answer["features"], schema), complete, stale)
+        return OnlineFeatures(pa.Table.from_pylist(found, schema), complete, stale)
 
     def historical(
         self, names: Sequence[str], at: str | None, *, statuses: bool

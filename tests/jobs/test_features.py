@@ -71,6 +71,13 @@ def test_online_features_by_their_names_as_of_a_time(store: FeatureStore) -> Non
     assert now.stale_ms["clicks"] > 40 * 365 * 86_400_000
 
 
+def test_more_entities_than_one_request_takes(store: FeatureStore) -> None:
+    entities = [{"user": "uv"[i % 2], "page": None, "mine": i} for i in range(2_001)]
+    found = store.get_online_features(["total"], entities, at=2 * EVERY)
+    assert found.to_dict() == {"total": [8, 4] * 1_000 + [8]}
+    assert found.stale_ms == {"clicks": 0}
+
+
 @pytest.mark.parametrize("batch", [1, 2, 50_000])
 def test_a_row_out_for_each_row_in(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, batch: int
