@@ -39,7 +39,6 @@ _ACCEPTED = {
     Type.STRING: ("BYTES",),
 }
 _OUTPUTS = {"p": "FP64", "model_version": "INT64"}
-_PLATFORM = "headrace_ftrl"
 _TENSOR = {
     "type": "object",
     "required": ["name", "shape", "datatype", "data"],
@@ -134,7 +133,8 @@ class Inference:
         served = self._version(asked)
         inputs = [_form(name, _DATATYPES[kind]) for name, kind in self._inputs.items()]
         outputs = [_form(name, kind) for name, kind in _OUTPUTS.items()]
-        head = {"name": asked.path["model"], "versions": [str(served)], "platform": _PLATFORM}
+        platform = f"headrace_{self._process.pipeline.model.kind.name}"
+        head = {"name": asked.path["model"], "versions": [str(served)], "platform": platform}
         return json({**head, "inputs": inputs, "outputs": outputs})
 
     def model_ready(self, asked: Asked) -> Answer:

@@ -42,17 +42,19 @@ class DeepServed:
         """Give of each part of the row its gradient times itself, and what the wide part adds."""
         rows = torch.from_numpy(self._deep.rows.gather(inputs.ids)).requires_grad_()
         numbers = torch.from_numpy(inputs.numbers.astype(np.float32)).requires_grad_()
-        torch.autograd.backward(self._deep.net(rows, numbers).sum())
+        logit = self._deep.net(rows, numbers).sum()
+        # Of these alone: the net's own gradients would add up, over calls and threads.
+        by_rows, by_numbers = torch.autograd.grad(logit, [rows, numbers], allow_unused=True)
         fields = inputs.ids.shape[1]
-        tokens = _moved(rows).reshape(fields, -1).sum(axis=1)
+        tokens = _moved(rows, by_rows).reshape(fields, -1).sum(axis=1)
         bias = np.zeros(inputs.slots.shape[1] - fields)
-        deep: NDArray[np.float64] = np.concatenate([tokens, bias, _moved(numbers)[0]])
+        deep: NDArray[np.float64] = np.concatenate([tokens, bias, _moved(numbers, by_numbers)[0]])
         if self._wide is not None:
             deep += self._wide.contributions(inputs)
         return deep
 
 
-def _moved(leaf: Tensor) -> NDArray[np.float64]:
-    gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+def _moved(leaf: Tensor, gradient: Tensor | None) -> NDArray[np.float64]:
+    gradient = torch.zeros_like(leaf) if gradient is None else gradient
     moved: NDArray[np.float64] = (gradient * leaf).detach().double().numpy()
     return moved

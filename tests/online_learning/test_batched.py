@@ -104,6 +104,8 @@ def test_a_cut_anywhere_with_a_snapshot_between_changes_no_bit(kind: Batched) ->
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_version_serves_the_trainers_bits(kind: Batched) -> None:
+    from headrace.online_learning.models.deep_served import DeepServed
+
     inputs, steps = rows()
     model = kind.blank(ENCODING)
     model.advance(inputs, steps)
@@ -113,6 +115,9 @@ def test_a_version_serves_the_trainers_bits(kind: Batched) -> None:
     one = Inputs(inputs.slots[:1], inputs.ids[:1], inputs.numbers[:1], inputs.weights[:1])
     assert np.array_equal(served.score(one), trainer[:1])
     assert served.contributions(one).shape == (len(ENCODING.names),)
+    assert isinstance(served, DeepServed)
+    net = served._deep.net  # it serves many threads: nothing of one question stays in it
+    assert all(parameter.grad is None for parameter in net.parameters())
 
 
 def test_the_joint_step_is_as_it_is_written() -> None:
