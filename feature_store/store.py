@@ -38,7 +38,6 @@ from headrace.operators.drift import PSI
 from headrace.operators.engines.duckdb import as_of_sql, quote
 from headrace.operators.errors import CorruptError
 from headrace.operators.expression import Expression
-from headrace.operators.hashing import whole_array
 from headrace.operators.identity import (
     computed_identity,
     feature_identity,
@@ -223,6 +222,7 @@ class Store:
         self._complete = {
             (named.get(row["name"], row["name"]), row["shard"]): row["complete"] for row in panes
         }
+        self._reader = self.reader()
         self._whole: dict[str, int] = {}
         self._began = {
             named.get(row["name"], row["name"]): row["began"] for row in panes if row["began"]
@@ -398,12 +398,7 @@ class Store:
 
     def with_features(self, rows: pa.Table) -> pa.Table:
         """Append every feature to rows with `at` and what is `asked`: the one way to read them."""
-        at = rows["at"].to_numpy().astype(np.int64)
-        for name, index in self._indexes.items():
-            keys = [whole_array(rows[key]) for key in self.declared.keys[name]]
-            for feature, values in index.read(keys, at).items():
-                rows = rows.append_column(feature, values)
-        return with_computed(rows, self.declared.computed)
+        return with_computed(self._reader.read_table(rows), self.declared.computed)
 
     def reader(self, features: Sequence[str] | None = None) -> OnlineReader:
         """Prepare reads of these features, or of all; any thread may use it."""
