@@ -82,6 +82,6 @@ class Learning:
             "within_ms": self.within_ms,
             "every_ms": self.every_ms,
             "negatives": self.negatives,
-            "scores": "operators/evaluation: 1",  # the form of their state
+            "scores": "operators/evaluation: 2",  # the form of their state, and of the rivals
         }
         return digest(facts)
