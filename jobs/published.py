@@ -66,10 +66,14 @@ class Published:
                 found = f"the topic has {_short(one)}, the log gives {_short({**head, 'x': row})}"
                 raise CorruptError(self._topic, asked, found, _DO)
         if told and told[-1]["seq"] == self._last:
-            self._rows.close()  # its reader with it
+            self.close()
         rows = rows.append_column("p", pa.array([one["p"] for one in told], pa.float64()))
         version = pa.array([one["version"] for one in told], pa.int64())
         return rows.append_column("version", version)
+
+    def close(self) -> None:
+        """Read no further. Left to the interpreter's end, its reader would wait for ever."""
+        self._rows.close()
 
 
 def _read(bootstrap: str, topic: str, first: int, last: int) -> Generator[dict[str, Any]]:

@@ -340,6 +340,7 @@ class StoreProcess:
 
     def close(self) -> None:
         """Stop reading and writing, close the file."""
+        self._known.close()
         self._reader.close()
         self._writer.close()
         self.store.catalogue.close()
