@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import UnionType
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow.ipc as ipc
 from headrace.jobs.access import Refused, Role
 from headrace.operators.errors import HeadraceError, StoreError
 
-__all__ = ["ARROW", "JSON", "Answer", "Asked", "Endpoint", "arrow", "json", "refusal"]
+__all__ = ["ARROW", "JSON", "Answer", "Asked", "Endpoint", "Room", "arrow", "json", "refusal"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
@@ -74,6 +75,14 @@ class Answer:
 Answering = Callable[[Asked], Answer]
 
 
+class Room(StrEnum):
+    """What may be kept from being answered by others of its kind alone."""
+
+    METRICS = "metrics"
+    QUESTIONS = "questions"
+    READS = "reads"
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """One method at one path.
@@ -94,8 +103,9 @@ class Endpoint:
         Of the body; more than one is a choice.
     most_bytes
         The largest body that is read.
-    slow
-        Whether it runs in a thread beside the others, a few at a time.
+    room
+        With what it shares the few places for what takes long, each a thread; unless given it is
+        answered at once, by the thread that all requests pass.
 
     """
 
@@ -109,7 +119,7 @@ class Endpoint:
     query: Mapping[str, str] = field(default_factory=dict)
     media_type: str = JSON
     most_bytes: int = _MOST_BYTES
-    slow: bool = False
+    room: Room | None = None
 
 
 def json(value: object, status: int = 200) -> Answer:

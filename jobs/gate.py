@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from headrace.feature_store.questions import Busy
 from headrace.jobs.access import ROLES, Access, Refused
-from headrace.jobs.endpoint import Answer, Asked, Endpoint, refusal
+from headrace.jobs.endpoint import Answer, Asked, Endpoint, Room, refusal
 from headrace.jobs.metrics import Metrics
 from headrace.operators.errors import HeadraceError
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 _BODY_SECONDS = 30.0
 _SENT_SECONDS = 120.0
 _MOST_AT_ONCE = 64
-_MOST_SLOW = 8
+_MOST_IN_ROOM = 8
 _MOST_QUERY_BYTES = 8_192
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
@@ -54,8 +54,8 @@ class Gate:
 
     def __init__(self, endpoints: Sequence[Endpoint], access: Access, metrics: Metrics) -> None:
         self._access, self._metrics = access, metrics
-        self._at_once = _Room(_MOST_AT_ONCE)
-        self._slow = _Room(_MOST_SLOW)
+        self._at_once = _Places(_MOST_AT_ONCE)
+        self._rooms = {room: _Places(_MOST_IN_ROOM) for room in Room}
         by_path: dict[str, dict[str, Endpoint]] = {}
         for each in endpoints:
             by_path.setdefault(each.path, {})[each.method] = each
@@ -150,10 +150,10 @@ class Gate:
         headers: Mapping[bytes, bytes],
     ) -> Answer:
         _check_form(scope, endpoint, headers)
-        if not endpoint.slow:
+        if endpoint.room is None:
             body = await _body(receive, endpoint) if endpoint.takes is not None else b""
             return endpoint.answer(_asked(scope, parts, headers, body))
-        with self._slow.entered(f"asked for {endpoint.method} {endpoint.path}"):
+        with self._rooms[endpoint.room].entered(f"asked for {endpoint.method} {endpoint.path}"):
             body = await _body(receive, endpoint) if endpoint.takes is not None else b""
             return await run_in_threadpool(endpoint.answer, _asked(scope, parts, headers, body))
 
@@ -229,7 +229,7 @@ async def _send(send: Send, answer: Answer) -> None:
         await send({"type": "http.response.body", "body": b""})
 
 
-class _Room:
+class _Places:
     """How many requests may be under way at once; one more is refused, and none waits."""
 
     def __init__(self, most: int) -> None:

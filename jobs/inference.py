@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.jobs.access import Refused
-from headrace.jobs.endpoint import Answer, Asked, Endpoint, json
+from headrace.jobs.endpoint import Answer, Asked, Endpoint, Room, json
 from headrace.jobs.routes import PREDICT, READ, Routes
 from headrace.jobs.rows import MOST_ROWS, Rows, fits
 from headrace.jobs.store import StoreProcess
@@ -107,7 +107,7 @@ class Inference:
                     self.infer,
                     PREDICT,
                     takes=_INFER,
-                    slow=True,
+                    room=Room.READS,
                 ),
             ]
         return found

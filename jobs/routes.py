@@ -11,7 +11,7 @@ import pyarrow as pa
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.questions import Limits
 from headrace.jobs.access import Role
-from headrace.jobs.endpoint import ARROW, Answer, Asked, Endpoint, arrow, json
+from headrace.jobs.endpoint import ARROW, Answer, Asked, Endpoint, Room, arrow, json
 from headrace.jobs.metrics import CONTENT_TYPE, Metrics
 from headrace.jobs.rows import MOST_ROWS, Rows
 from headrace.jobs.store import StoreProcess
@@ -69,10 +69,10 @@ class Routes:
             Endpoint("GET", "/livez", "Say that the process runs.", self.live),
             Endpoint("GET", "/healthz", "Say that the process runs.", self.live),
             Endpoint("GET", "/readyz", ready, self.ready),
-            Endpoint("GET", "/metrics", counts, self.metrics, READ, slow=True),
+            Endpoint("GET", "/metrics", counts, self.metrics, READ, room=Room.METRICS),
             Endpoint("GET", "/v1/status", "Say how far the process is.", self.status, READ),
             Endpoint("GET", "/v1/features", schema, self.schema, READ),
-            Endpoint("GET", "/v1/why", why, self.why, READ, query=identity, slow=True),
+            Endpoint("GET", "/v1/why", why, self.why, READ, query=identity, room=Room.QUESTIONS),
         ]
 
     def _about_rows(self) -> list[Endpoint]:
@@ -83,11 +83,20 @@ class Routes:
         status = {"type": "boolean", "description": "Say what each value stands for, too."}
         features = _object({"rows": rows, "features": names, "status": status}, "rows")
         query = _object({"query": {"type": "string"}}, "query")
+        views = self._process.store.declared.views.values()
+        # What is before a horizon is scanned in the file: the other requests do not wait for that.
+        reads = Room.READS if any(view.horizon_ms is not None for view in views) else None
         sql = "Answer one SELECT: a list of objects, or an Arrow stream where that is accepted."
         training = "Give a row of features for each decision of an Arrow stream, in order."
         return [
             Endpoint(
-                "POST", "/v1/features", "Read features.", self.features, _BOTH, takes=features
+                "POST",
+                "/v1/features",
+                "Read features.",
+                self.features,
+                _BOTH,
+                takes=features,
+                room=reads,
             ),
             Endpoint(
                 "POST",
@@ -96,6 +105,7 @@ class Routes:
                 self.predict,
                 PREDICT,
                 takes=_object({"rows": rows}, "rows"),
+                room=reads,
             ),
             Endpoint(
                 "POST",
@@ -105,7 +115,7 @@ class Routes:
                 READ,
                 takes=query,
                 gives={"type": "array", "items": {"type": "object"}},
-                slow=True,
+                room=Room.QUESTIONS,
             ),
             Endpoint(
                 "POST",
@@ -116,7 +126,7 @@ class Routes:
                 takes={"type": "string", "format": "binary"},
                 media_type=ARROW,
                 most_bytes=_MOST_TRAINING_BYTES,
-                slow=True,
+                room=Room.QUESTIONS,
             ),
         ]
 

@@ -18,7 +18,7 @@ import pytest
 from headrace.jobs import gate
 from headrace.jobs.access import ROLES, Access, AccessError, Refused, Secret
 from headrace.jobs.client import Client
-from headrace.jobs.endpoint import Answer, Endpoint, json
+from headrace.jobs.endpoint import Answer, Endpoint, Room, json
 from headrace.jobs.gate import Gate
 from headrace.jobs.metrics import Metrics
 from headrace.jobs.server import Server
@@ -204,8 +204,9 @@ def guard(**more: Any) -> Gate:
 
     roles: frozenset[Any] = frozenset(("read",))
     endpoint = Endpoint("POST", "/x", "Echo.", echo, roles, takes={}, most_bytes=10, **more)
+    counts = Endpoint("GET", "/metrics", "Count.", echo, roles, room=Room.METRICS)
     return Gate(
-        [endpoint],
+        [endpoint, counts],
         Access({"read": Secret("r" * 16), "predict": Secret("p" * 16)}, frozenset()),
         Metrics(),
     )
@@ -251,13 +252,13 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyP
     assert Slow([], authorization="Bearer " + "r" * 16).ask(guard()) == 408
 
 
-@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.parametrize("room", [None, Room.QUESTIONS])
 def test_one_more_than_may_be_under_way_is_refused(
-    slow: bool, monkeypatch: pytest.MonkeyPatch
+    room: Room | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "_MOST_SLOW", 3)
+    monkeypatch.setattr(gate, "_MOST_IN_ROOM", 3)
     monkeypatch.setattr(gate, "_MOST_AT_ONCE", 4)
-    application, most = guard(slow=slow), 3 if slow else 4
+    application, most = guard(room=room), 3 if room else 4
     arrived: list[int] = []
 
     async def ask() -> list[int]:
@@ -281,6 +282,11 @@ def test_one_more_than_may_be_under_way_is_refused(
         more = Spy([b"1"], authorization="Bearer " + "r" * 16)
         await application({**scope, "headers": more.headers}, more.receive, more.send)
         assert more.read == 0
+        # What is counted is told however many questions run.
+        other = Spy([], authorization="Bearer " + "r" * 16)
+        of_counts = {**scope, "method": "GET", "path": "/metrics", "headers": other.headers}
+        await application(of_counts, other.receive, other.send)
+        assert other.sent[0]["status"] == (200 if room else 429)
         release.set()
         await asyncio.gather(*held)
         return [each.sent[0]["status"] for each in (*spies, more)]

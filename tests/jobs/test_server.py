@@ -23,6 +23,7 @@ from headrace.jobs.server import ARROW, Server
 from headrace.jobs.state import write_json
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import StoreError
+from tests.feature_store import made_up
 from tests.feature_store.made_up import EVERY, clicks, decisions, pages, pipeline
 from tests.jobs.in_memory import Log
 
@@ -292,6 +293,23 @@ def test_an_answer_says_how_fresh_it_was_when_it_was_read(
         after = http.post(path, json={"rows": rows}).json()
     assert (answer["features"][0]["n"], answer["complete_to"]["clicks"]) == (0, 2 * EVERY)
     assert (after["features"][0]["n"], after["complete_to"]["clicks"]) == (1, 3 * EVERY)
+
+
+@pytest.mark.parametrize("path", ["/v1/features", "/v1/predict"])
+def test_others_are_answered_while_what_is_before_a_horizon_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    key = "    key: page\n"
+    monkeypatch.setattr(made_up, "TEXT", made_up.TEXT.replace(key, key + "    horizon: 2h\n"))
+    answered: list[int] = []
+    with processing(tmp_path) as process, serving(process) as http:
+
+        def ask(_: object) -> None:
+            answered.append(http.get("/livez", timeout=5).status_code)
+
+        monkeypatch.setattr(process.metrics, "count_missing", ask)
+        assert http.post(path, json={"rows": [{"user": "u"}]}).status_code == 200
+    assert answered == [200]
 
 
 def test_json_has_bounds_of_its_own(http: httpx.Client) -> None:
