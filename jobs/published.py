@@ -78,13 +78,12 @@ class Published:
 
 def _read(bootstrap: str, topic: str, first: int, last: int) -> Generator[dict[str, Any]]:
     place = (topic, 0)
-    position = transport.begins(bootstrap, [topic]).get(place, 0)
+    start = transport.begins(bootstrap, [topic]).get(place, 0)
     end = transport.ends(bootstrap, [topic]).get(place, 0)
     expected = first
-    with Reader(bootstrap, {place: position}) as reader:
-        while expected <= last and position < end:
+    with Reader(bootstrap, {place: start}) as reader:
+        while expected <= last and reader.positions()[place] < end:
             for message in reader.poll(_POLL_MS, _POLL_MESSAGES).get(place, ()):
-                position = message.offset + 1
                 told = orjson.loads(message.value or b"{}")
                 if "id" in told and told["seq"] == expected:  # others: progress, and what is here
                     yield told

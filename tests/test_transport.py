@@ -28,6 +28,7 @@ from headrace.jobs.transport import (
     rewind_group,
     shard_keys,
 )
+from headrace.jobs.verify import read_log
 from headrace.jobs.waiting import wait_until
 from headrace.operators.errors import EnvironmentProblem
 
@@ -205,6 +206,7 @@ def test_only_what_was_committed_is_read(broker: Broker, topic: str) -> None:
         assert [message.value for message in read(reader, 1)] == [b"kept"]
         # What a transaction leaves in the log is passed over, so the end is reached.
         wait_until(lambda: reader.poll(10) or reader.positions() == reader.ends(), 10, "the end")
+    assert read_log(broker.address, topic)["offset"].to_pylist() == [0]
     found = last(broker.address, topic, 0)
     assert found is not None
     assert (found.value, found.offset, ends(broker.address, [topic])[topic, 0]) == (b"kept", 0, 4)

@@ -114,6 +114,10 @@ class _Reader:
         self.next |= {place: said[-1].offset + 1 for place, said in found.items()}
         return found
 
+    def positions(self) -> dict[Place, int]:
+        """Give the offsets that come next."""
+        return dict(self.next)
+
     def highwater(self) -> dict[Place, int]:
         """Give the ends."""
         return {place: len(said) for place, said in self.log.messages.items() if place in self.next}
