@@ -432,10 +432,7 @@ class Catalogue:
             raise Busy(asked, found, "ask again later")
         try:
             with closing(self._connection.cursor()) as cursor:
-                for name, make in self._made.items():
-                    if name in query.lower():
-                        cursor.register(name, make())
-                schema, batches = answer(cursor, query, limits, empty=empty)
+                schema, batches = answer(cursor, query, limits, made=self._made, empty=empty)
                 return pa.Table.from_batches(batches, schema)
         finally:
             self._asking.release()

@@ -15,7 +15,7 @@ question may take before the watch sees it: a limit of the machine's is the last
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,9 +104,16 @@ _INSTEAD = {"range": "ask FROM range(…)", "generate_series": "ask FROM generat
 
 
 def answer(
-    cursor: duckdb.DuckDBPyConnection, query: str, limits: Limits, *, empty: bool = False
+    cursor: duckdb.DuckDBPyConnection,
+    query: str,
+    limits: Limits,
+    *,
+    made: Mapping[str, Callable[[], pa.Table]],
+    empty: bool = False,
 ) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     """Answer a question in whole, or only its form; nothing of it runs on when this returns.
+
+    `made` are tables that are made where the question names them, in the time that it has.
 
     Raises
     ------
@@ -117,13 +124,15 @@ def answer(
 
     """
     asked = f"asked for {query.strip()[:200]!r}"
-    _check(cursor, asked, query)
+    used = _check(cursor, asked, query, made)
     # Inside brackets nothing can write: DELETE in a WITH must stand at the top. Lines of its own,
     # for the query may end in a comment.
     one = query.strip().rstrip(";")
     bounded = f"SELECT * FROM (\n{one}\n) LIMIT {0 if empty else limits.rows + 1}"
     with _Watch(cursor.interrupt, limits) as watch:
         try:
+            for name in made.keys() & set(map(_table, used.tables)):
+                cursor.register(name, made[name]())
             reader = cursor.sql(bounded).to_arrow_reader(_BATCH_ROWS)
             return reader.schema, _read(asked, reader, limits)
         except (duckdb.Error, pa.ArrowException) as error:
@@ -146,8 +155,10 @@ def _read(asked: str, reader: pa.RecordBatchReader, limits: Limits) -> list[pa.R
     return batches
 
 
-def _check(cursor: duckdb.DuckDBPyConnection, asked: str, query: str) -> None:
-    """Refuse what is no question, before anything of it runs."""
+def _check(
+    cursor: duckdb.DuckDBPyConnection, asked: str, query: str, made: Collection[str]
+) -> _Used:
+    """Refuse what is no question, before anything of it runs; give the names in it."""
     if len(query) > _MOST_CHARACTERS:
         found = f"it has {len(query)} characters, and {_MOST_CHARACTERS} are read"
         raise StoreError(asked, found, "ask a shorter question")
@@ -176,7 +187,8 @@ def _check(cursor: duckdb.DuckDBPyConnection, asked: str, query: str) -> None:
         found = f"{name}() is not for questions: {_REFUSED[name]}"
         raise StoreError(asked, found, _INSTEAD.get(name, "ask without it"))
     _known_functions(cursor, asked, used)
-    _known_tables(cursor, used)
+    _known_tables(cursor, used, made)
+    return used
 
 
 def _brackets(query: str) -> tuple[int, int]:
@@ -208,17 +220,18 @@ def _known_functions(cursor: duckdb.DuckDBPyConnection, asked: str, used: _Used)
         raise UnknownName(kind="view of features", name=name, known=known)
 
 
-def _known_tables(cursor: duckdb.DuckDBPyConnection, used: _Used) -> None:
+def _known_tables(
+    cursor: duckdb.DuckDBPyConnection, used: _Used, made: Collection[str]
+) -> None:
     known = _names(
         cursor,
         "SELECT CASE schema_name WHEN 'main' THEN name ELSE schema_name || '.' || name END FROM ("
         "SELECT schema_name, table_name AS name FROM duckdb_tables() UNION ALL "
         "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal)",
     )
-    known |= {f"information_schema.{name}" for name in _INFORMATION}
+    known |= {*made} | {f"information_schema.{name}" for name in _INFORMATION}
     for path in used.tables:
-        plain = path[1:] if len(path) > 1 and path[0] == "main" else path
-        name = ".".join(plain)
+        name = _table(path)
         if name not in known and name not in used.ctes:
             raise UnknownName(kind="table", name=name, known=sorted(known))
 
@@ -266,6 +279,10 @@ class _Used:
 
 def _path(node: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(part).lower() for part in node["qualified_name"]["path"])
+
+
+def _table(path: tuple[str, ...]) -> str:
+    return ".".join(path[1:] if len(path) > 1 and path[0] == "main" else path)
 
 
 class _Watch:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -432,6 +433,40 @@ def test_every_function_of_this_duckdb_was_looked_at(catalogue: Catalogue) -> No
         **{"aggregate": 79, "macro": 121, "pragma": 38, "scalar": 814},
         **{"table": 105, "table_macro": 4, "window": 13},
     }
+
+
+@pytest.mark.parametrize(
+    ("query", "times"),
+    [
+        ("SELECT 'weights' AS weights", 0),
+        ("SELECT n FROM weights, nowhere", 0),
+        ("SELECT pg_sleep(1), n FROM weights", 0),
+        ("SELECT n FROM Weights AS a JOIN main.weights USING (n)", 1),
+    ],
+)
+def test_a_table_that_is_made_is_made_for_whom_names_it(
+    catalogue: Catalogue, query: str, times: int
+) -> None:
+    made: list[pa.Table] = []
+
+    def make() -> pa.Table:
+        made.append(pa.table({"n": [7]}))
+        return made[-1]
+
+    catalogue.offer("weights", make)
+    with contextlib.suppress(HeadraceError):
+        assert catalogue.select(query).num_rows == 1
+    assert len(made) == times
+
+
+def test_making_a_table_takes_the_time_of_its_question(catalogue: Catalogue) -> None:
+    def make() -> pa.Table:
+        watching = {thread.name for thread in threading.enumerate()}
+        assert "question" in watching
+        return pa.table({"n": [7]})
+
+    catalogue.offer("weights", make)
+    assert catalogue.select("SELECT n FROM weights")["n"].to_pylist() == [7]
 
 
 def test_a_question_sees_no_half_of_a_transaction(catalogue: Catalogue) -> None:
