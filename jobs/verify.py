@@ -73,6 +73,11 @@ def verify(
     random
         Which features to ask of all engines at random (key, t); none unless given.
 
+    Raises
+    ------
+    StoreError
+        Where there is nothing to compare, or the store has never served a feature.
+
     """
     verdict = Verdict()
     declared = assembly.declared(pipeline)
@@ -102,6 +107,10 @@ def verify(
             compare_cells(
                 verdict, history, declared, random, logs=logs, complete=complete, files=paths
             )
+    if not verdict.cells and not verdict.mismatches:
+        asked = f"asked to verify {pipeline.name!r}"
+        found = "there is no cell to compare: no step of the log is complete, nor is a row refused"
+        raise StoreError(asked, found, "write to the sources' topics, and run the pipeline first")
     return verdict
 
 

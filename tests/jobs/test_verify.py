@@ -197,6 +197,18 @@ def verdict(small: Pipeline, stream: Stream) -> Verdict:
     return verify(small, bootstrap="memory", ask=stream.ask)
 
 
+def test_nothing_to_compare_is_no_success(
+    small: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = dict.fromkeys(LOGS, LOG.empty_table())
+    monkeypatch.setattr("headrace.jobs.verify.read_log", lambda _, topic: nothing[topic])
+    with (
+        closing(Stream(small, nothing)) as stream,
+        pytest.raises(StoreError, match="there is no cell to compare: no step"),
+    ):
+        verdict(small, stream)
+
+
 def test_no_difference_is_found_where_there_is_none(small: Pipeline, stream: Stream) -> None:
     found = verdict(small, stream)
     assert (found.mismatches, found.differences) == (0, [])
