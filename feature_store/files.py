@@ -8,12 +8,14 @@
 
 A file's number in the order of their names and a row's in the file are its place in the log. What
 is wrong with a row makes it a dead letter; what is wrong with a file is an error, before any row.
-Only codecs are read that are known to be safe with foreign files: none, Snappy, Zstandard.
+Of Parquet only codecs are read that are known to be safe with foreign files: none, Snappy,
+Zstandard. Arrow IPC has no others than LZ4, which Feather files have by default, and Zstandard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from csv import Error as UnreadHead
 from csv import reader
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +116,7 @@ def read(source: Source, path: Path, number: int) -> FileRows:
             return FileRows(plain, _texts(wanted, texts, wrong, number))
         table = _parquet(path, asked) if path.suffix in PARQUET else _arrow(path)
         table.validate(full=True)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnreadHead, pa.ArrowException) as error:
         text = " ".join(str(error).split())[:120]
         raise StoreError(asked, f"it cannot be read: {text}", "write the file again") from error
     _check(asked, wanted, table.schema)

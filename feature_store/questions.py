@@ -220,9 +220,7 @@ def _known_functions(cursor: duckdb.DuckDBPyConnection, asked: str, used: _Used)
         raise UnknownName(kind="view of features", name=name, known=known)
 
 
-def _known_tables(
-    cursor: duckdb.DuckDBPyConnection, used: _Used, made: Collection[str]
-) -> None:
+def _known_tables(cursor: duckdb.DuckDBPyConnection, used: _Used, made: Collection[str]) -> None:
     known = _names(
         cursor,
         "SELECT CASE schema_name WHEN 'main' THEN name ELSE schema_name || '.' || name END FROM ("

@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from headrace.feature_store import files
 from headrace.feature_store.history import LOG, History
@@ -275,6 +276,11 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "damage": (".parquet", damaged, r"it cannot be read: .*; write the file again"),
     "no Arrow": (".arrow", lambda path: path.write_bytes(b"PAR1"), r"it cannot be read"),
     "no head": (".csv", lambda path: path.write_bytes(b""), r"no head line; begin it with"),
+    "a head without an end": (
+        ".csv",
+        lambda path: path.write_text("x" * (1 << 18)),
+        r"it cannot be read: field larger than field limit .*; write the file again",
+    ),
     "a column that is lacking": (
         ".csv",
         lambda path: path.write_text("at,x\n1,2\n"),
@@ -287,6 +293,14 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
         r"its column 'k' is int64, and string is declared; declare what it is",
     ),
 }
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd", "uncompressed"])
+def test_a_feather_file_is_read_as_it_is_packed(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "a.feather"
+    rows = pa.table({"at": [1] * 1_000, "k": ["a"] * 1_000})
+    feather.write_feather(rows, path, compression=codec)
+    assert files.read(SMALL, path, 0).plain.num_rows == 1_000
 
 
 @pytest.mark.parametrize("name", REFUSED)

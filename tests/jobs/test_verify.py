@@ -197,9 +197,7 @@ def verdict(small: Pipeline, stream: Stream) -> Verdict:
     return verify(small, bootstrap="memory", ask=stream.ask)
 
 
-def test_nothing_to_compare_is_no_success(
-    small: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_to_compare_is_no_success(small: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = dict.fromkeys(LOGS, LOG.empty_table())
     monkeypatch.setattr("headrace.jobs.verify.read_log", lambda _, topic: nothing[topic])
     with (
