@@ -11,10 +11,9 @@ What is processed at a time, and how messages were cut into batches, changes not
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,15 @@ from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Lock
 from headrace.online_learning.messages import Parser
 from headrace.online_learning.models import model as models
-from headrace.online_learning.models.model import PREDICT, Arrays, Inputs, Steps
+from headrace.online_learning.models.model import Arrays, Inputs
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.rivals import Rivals
-from headrace.online_learning.sampling import kept
 from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import result, scores
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
+from headrace.online_learning.stepping import INPUTS, columns, step
 from headrace.online_learning.waiting import Columns, Waiting
 from headrace.operators.evaluation import Rows, State
 
@@ -51,7 +50,6 @@ _COUNTS = (
     "late_labels",  # longer after their decision than `within_ms`
     "unlabelled",  # decisions forgotten without a label
 )
-_INPUTS = ("slots", "ids", "numbers", "weights")
 _NEVER = -(2**62)
 
 
@@ -124,7 +122,7 @@ class Learner:
 
         whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
         blank = pa.table({n: pa.array([], t.arrow) for n, t in settings.encoding.inputs.items()})
-        none = _columns(encoder.inputs(blank, deep=settings.model.deep), np.empty(0, np.int64))
+        none = columns(encoder.inputs(blank, deep=settings.model.deep), np.empty(0, np.int64))
         self._predictions = Waiting({"at": whole, "place": whole, **none})
         self._examples = Waiting(
             {
@@ -177,7 +175,7 @@ class Learner:
             found = "a prediction is earlier than one before it, or than what was complete"
             raise LearningError(asked, found, "mend the store")
         place = next_offset - len(batch) + np.flatnonzero(fresh)
-        inputs = _columns(read.inputs, np.flatnonzero(fresh[said]))
+        inputs = columns(read.inputs, np.flatnonzero(fresh[said]))
         self._predictions.append({"at": at, "place": place.astype(np.int64), **inputs})
         self._next_seq, self._complete = int(following[-1]), int(promised[-1])
         self._last_at = int(at[-1]) if len(at) else self._last_at
@@ -207,9 +205,9 @@ class Learner:
         kept = fresh[read.pane] & (read.at >= self._through_or_never)
         order = np.lexsort((read.offset, read.partition, read.at))
         order = order[kept[order]]
-        columns = ("at", "seq", "decided", "label", "served")
-        rows = {name: getattr(read, name)[order] for name in columns}
-        self._examples.append({**rows, **_columns(read.inputs, order)})
+        names = ("at", "seq", "decided", "label", "served")
+        rows = {name: getattr(read, name)[order] for name in names}
+        self._examples.append({**rows, **columns(read.inputs, order)})
         places = next_offset - len(batch) + np.flatnonzero(fresh)
         self._panes.extend(zip(read.end[fresh].tolist(), places.tolist(), strict=True))
         self._end = int(ends[-1])
@@ -333,29 +331,11 @@ class Learner:
 
     def _learn(self, decisions: Columns, labels: Columns) -> None:
         """Predict and learn in order of event time, all predictions of an instant first."""
-        count = len(decisions["at"])
-        at = np.concatenate([decisions["at"], labels["at"]])
-        # Stable, and the decisions stand first: at one instant they come before the labels.
-        order = np.argsort(at, kind="stable")
-        told = np.concatenate([np.full(count, PREDICT), self._sampled(labels)])[order]
-        inputs = Inputs(*(np.concatenate([decisions[n], labels[n]]) for n in _INPUTS))
-        scaled = self._moments.scale(inputs.numbers, order, told)
-        inputs = replace(inputs, numbers=scaled)
-        steps = Steps(order, told, -math.log(self.settings.negatives), at[order])
-        predicted = np.empty(len(at))
-        predicted[order] = self._model.advance(inputs, steps)
-        self._given = np.concatenate([self._given, predicted[:count]])
-        decided = Inputs(*(decisions[name] for name in _INPUTS))
+        given = step(self.settings, self._model, self._moments, decisions, labels)
+        self._given = np.concatenate([self._given, given])
+        decided = Inputs(*(decisions[name] for name in INPUTS))
         rivals = self._rivals.predict(decided, decisions["at"], labels)
         self._rivals_said = np.concatenate([self._rivals_said, rivals])
-
-    def _sampled(self, labels: Columns) -> NDArray[np.float64]:
-        """Give what is learned of the labels: `PREDICT` for a negative that is left out."""
-        share = self.settings.negatives
-        if share == 1.0:
-            return labels["label"]
-        left_out = (labels["label"] == 0.0) & (~kept(labels["seq"], share))
-        return np.where(left_out, PREDICT, labels["label"])
 
     def _score(self, labels: Columns) -> None:
         """Score what was predicted at decision time, here and by the store."""
@@ -443,8 +423,3 @@ class Learner:
 
 def _under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
     return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
-
-
-def _columns(inputs: Inputs, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Give some of the rows, as columns that can wait."""
-    return {name: getattr(inputs, name)[rows] for name in _INPUTS}
