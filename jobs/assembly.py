@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from headrace.feature_store.store import Declared
 from headrace.jobs.transport import Topic
@@ -27,19 +27,25 @@ def declared(pipeline: Pipeline) -> Declared:
     )
 
 
-def encoding(pipeline: Pipeline) -> Encoding:
-    """Give how rows become ids; its inputs, those it uses, are what predictions carry."""
+def encoding(pipeline: Pipeline, known: Collection[str] | None = None) -> Encoding:
+    """Give how rows become ids; its inputs, those it uses, are what predictions carry.
+
+    Where only some inputs are `known`, it has the tokens and numbers that are made of these.
+    """
     model = pipeline.model
-    used = {part for token in model.tokens for part in token.parts} | {*model.numbers}
+    given = set(pipeline.inputs if known is None else known)
+    tokens = [token for token in model.tokens if given.issuperset(token.parts)]
+    numbers = tuple(name for name in model.numbers if name in given)
+    used = {part for token in tokens for part in token.parts} | {*numbers}
     if model.weight is not None:
         used.add(model.weight)
     return Encoding(
         inputs={name: kind for name, kind in pipeline.inputs.items() if name in used},
         buckets={name: edges for name, edges in model.buckets.items() if name in used},
-        tokens=tuple(Token(token.parts) for token in model.tokens),
+        tokens=tuple(Token(token.parts) for token in tokens),
         slots=model.slots,
         bias=model.bias,
-        numbers=model.numbers,
+        numbers=numbers,
         weight=model.weight,
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -80,8 +81,7 @@ def _show(console: Console, result: object, state: Path) -> None:
     summary = Table(title="headrace demo", show_header=False)
     for name in ("decisions", "predictions", "examples", "late", "dead_letters", "model_versions"):
         summary.add_row(name, f"{report[name]:,}")
-    for name in ("prequential", "served"):
-        score = report[name] if report[name]["n"] else report[f"{name}_all"]
+    for name, score in _scores(report).items():
         if score["auc"] is not None:
             text = f"AUC {score['auc']:.4f}  log loss {score['log_loss']:.4f}"
             summary.add_row(name, f"{text}  base rate {score['base_rate_log_loss']:.4f}")
@@ -99,6 +99,19 @@ def _show(console: Console, result: object, state: Path) -> None:
     console.print(f"one prediction: {example['row']['flight_id']} late with p = {example['p']:.4f}")
     console.print(", ".join(f"{name} {value}" for name, value in example["features"].items()))
     console.print(f"report: {state / 'report.json'}")
+
+
+def _scores(report: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    """Name what was scored: the model, its rivals, the linear model by group of features.
+
+    A replay that ends before `score_from` has a score over every decision alone, and no rivals'.
+    """
+    names = ("prequential", "served")
+    own = {name: report[name] if report[name]["n"] else report[f"{name}_all"] for name in names}
+    scored = any(each["n"] for each in report["groups"].values())
+    by_group = report["groups" if scored else "groups_all"]
+    rivals = {f"rival {name}": score for name, score in report["rivals"].items()}
+    return own | rivals | {f"linear, {name}": score for name, score in by_group.items()}
 
 
 @application.command()

@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from headrace.jobs import flights, local
+from headrace.jobs import flights, groups, local
 from headrace.jobs.local import Local
 from headrace.jobs.roles import rest_ms
 from headrace.jobs.state import StateFolder, read_json
 from headrace.jobs.verify import Verdict, verify
 from headrace.jobs.waiting import wait_until
+from headrace.online_learning.prequential import Prequential
+from headrace.online_learning.rivals import RIVALS
 from headrace.operators.errors import (
     EnvironmentProblem,
     HeadraceError,
@@ -37,6 +39,7 @@ SELECT carrier, COUNT(*) AS flights, ROUND(AVG(CASE WHEN label THEN 1 ELSE 0 END
        ROUND(AVG(p), 3) AS predicted
 FROM examples JOIN predictions USING (seq) JOIN decisions USING (seq)
 GROUP BY carrier ORDER BY flights DESC LIMIT 5"""
+_SCORE = ("auc", "log_loss", "base_rate_log_loss", "n")
 _LONGEST_SECONDS = 1800.0
 _LOOK_SECONDS = 0.5
 _STALL_SECONDS = 90.0
@@ -91,8 +94,11 @@ def run(
         replayed = time.monotonic() - began
         console.print("verify: every tile and feature again, from the raw log, by DuckDB")
         verdict = verify(pipeline, bootstrap=running.bootstrap, ask=running.client.sql)
+        console.print("groups: the linear model again, with fewer features and with all")
+        scored = _groups(running)
+        seconds = time.monotonic() - began, replayed
         result = Result(
-            report(running, verdict, events=events, seconds=(time.monotonic() - began, replayed)),
+            report(running, verdict, events=events, seconds=seconds) | scored,
             verdict,
             running.client.sql(QUERY).to_pylist(),
             _example(running),
@@ -219,6 +225,7 @@ def report(
         "served": _score(metrics, "served"),
         "prequential_all": _score(metrics, "prequential_all"),
         "served_all": _score(metrics, "served_all"),
+        "rivals": {name: _score(metrics, name) for name in RIVALS},
         "equality": {
             "cells": verdict.cells,
             "mismatches": verdict.mismatches,
@@ -237,8 +244,18 @@ def report(
 
 
 def _score(metrics: Mapping[str, float], name: str) -> dict[str, float | None]:
-    wanted = ("auc", "log_loss", "base_rate_log_loss", "n")
-    return {key: metrics.get(f"{name}.{key}") for key in wanted}
+    return {key: metrics.get(f"{name}.{key}") for key in _SCORE}
+
+
+def _groups(running: Local) -> dict[str, dict[str, Any]]:
+    """Score the linear model by group of features: what the stream adds to the schedule."""
+    pipeline, ask = running.pipeline, running.client.sql
+    found = groups.by_group(groups.groups(pipeline), groups.labelled(pipeline, ask))
+    scores = {"groups": Prequential.score, "groups_all": Prequential.score_all}
+    return {
+        kind: {name: {key: score(one)[key] for key in _SCORE} for name, one in found.items()}
+        for kind, score in scores.items()
+    }
 
 
 def _example(running: Local) -> dict[str, Any]:

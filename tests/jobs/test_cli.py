@@ -165,6 +165,9 @@ def test_a_mismatch_is_exit_status_1(
         "prequential": score,
         "served": {**score, "n": 0},
         "served_all": {**score, "auc": None},
+        "rivals": {"no_change": {**score, "auc": 0.55}, "frozen_first": {**score, "auc": None}},
+        "groups": {"schedule": {**score, "n": 0}},
+        "groups_all": {"schedule": {**score, "auc": 0.65}},
         "equality": {"mismatches": 0, "cells": 9},
         "wall_seconds": 1,
         "events_per_second": 5,
@@ -185,7 +188,15 @@ def test_a_mismatch_is_exit_status_1(
         with pytest.raises(SystemExit) as exit_of:
             cli.main()
         assert exit_of.value.code == mismatches
-        assert "AUC 0.7000" in capsys.readouterr().out
+        shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+        assert [row.strip("│ ") for row in shown if "AUC" in row] == [
+            f"{name} │ AUC {auc} log loss 0.4000 base rate 0.5000"
+            for name, auc in (
+                ("prequential", "0.7000"),
+                ("rival no_change", "0.5500"),
+                ("linear, schedule", "0.6500"),
+            )
+        ]
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import duckdb
 import pyarrow as pa
 import pytest
 from rich.console import Console
@@ -20,6 +22,7 @@ from headrace.jobs.processes import Supervisor
 from headrace.jobs.roles import rest_ms
 from headrace.jobs.state import locked, write_json
 from headrace.jobs.verify import Verdict
+from headrace.online_learning.rivals import RIVALS
 from headrace.operators.errors import EnvironmentProblem, StoreError, UnknownName
 from headrace.pipelines.load import load
 
@@ -133,6 +136,7 @@ def test_ctrl_c_while_it_stays_up_is_its_end(
         "follow": lambda *_, **__: None,
         "verify": lambda *_, **__: Verdict(),
         "report": lambda *_, **__: {"n": 1},
+        "_groups": lambda *_: {"groups": 2},
         "_example": lambda *_: {},
         "wait_until": ctrl_c,
     }
@@ -141,7 +145,7 @@ def test_ctrl_c_while_it_stays_up_is_its_end(
     monkeypatch.setattr("headrace.jobs.demo.local.running", running)
     with locked(tmp_path / "d", "demo") as folder:
         demo.run(folder, days=1, console=Console(quiet=True), keep_up=True, show=shown)
-    assert order == ["shown {'n': 1}", "waited", "stopped"]
+    assert order == ["shown {'n': 1, 'groups': 2}", "waited", "stopped"]
 
 
 def test_another_pipeline_reads_the_flights_topics_all_of_them_and_no_others() -> None:
@@ -153,3 +157,43 @@ def test_another_pipeline_reads_the_flights_topics_all_of_them_and_no_others() -
     fewer = {name: source for name, source in pipeline.sources.items() if name != "weather"}
     with pytest.raises(EnvironmentProblem, match="no source of it reads weather"):
         demo.check_topics(replace(pipeline, sources=fewer))
+
+
+class Asked(Told):
+    """A client whose store has decisions with their labels, besides what it tells."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        super().__init__(told)
+        self.store = duckdb.connect()
+        schema = pa.schema([(name, kind.arrow) for name, kind in load(PIPELINE).inputs.items()])
+        rows = pa.Table.from_pylist([{"hour": i % 2} for i in range(8)], schema)
+        rows = rows.append_column("seq", pa.array(range(8))).append_column("at", [[0] * 8])
+        examples = pa.table({"seq": range(8), "at": [5] * 8, "label": [True, False] * 4})
+        versions = pa.table({"kind": ["feature"], "name": ["humid"], "since": [0]})
+        tables = {"decisions": rows, "predictions": rows}
+        for name, table in {**tables, "examples": examples, "versions": versions}.items():
+            self.store.register("given", table)
+            self.store.execute(f"CREATE TABLE {name} AS FROM given")
+
+    def sql(self, query: str) -> pa.Table:
+        """Answer as the store does."""
+        return self.store.sql(query).to_arrow_table()
+
+
+def test_the_report_shows_rivals_and_groups_beside_the_score(tmp_path: Path) -> None:
+    one = {"auc": 0.6, "log_loss": 0.5, "base_rate_log_loss": 0.7, "n": 9}
+    told = {f"{name}.{key}": value for name in ("majority", "served") for key, value in one.items()}
+    running = local(tmp_path, Asked(status(metrics=told, late=0, dead_letters=0)))
+    report = demo.report(running, Verdict(), events={"arrival": 8}, seconds=(2.0, 1.0))
+    assert report["served"] == report["rivals"]["majority"] == one
+    assert tuple(report["rivals"]) == RIVALS
+    assert set(report["rivals"]["frozen_last"].values()) == {None}
+    scored = demo._groups(running)
+    names = ["schedule", "+ weather", "+ windows"]
+    assert {kind: list(scores) for kind, scores in scored.items()} == {
+        "groups": names,
+        "groups_all": names,
+    }
+    assert [each["n"] for each in scored["groups"].values()] == [0, 0, 0]  # before `score_from`
+    blank = {"auc": 0.5, "log_loss": math.log(2), "base_rate_log_loss": math.log(2), "n": 8}
+    assert scored["groups_all"]["schedule"] == pytest.approx(blank)
