@@ -128,11 +128,10 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
         """List the store's tables."""
         del criteria
         with self._answering(context, "flight list_flights", _READ):
-            tables = [self._of_table(name.encode().split(b".")) for name in self._tables()]
-            paths = [name.encode().split(b".") for name in self._tables()]
-            descriptors = [flight.FlightDescriptor.for_path(*path) for path in paths]
-            pairs = zip(descriptors, tables, strict=True)
-            return iter([self._info(each, question) for each, question in pairs])
+            names = self._tables()
+            paths = [flight.FlightDescriptor.for_path(*name.encode().split(b".")) for name in names]
+            pairs = zip(paths, names, strict=True)
+            return iter([self._info(path, _whole_of(name)) for path, name in pairs])
 
     def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Refuse: nothing is written here."""
@@ -181,7 +180,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
         known = self._tables()
         if name not in known:
             raise UnknownName(kind="table", name=name[:200], known=known)
-        return f"SELECT * FROM {'.'.join(map(quote, name.split('.')))}"
+        return _whole_of(name)
 
     def _info(self, descriptor: Any, question: str) -> Any:
         schema = self._process.store.catalogue.select(question, empty=True).schema
@@ -234,6 +233,10 @@ def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
             return
         if chunk.data is not None:
             yield chunk.data
+
+
+def _whole_of(table: str) -> str:
+    return f"SELECT * FROM {'.'.join(map(quote, table.split('.')))}"
 
 
 def _whole(table: pa.Table) -> pa.RecordBatch:

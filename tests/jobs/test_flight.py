@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -85,6 +86,20 @@ def test_an_empty_batch_has_an_empty_answer(store: FlightClient) -> None:
         DECISIONS.schema, [empty, *DECISIONS.to_batches()]
     )
     assert [batch.num_rows for batch in store.features(decisions)] == [0, 5]
+
+
+def test_a_listing_asks_once_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    with processing(tmp_path) as process, asking(process, tmp_path) as client:
+        select = process.store.catalogue.select
+
+        def noted(query: str, **more: Any) -> pa.Table:
+            asked.append(query)
+            return select(query, **more)
+
+        monkeypatch.setattr(process.store.catalogue, "select", noted)
+        tables = client.tables()
+    assert len(asked) == len(tables) + 1
 
 
 def test_tables_are_listed_with_their_tickets(
