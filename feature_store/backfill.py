@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from headrace.feature_store.export import synced
 from headrace.operators.errors import CorruptError
 
 __all__ = ["FOREVER", "TILES", "Backfill", "found", "tables", "write"]
@@ -79,8 +80,10 @@ def write(
         json.dump(asdict(done), file)
         file.flush()
         os.fsync(file.fileno())
+    synced(made)
     shutil.rmtree(folder / version, ignore_errors=True)
     made.rename(folder / version)
+    synced(folder)
     return done
 
 

@@ -182,10 +182,13 @@ class TrainingSet:
         """Write it to a Parquet file, batch by batch; the file is there when it is whole."""
         whole = Path(path)
         part = whole.with_name(whole.name + ".part")
-        with pq.ParquetWriter(part, self.schema) as writer:
-            for batch in self._parts():
-                writer.write_batch(batch, row_group_size=group_rows)
-        return part.rename(whole)
+        try:
+            with pq.ParquetWriter(part, self.schema) as writer:
+                for batch in self._parts():
+                    writer.write_batch(batch, row_group_size=group_rows)
+            return part.rename(whole)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _parts(self) -> Iterator[pa.RecordBatch]:
         if self._used and isinstance(self._given, pa.RecordBatchReader):

@@ -215,6 +215,19 @@ def test_parts_do_not_show(asking: tuple[Asking, Past], tmp_path: Path, cut: int
     assert sorted(path.name for path in tmp_path.iterdir()) == ["asked.parquet", "kept.parquet"]
 
 
+def test_a_file_that_failed_leaves_nothing(asking: tuple[Asking, Past], tmp_path: Path) -> None:
+    batch = decisions(4, history(4, 30), 10).combine_chunks().to_batches()[0]
+
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield batch
+        raise OSError
+
+    reader = pa.RecordBatchReader.from_batches(batch.schema, broken())
+    with pytest.raises(OSError):  # noqa: PT011  # as Arrow hands it on
+        made(asking[1], reader, 1).to_parquet(tmp_path / "kept.parquet")
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_part_is_in_memory(asking: tuple[Asking, Past]) -> None:
     """A reader without an end is read no further than what is taken."""
     batch = decisions(4, history(4, 30), 10).combine_chunks().to_batches()[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -177,6 +179,24 @@ def test_a_store_that_is_made_anew_takes_the_same_history(tmp_path: Path) -> Non
     (tmp_path / "again").mkdir()
     (tmp_path / "backfills").rename(tmp_path / "again" / "backfills")
     assert opened(tmp_path / "again", declared).catalogue.read(query).equals(told)
+
+
+def test_a_backfill_that_is_told_of_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name, too: a power cut does not undo the rename."""
+    synced: list[tuple[int, list[str]]] = []
+    sync = os.fsync
+
+    def noted(file: int) -> None:
+        sync(file)
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            synced.append((os.fstat(file).st_ino, sorted(os.listdir(file))))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    kept.write(tmp_path, "v1", [], until=0, rows=0, unkeyed=0)
+    made, folder = (tmp_path / "v1").stat().st_ino, tmp_path.stat().st_ino
+    assert synced == [(made, ["backfill.json"]), (folder, ["v1"])]
 
 
 def test_a_damaged_backfill_is_refused_and_nothing_of_it_is_taken(tmp_path: Path) -> None:
