@@ -86,22 +86,21 @@ class Gate:
                 self._access.check(authorization, endpoint.roles, asked)
             with self._at_once.entered(asked):
                 answer = await self._answer(scope, receive, endpoint, parts, headers)
-                await _send(send, answer)
+                status = await _send(send, answer)
         except Busy as error:
-            answer = refusal(Refused(429, error.asked, error.found, error.do))
-            await _send(send, answer)
+            status = await _send(send, refusal(Refused(429, error.asked, error.found, error.do)))
         except HeadraceError as error:
-            answer = refusal(error)
-            await _send(send, answer)
+            status = await _send(send, refusal(error))
         except _Gone:
             return
+        except _Cut as error:
+            _log.warning("an answer to %s was cut", route, exc_info=error.__cause__)
+            status = error.status
         except Exception:  # noqa: BLE001  # the top of a request: the process stays up, its log says why
             _log.exception("a request to %s failed", route)
-            answer = refusal(
-                Refused(500, f"asked for {route}", "it failed here", "look at the store's log")
-            )
-            await _send(send, answer)
-        self._metrics.requested(route, answer.status, time.perf_counter() - start)
+            failed = Refused(500, f"asked for {route}", "it failed here", "look at the store's log")
+            status = await _send(send, refusal(failed))
+        self._metrics.requested(route, status, time.perf_counter() - start)
 
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
         host = headers.get(b"host", b"").decode("latin-1")
@@ -189,6 +188,14 @@ class _Gone(Exception):
     """The client has left."""
 
 
+class _Cut(Exception):
+    """An answer that began and has no end: the server then closes the connection."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+
 async def _body(receive: Receive, endpoint: Endpoint) -> bytes:
     parts: list[bytes] = []
     size, more = 0, True
@@ -210,7 +217,8 @@ async def _body(receive: Receive, endpoint: Endpoint) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: Answer) -> int:
+    """Send an answer in whole; give its status."""
     headers = [(b"content-type", answer.media_type.encode()), *_HEADERS, *answer.headers]
     if answer.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -222,11 +230,17 @@ async def _send(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})
-        return
-    async with asyncio.timeout(_SENT_SECONDS):
-        for chunk in body:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        return answer.status
+    try:
+        async with asyncio.timeout(_SENT_SECONDS):
+            for chunk in body:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+    except TimeoutError as error:
+        raise _Cut(408) from error
+    except Exception as error:
+        raise _Cut(500) from error
+    return answer.status
 
 
 class _Places:

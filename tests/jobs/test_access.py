@@ -24,7 +24,7 @@ from headrace.jobs.metrics import Metrics
 from headrace.jobs.server import Server
 from headrace.jobs.state import write_json
 from headrace.jobs.store import StoreProcess
-from headrace.operators.errors import PipelineError
+from headrace.operators.errors import PipelineError, StoreError
 from headrace.pipelines.pipeline import Serve
 from tests.feature_store.made_up import pipeline
 from tests.jobs.test_server import processing
@@ -293,6 +293,34 @@ def test_one_more_than_may_be_under_way_is_refused(
 
     assert asyncio.run(ask()) == [*([200] * most), 429]
     assert Spy([b"1"], authorization="Bearer " + "r" * 16).ask(application) == 200
+
+
+@pytest.mark.parametrize(("failing", "status"), [(False, 408), (True, 500)])
+def test_a_stream_that_is_cut_is_counted_and_begins_nothing_new(
+    failing: bool, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "_SENT_SECONDS", 0.01)
+
+    class Still(Spy):
+        async def send(self, message: MutableMapping[str, Any]) -> None:
+            await super().send(message)
+            if message.get("body") == b"never taken":
+                await asyncio.Event().wait()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"a"
+        if failing:
+            raise error
+        yield b"never taken"
+
+    error = StoreError("asked", "found", "do")
+    spy, metrics = Still([]), Metrics()
+    endpoint = Endpoint("GET", "/x", "Stream.", lambda _: Answer(chunks()))
+    assert spy.ask(Gate([endpoint], Access({}, frozenset()), metrics), method="GET") == 200
+    assert [each["type"] for each in spy.sent].count("http.response.start") == 1
+    assert spy.sent[-1]["more_body"]
+    labels = {"route": "/x", "code": str(status)}
+    assert metrics._registry.get_sample_value("headrace_requests_total", labels) == 1
 
 
 def test_a_failure_is_logged_and_told_without_its_inside(caplog: pytest.LogCaptureFixture) -> None:
