@@ -123,7 +123,8 @@ class Batched(Kind):
         from headrace.online_learning.models.deep_served import DeepServed
 
         wide = linear.serves(encoding, _under("wide/", arrays)) if self.wide else None
-        return DeepServed(self.net(encoding), self.threads, wide, _under("deep/", arrays))
+        _use_threads(self.threads)
+        return DeepServed(self.net(encoding), wide, _under("deep/", arrays))
 
 
 @dataclass(frozen=True)
@@ -267,12 +268,21 @@ class BatchedModel:
 
 
 def _part(settings: Deep, threads: int) -> DeepPart:
-    import torch
-
     from headrace.online_learning.deep.part import DeepPart
 
-    torch.set_num_threads(threads)
+    _use_threads(threads)
     return DeepPart(settings)
+
+
+def _use_threads(threads: int) -> None:
+    """Let torch compute with so many: set by a process' first model, which its other threads take.
+
+    torch keeps one number for all: a thread that serves a second version finds it, and sets nothing.
+    """
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def _within(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:

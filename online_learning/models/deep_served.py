@@ -20,10 +20,7 @@ __all__ = ["DeepServed"]
 class DeepServed:
     """A version's deep part, and its wide part where it has one."""
 
-    def __init__(
-        self, settings: Deep, threads: int, wide: LinearServed | None, arrays: Arrays
-    ) -> None:
-        torch.set_num_threads(threads)
+    def __init__(self, settings: Deep, wide: LinearServed | None, arrays: Arrays) -> None:
         try:
             self._deep = Serving(settings, arrays)
         except KeyError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -100,6 +101,20 @@ def test_a_cut_anywhere_with_a_snapshot_between_changes_no_bit(kind: Batched) ->
         assert same(model, whole)
 
     cut()
+
+
+def test_a_thread_that_serves_leaves_the_process_its_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    kind = KINDS[0]
+    weights = kind.blank(ENCODING).weights()
+    called: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", called.append)
+    with ThreadPoolExecutor(1) as one:
+        one.submit(kind.serves, ENCODING, weights).result()
+    assert (called, torch.get_num_threads()) == ([], kind.threads)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
