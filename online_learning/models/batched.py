@@ -277,7 +277,7 @@ def _part(settings: Deep, threads: int) -> DeepPart:
 def _use_threads(threads: int) -> None:
     """Let torch compute with so many: set by a process' first model, which its other threads take.
 
-    torch keeps one number for all: a thread that serves a second version finds it, and sets nothing.
+    torch keeps one number for all: who serves a later version finds it there and sets nothing.
     """
     import torch
 
