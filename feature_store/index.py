@@ -279,6 +279,10 @@ class Index:
     def read(self, keys: Sequence[pa.Array], at: Ints) -> dict[str, pa.Array]:
         """Compute every feature of the view for each (key, t).
 
+        Up to 4,096 rows are of one moment. More are read part by part, lest the writer wait for
+        all: what comes meanwhile may be seen by a later part and not by an earlier one. That
+        concerns times to which the view is not complete yet; of all others no value changes.
+
         Parameters
         ----------
         keys
