@@ -23,7 +23,7 @@ from headrace.pipelines.load import load
 
 __all__ = ["run"]
 
-_STEPS = 10
+_STEPS = 20
 """So many steps are read at once."""
 
 
