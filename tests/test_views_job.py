@@ -325,7 +325,7 @@ def test_a_sum_beyond_its_type_never_wraps(run: Run) -> None:
         if None not in key:
             groups[*key, event.at // 1_000 * 1_000 + 1_000].append(event)
     sums = [partial for partial in view.partials if not partial.name.startswith("count_")]
-    assert [partial.name for partial in sums] == ["sum_w", "sum_z", "squares_w", "squares_z"]
+    assert [partial.name for partial in sums] == ["squares_w", "squares_z", "sum_w", "sum_z"]
     expected = {
         place: tuple(_sum(partial, group) for partial in sums) for place, group in groups.items()
     }
