@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 
-__all__ = ["DENSE", "FLIGHTS", "Job", "Tiles", "statements"]
+__all__ = ["DENSE", "FLIGHTS", "REFERENCE", "Job", "Tiles", "statements"]
+
+REFERENCE = Path(str(files("headrace.pipelines") / "examples" / "flight_delay_reference.yaml"))
+"""The flights as they are said by hand."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ FLIGHTS = Job(
         "origin_weather": Tiles(
             "weather",
             ("origin",),
-            _newest("temp", "wind_speed", "precip", "visib", "pressure", "humid"),
+            _newest("humid", "precip", "pressure", "temp", "visib", "wind_speed"),
         ),
     },
     decisions=("schedule", "flight_id"),

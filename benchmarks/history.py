@@ -14,10 +14,10 @@ from functools import partial
 import duckdb
 import pyarrow as pa
 
+from benchmarks.by_hand import REFERENCE
 from benchmarks.measure import Ratio, alternate, cost, equal, say, store
 from headrace.feature_store.history import LOG, read
 from headrace.jobs import flights
-from headrace.jobs.demo import PIPELINE
 from headrace.operators.engines.duckdb import features_sql, quote, tiles_sql
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
@@ -268,7 +268,7 @@ def _ratios(found: Mapping[str, Sequence[Took]]) -> dict[str, dict[str, Ratio]]:
 
 def run(rounds: int) -> list[str]:
     """Measure the stages; give one line."""
-    pipeline = load(PIPELINE)
+    pipeline = load(REFERENCE)
     tables = log(DAYS, pipeline)
     mine_at, yours_at = connect(tables), connect(tables)
     written = {

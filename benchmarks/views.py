@@ -24,11 +24,10 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from benchmarks.by_hand import DENSE, FLIGHTS, Job, statements
+from benchmarks.by_hand import DENSE, FLIGHTS, REFERENCE, Job, statements
 from benchmarks.measure import Ratio, alternate, equal, say, store
 from headrace.feature_store.panes import read_tiles
 from headrace.jobs import assembly, broker, flights, transport, views
-from headrace.jobs.demo import PIPELINE
 from headrace.jobs.flights import Message
 from headrace.jobs.processes import Process, Supervisor
 from headrace.jobs.replay import replay
@@ -206,7 +205,7 @@ PAIRS = (
 def _cases() -> dict[str, Case]:
     dense = load(Path(__file__).with_name("dense.yaml"))
     return {
-        "sparse": Case(load(PIPELINE), FLIGHTS, flights.messages(DAYS), _HOUR_MS),
+        "sparse": Case(load(REFERENCE), FLIGHTS, flights.messages(DAYS), _HOUR_MS),
         "dense": Case(dense, DENSE, _dense(), 10_000),
     }
 

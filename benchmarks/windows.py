@@ -37,7 +37,7 @@ from headrace.pipelines.load import load
 
 __all__ = ["run"]
 
-EVENTS = 50_000
+EVENTS = 100_000
 WINDOW_MS = 60_000
 _FEATURES = ("actions", "value", "least", "most")
 _WHAT = ("wall", "cpu", "net_wall", "net_cpu")
