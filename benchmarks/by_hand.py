@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+from headrace.pipelines.pipeline import Pipeline
+
 __all__ = ["DENSE", "FLIGHTS", "REFERENCE", "Job", "Tiles", "statements"]
 
 REFERENCE = Path(str(files("headrace.pipelines") / "examples" / "flight_delay_reference.yaml"))
@@ -120,9 +122,12 @@ class _Windows:
 
 
 def statements(
-    job: Job, *, bootstrap: str, prefix: str, functions: bool, empty: bool
+    job: Job, pipeline: Pipeline, *, bootstrap: str, functions: bool, empty: bool
 ) -> tuple[list[str], list[str]]:
-    """Print the job: `functions` for window table functions, `empty` to read nothing."""
+    """Print the job, with the topics of `pipeline`.
+
+    `functions` for window table functions, `empty` to read nothing.
+    """
     windows = _Windows(job.step, functions=functions)
     servers = f"'connector' = 'kafka', 'properties.bootstrap.servers' = '{bootstrap}'"
     made, inserts = [], []
@@ -146,7 +151,7 @@ def statements(
         items = f"{items} AS item, CAST(0 AS BIGINT) AS n, CAST(0 AS BIGINT) AS unkeyed"
         beat = f"SELECT pane_time, pane, CAST(NULL AS STRING), n, unkeyed_{name}"
         union = f"{items} FROM `{name}_tiles` UNION ALL {beat} FROM `{view.source}_progress`"
-        topic = f"{prefix}.view.{name}"
+        topic = pipeline.view_topic(pipeline.views[name])
         inserts.append(_gather(made, name, union, topic, servers, windows, items="tiles"))
     source, identity = job.decisions
     names = [column.split()[0] for column in job.tables[source].split(", ")]
@@ -158,7 +163,7 @@ def statements(
         "UNION ALL SELECT pane_time, pane, CAST(NULL AS STRING), n, CAST(0 AS BIGINT) "
         f"FROM `{source}_progress`"
     )
-    topic = f"{prefix}.decisions"
+    topic = pipeline.decisions_topic
     inserts.append(_gather(made, "decision", union, topic, servers, windows, items="decisions"))
     return made, inserts
 

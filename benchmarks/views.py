@@ -116,8 +116,8 @@ class Bench:
             settings |= _ONE_PHASE if form == "tvf_one_phase" else {}
             made, inserts = statements(
                 self._case.by_hand,
+                pipeline,
                 bootstrap=self._bootstrap,
-                prefix=pipeline.name,
                 functions=form.startswith("tvf"),
                 empty=empty,
             )
