@@ -47,7 +47,7 @@ setup: .venv/run.stamp  ## make .venv with everything that headrace runs on
 dev: .venv/dev.stamp  ## and with everything that it is developed with
 
 jars: setup  ## fetch and verify the jars of the broker and of Flink
-	@$(BIN)/python -m headrace.jobs.java
+	@$(BIN)/python -m headrace.jobs.machine.java
 
 demo: setup jars  ## a year of flights, from Kafka to a model that learned; ARGS="--days 30"
 	@exec $(BIN)/headrace demo $(ARGS)

@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 from benchmarks.environment import python_of
 from benchmarks.feast_process import ran
 from benchmarks.measure import Ratio, alternate, equal, say
-from headrace.jobs.local import Local, running
-from headrace.jobs.processes import Process
+from headrace.jobs.machine.local import Local, running
+from headrace.jobs.machine.processes import Process
+from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import Writer
-from headrace.jobs.waiting import wait_until
 from headrace.pipelines.load import load
 
 __all__ = ["in_process", "over_http"]

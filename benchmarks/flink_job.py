@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from headrace.jobs import flink
+from headrace.jobs.machine import flink
 
 
 def jvm_cpu_seconds() -> float:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from benchmarks.by_hand import REFERENCE
 from benchmarks.measure import Ratio, alternate, cost, equal, say, store
 from headrace.feature_store.history import LOG, read
-from headrace.jobs import flights
+from headrace.jobs.demo import flights
 from headrace.operators.engines.duckdb import features_sql, quote, tiles_sql
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline

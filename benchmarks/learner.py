@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.history import connect, log, ours
 from benchmarks.measure import Ratio, each, equal, say, store
 from headrace.jobs import assembly
-from headrace.jobs.demo import PIPELINE
+from headrace.jobs.demo.demonstration import PIPELINE
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.learning import Learning

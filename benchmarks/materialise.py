@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from benchmarks.measure import Ratio, alternate, cost, equal, say, store
 from headrace.jobs import assembly
-from headrace.jobs.broker import running
+from headrace.jobs.machine.broker import running
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import Writer, create_topics
 from headrace.pipelines.load import load

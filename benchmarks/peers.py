@@ -33,9 +33,10 @@ from benchmarks.by_hand import DENSE
 from benchmarks.environment import python_of, versions_of
 from benchmarks.measure import Ratio, alternate, equal, say, store
 from benchmarks.views import Bench, Case
-from headrace.jobs import broker, transport
-from headrace.jobs.flights import Message
-from headrace.jobs.processes import Process, Supervisor
+from headrace.jobs import transport
+from headrace.jobs.demo.flights import Message
+from headrace.jobs.machine import broker
+from headrace.jobs.machine.processes import Process, Supervisor
 from headrace.jobs.replay import replay
 from headrace.jobs.transport import Reader, Topic
 from headrace.operators.view import END

@@ -22,9 +22,9 @@ from pathlib import Path
 import orjson
 
 from benchmarks.measure import say, store
-from headrace.jobs.local import Local, running
+from headrace.jobs.machine.local import Local, running
+from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import Writer
-from headrace.jobs.waiting import wait_until
 from headrace.pipelines.load import load
 
 __all__ = ["run"]

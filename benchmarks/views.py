@@ -27,9 +27,11 @@ import pyarrow as pa
 from benchmarks.by_hand import DENSE, FLIGHTS, REFERENCE, Job, statements
 from benchmarks.measure import Ratio, alternate, equal, say, store
 from headrace.feature_store.panes import read_tiles
-from headrace.jobs import assembly, broker, flights, transport, views
-from headrace.jobs.flights import Message
-from headrace.jobs.processes import Process, Supervisor
+from headrace.jobs import assembly, transport, views
+from headrace.jobs.demo import flights
+from headrace.jobs.demo.flights import Message
+from headrace.jobs.machine import broker
+from headrace.jobs.machine.processes import Process, Supervisor
 from headrace.jobs.replay import replay
 from headrace.jobs.transport import Reader
 from headrace.operators.engines.flink import Kafka

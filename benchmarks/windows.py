@@ -31,7 +31,7 @@ from benchmarks.environment import python_of, versions_of
 from benchmarks.measure import Ratio, alternate, equal, say, store
 from benchmarks.peers import LAST, PEERS, PIPELINE, Job, Took, events, fill
 from benchmarks.views import Bench, Case
-from headrace.jobs import broker
+from headrace.jobs.machine import broker
 from headrace.operators.view import END
 from headrace.pipelines.load import load
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace.jobs import flink
+from headrace.jobs.machine import flink
 from headrace.jobs.transport import shard_keys
 from headrace.operators.engines.flink import Kafka, examples_sql, source_sql
 from headrace.operators.engines.flink_streams import stream_sql

@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from headrace.jobs.client import Client
+from headrace.jobs.serving.client import Client
 from headrace.operators.errors import HeadraceError, StoreError
 
 if TYPE_CHECKING:

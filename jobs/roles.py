@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from headrace.jobs import flights, labels, views
-from headrace.jobs.access import Access
+from headrace.jobs import labels, views
+from headrace.jobs.demo import flights
+from headrace.jobs.machine.state import write_json
 from headrace.jobs.replay import beat, replay
-from headrace.jobs.state import write_json
+from headrace.jobs.serving.access import Access
 from headrace.jobs.transport import Writer
 from headrace.online_learning import durable
 from headrace.operators.sealed import sealed
@@ -63,7 +64,7 @@ def _exit_on_term() -> None:
 
 def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the store process and its server; its address goes to ``store/address.json``."""
-    from headrace.jobs.server import Server
+    from headrace.jobs.serving.server import Server
     from headrace.jobs.store import StoreProcess
 
     Access.of(pipeline.serve)  # before anything is opened

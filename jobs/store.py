@@ -33,9 +33,9 @@ import pyarrow as pa
 from headrace.feature_store.catalogue import Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
-from headrace.jobs.drift import Period, Watch
-from headrace.jobs.metrics import Metrics
+from headrace.jobs.checks.drift import Period, Watch
 from headrace.jobs.published import Published
+from headrace.jobs.serving.metrics import Metrics
 from headrace.jobs.transport import LogGap, Message, Reader, Writer
 from headrace.online_learning.models.model import Arrays
 from headrace.online_learning.registry import Registry, Version

@@ -19,8 +19,8 @@ import pyarrow as pa
 from headrace.feature_store.store import Store
 from headrace.feature_store.training import Asking, Read
 from headrace.jobs import assembly
-from headrace.jobs.client import Client
-from headrace.jobs.rows import MOST_ROWS
+from headrace.jobs.serving.client import Client
+from headrace.jobs.serving.rows import MOST_ROWS
 from headrace.operators.errors import StoreError
 from headrace.operators.source import AT
 from headrace.operators.types import Type

@@ -45,7 +45,7 @@ from kafka.errors import (
 from kafka.partitioner import murmur2
 from kafka.structs import OffsetAndMetadata
 
-from headrace.jobs.waiting import wait_until
+from headrace.jobs.machine.waiting import wait_until
 from headrace.operators.errors import CorruptError, EnvironmentProblem, HeadraceError
 
 __all__ = [

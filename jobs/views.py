@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.jobs import flink
-from headrace.jobs.state import read_json, write_json
+from headrace.jobs.machine import flink
+from headrace.jobs.machine.state import read_json, write_json
 from headrace.jobs.transport import Place, shard_keys
 from headrace.operators.engines import flink_streams
 from headrace.operators.engines.flink import (

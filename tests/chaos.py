@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
 
 def _with_broker(arguments: list[str]) -> int:
     """Run again, in a process that has no threads and can be forked, beside a broker."""
-    from headrace.jobs.broker import running
+    from headrace.jobs.machine.broker import running
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with (

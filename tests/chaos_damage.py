@@ -25,8 +25,8 @@ from pathlib import Path
 import pytest
 
 from headrace.feature_store import export, upkeep
-from headrace.jobs.client import Client
-from headrace.jobs.rebuild import rebuild
+from headrace.jobs.evolve.rebuild import rebuild
+from headrace.jobs.serving.client import Client
 from headrace.operators.errors import CorruptError, HeadraceError, StoreError
 from headrace.operators.sealed import sealed
 from headrace.pipelines.pipeline import Pipeline

@@ -20,7 +20,7 @@ import orjson
 
 from headrace.feature_store import catalogue, export, upkeep
 from headrace.jobs import assembly, store, transport
-from headrace.jobs.rebuild import rebuild
+from headrace.jobs.evolve.rebuild import rebuild
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import Reader, Writer, create_topics
 from headrace.pipelines.pipeline import Pipeline

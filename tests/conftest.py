@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.jobs.broker import Broker, running
-from headrace.jobs.java import jars, java_home
+from headrace.jobs.machine.broker import Broker, running
+from headrace.jobs.machine.java import jars, java_home
 from headrace.operators.errors import HeadraceError
 
 

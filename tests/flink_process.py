@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headrace.jobs.java import java_home
+from headrace.jobs.machine.java import java_home
 
 _SETTINGS = {"table.local-time-zone": "UTC", "parallelism.default": "1", "rest.port": "0"}
 _SECONDS = 400

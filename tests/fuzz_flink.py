@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from headrace.feature_store.panes import read_items
 from headrace.jobs import assembly
-from headrace.jobs.broker import running
+from headrace.jobs.machine.broker import running
 from headrace.jobs.transport import Message as KafkaMessage
 from headrace.jobs.transport import Topic, Writer, create_topics
 from headrace.operators.engines import in_process

@@ -61,8 +61,8 @@ spec = importlib.util.spec_from_file_location(
     "tests", folder / "__init__.py", submodule_search_locations=[str(folder)])
 sys.modules["tests"] = importlib.util.module_from_spec(spec)
 from tests.jobs.test_server import processing
-from headrace.jobs.server import Server
-from headrace.jobs.state import write_json
+from headrace.jobs.serving.server import Server
+from headrace.jobs.machine.state import write_json
 state = pathlib.Path(sys.argv[2])
 with processing(state) as process:
     server = Server(process)

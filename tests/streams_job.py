@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from headrace.jobs import flink, views
+from headrace.jobs import views
+from headrace.jobs.machine import flink
 from headrace.operators.engines.flink import Kafka
 from headrace.operators.streams.stream import Stream
 from headrace.pipelines.load import load

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from headrace.jobs.broker import Broker, prepare
-from headrace.jobs.processes import Supervisor
+from headrace.jobs.machine.broker import Broker, prepare
+from headrace.jobs.machine.processes import Supervisor
+from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import DeliveryError, Reader, Topic, Writer, create_topics, ends
-from headrace.jobs.waiting import wait_until
 from headrace.operators.errors import EnvironmentProblem
 
 

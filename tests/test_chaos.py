@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.jobs.broker import Broker
+from headrace.jobs.machine.broker import Broker
 
 SEED = 11
 

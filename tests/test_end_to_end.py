@@ -15,12 +15,13 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from headrace.jobs import flights, local
-from headrace.jobs.demo import PIPELINE, follow
-from headrace.jobs.local import Local
+from headrace.jobs.checks.verify import Verdict, verify
+from headrace.jobs.demo import flights
+from headrace.jobs.demo.demonstration import PIPELINE, follow
+from headrace.jobs.machine import local
+from headrace.jobs.machine.local import Local
+from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import Reader, ends
-from headrace.jobs.verify import Verdict, verify
-from headrace.jobs.waiting import wait_until
 from headrace.pipelines.load import load
 from tests import ask_page
 from tests.flights_oracle import features

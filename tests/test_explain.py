@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.jobs import views
-from headrace.jobs.demo import PIPELINE
+from headrace.jobs.demo.demonstration import PIPELINE
 from headrace.operators.engines.flink import Kafka
 from headrace.operators.errors import UnknownName
 from headrace.pipelines.explain import explain

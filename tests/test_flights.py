@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from headrace.jobs import flights
+from headrace.jobs.demo import flights
 from headrace.operators.errors import EnvironmentProblem
 from tests import flights_oracle
 

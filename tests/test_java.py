@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.jobs import java
-from headrace.jobs.java import Jar, jars, locked_jars, verify_jars
+from headrace.jobs.machine import java
+from headrace.jobs.machine.java import Jar, jars, locked_jars, verify_jars
 from headrace.operators.errors import CorruptError, EnvironmentProblem
 
 

@@ -80,7 +80,7 @@ def test_the_wheel_has_every_file_and_is_importable_unpacked_or_not(tmp_path: Pa
     for folder in FOLDERS:
         files = (path for path in (tree / folder).rglob("*") if path.is_file())
         wanted |= {f"headrace/{path.relative_to(tree).as_posix()}" for path in files}
-    assert "headrace/jobs/jars.lock.json" in wanted
+    assert "headrace/jobs/machine/jars.lock.json" in wanted
     assert packed == wanted
-    where = python("import headrace.jobs.java as j; print(j.__file__)", path=wheel)
+    where = python("import headrace.jobs.machine.java as j; print(j.__file__)", path=wheel)
     assert where == str(wheel / "headrace" / "jobs" / "java.py")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from headrace.jobs.flights import streams
+from headrace.jobs.demo.flights import streams
 from headrace.operators.errors import PipelineError
 from headrace.operators.streams.join import Join
 from headrace.operators.types import Type

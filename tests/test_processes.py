@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.jobs import processes
-from headrace.jobs.processes import CrashLoop, Process, Supervisor, peak_rss_bytes
-from headrace.jobs.waiting import wait_until
+from headrace.jobs.machine import processes
+from headrace.jobs.machine.processes import CrashLoop, Process, Supervisor, peak_rss_bytes
+from headrace.jobs.machine.waiting import wait_until
 from headrace.operators.errors import EnvironmentProblem
 
 # It writes its id to the file it is given, whole, then waits for a signal.
@@ -206,8 +206,8 @@ def test_memory_is_that_of_the_whole_tree(supervisor: Supervisor, tmp_path: Path
 SUPERVISES = f"""
 import sys
 from pathlib import Path
-from headrace.jobs.processes import Process, Supervisor
-from headrace.jobs.waiting import wait_until
+from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.waiting import wait_until
 folder = Path(sys.argv[1])
 with Supervisor() as supervisor:
     for name, code in (("views", {PARENT!r}), ("deaf", {DEAF!r})):

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from headrace.jobs.state import check_space, holder, locked, read_json, write_json
-from headrace.jobs.waiting import wait_until
+from headrace.jobs.machine.state import check_space, holder, locked, read_json, write_json
+from headrace.jobs.machine.waiting import wait_until
 from headrace.operators.errors import CorruptError, EnvironmentProblem
 
 HOLDS = """
 import signal, sys
 from pathlib import Path
-from headrace.jobs.state import locked
+from headrace.jobs.machine.state import locked
 with locked(Path(sys.argv[1]), "demo") as state:
     state.write_json("report.json", 1)
     signal.pause()
@@ -26,7 +26,7 @@ with locked(Path(sys.argv[1]), "demo") as state:
 WRITES = """
 import sys
 from pathlib import Path
-from headrace.jobs.state import write_json
+from headrace.jobs.machine.state import write_json
 number = 0
 while number := number + 1:
     write_json(Path(sys.argv[1]), [number] * 10_000)

@@ -18,10 +18,10 @@ import pytest
 
 from headrace.feature_store.panes import read_tiles
 from headrace.jobs import assembly
-from headrace.jobs.broker import Broker
-from headrace.jobs.processes import Process, Supervisor
+from headrace.jobs.machine.broker import Broker
+from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import Message, Reader, Topic, Writer, begins, create_topics, ends
-from headrace.jobs.waiting import wait_until
 from headrace.operators.engines import in_process
 from headrace.operators.types import Type
 from headrace.pipelines.pipeline import Pipeline

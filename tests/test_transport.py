@@ -11,7 +11,9 @@ from kafka.admin import KafkaAdminClient
 from kafka.partitioner import murmur2
 
 from headrace.jobs import transport
-from headrace.jobs.broker import Broker, free_ports
+from headrace.jobs.checks.verify import read_log
+from headrace.jobs.machine.broker import Broker, free_ports
+from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import (
     DeliveryError,
     LogGap,
@@ -28,8 +30,6 @@ from headrace.jobs.transport import (
     rewind_group,
     shard_keys,
 )
-from headrace.jobs.verify import read_log
-from headrace.jobs.waiting import wait_until
 from headrace.operators.errors import EnvironmentProblem
 
 names = (f"topic-{number}" for number in count())

@@ -21,7 +21,7 @@ import pytest
 
 from headrace.feature_store.panes import read_items
 from headrace.jobs import assembly
-from headrace.jobs.broker import Broker
+from headrace.jobs.machine.broker import Broker
 from headrace.jobs.transport import (
     Topic,
     Writer,

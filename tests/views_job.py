@@ -14,9 +14,9 @@ import orjson
 import pyarrow as pa
 
 from headrace.feature_store.panes import read_tiles
-from headrace.jobs.processes import Process, Supervisor
+from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import Message, Reader, begins, ends
-from headrace.jobs.waiting import wait_until
 from headrace.operators.source import Source
 from headrace.operators.view import View
 from headrace.pipelines.pipeline import Pipeline
@@ -52,7 +52,7 @@ def run_jobs(
     made: dict[tuple[str, int], list[Message]] = {place: [] for place in places}
     with Supervisor() as supervisor, Reader(bootstrap, dict.fromkeys(places, 0)) as reader:
         for role in roles:
-            argv = [sys.executable, "-m", "headrace.jobs.cli", "process", role, *common]
+            argv = [sys.executable, "-m", "headrace.jobs.cli.main", "process", role, *common]
             env = {"FLINK_LOG_DIR": str(folder / f"{role}.flink")}
             supervisor.start(Process(role, argv, folder / f"{role}.log", env=env))
 

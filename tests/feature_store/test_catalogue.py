@@ -18,7 +18,7 @@ import pytest
 
 from headrace.feature_store.catalogue import READERS, Catalogue
 from headrace.feature_store.questions import Busy, Limits
-from headrace.jobs.waiting import wait_until
+from headrace.jobs.machine.waiting import wait_until
 from headrace.operators.errors import HeadraceError, StoreError, UnknownName
 
 SCHEMA = pa.schema([("a", pa.int64())])

@@ -16,7 +16,7 @@ import pytest
 
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly
-from headrace.jobs.waiting import wait_until
+from headrace.jobs.machine.waiting import wait_until
 from headrace.pipelines.load import load
 from tests.feature_store.made_up import EVERY, TEXT, clicks, decisions, declared, examples, pages
 

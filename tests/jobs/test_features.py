@@ -12,7 +12,7 @@ import pytest
 
 from headrace.jobs import stores
 from headrace.jobs.features import FeatureStore
-from headrace.jobs.state import write_json
+from headrace.jobs.machine.state import write_json
 from headrace.operators.errors import StoreError, UnknownName
 from tests.feature_store.made_up import EVERY, TEXT, pipeline
 from tests.jobs.test_server import processing, serving

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
 
-from headrace.jobs.access import ROLES
-from headrace.jobs.flight_client import FlightClient
-from headrace.jobs.server import Server
-from headrace.jobs.state import write_json
+from headrace.jobs.machine.state import write_json
+from headrace.jobs.serving.access import ROLES
+from headrace.jobs.serving.flight_client import FlightClient
+from headrace.jobs.serving.server import Server
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import EnvironmentProblem, StoreError
 from tests.feature_store.made_up import EVERY

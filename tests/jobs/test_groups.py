@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headrace.jobs import served
-from headrace.jobs.demo import PIPELINE
-from headrace.jobs.groups import by_group, groups, labelled
-from headrace.jobs.served import Ask
+from headrace.jobs.checks import served
+from headrace.jobs.checks.served import Ask
+from headrace.jobs.demo.demonstration import PIPELINE
+from headrace.jobs.demo.groups import by_group, groups, labelled
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.models.linear import Logistic

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pytest
 
-from headrace.jobs import cli
+from headrace.jobs.cli import main as cli
 from headrace.jobs.features import FeatureStore
-from headrace.jobs.server import ARROW
-from headrace.jobs.state import write_json
+from headrace.jobs.machine.state import write_json
+from headrace.jobs.serving.server import ARROW
 from headrace.pipelines.load import load
 from tests.feature_store.made_up import EVERY, decisions, pages
 from tests.feature_store.test_companions import MORE, pane

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from headrace.jobs.state import write_json
+from headrace.jobs.machine.state import write_json
 from tests.jobs.test_server import processing, serving
 
 QUERY = 'SELECT "user", rows FROM views.clicks\nORDER BY ALL -- all of them'

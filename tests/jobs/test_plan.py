@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 
 from headrace.feature_store.history import History
 from headrace.feature_store.versions import held
-from headrace.jobs import assembly, local, raw_log, transport, views
-from headrace.jobs.apply import apply, starts_at
-from headrace.jobs.cli import application
-from headrace.jobs.plan import Plan, applied, note_applied, plan
-from headrace.jobs.raw_log import Topics
-from headrace.jobs.state import write_json
+from headrace.jobs import assembly, transport, views
+from headrace.jobs.cli.main import application
+from headrace.jobs.evolve import raw_log
+from headrace.jobs.evolve.apply import apply, starts_at
+from headrace.jobs.evolve.plan import Plan, applied, note_applied, plan
+from headrace.jobs.evolve.raw_log import Topics
+from headrace.jobs.machine import local
+from headrace.jobs.machine.state import write_json
 from headrace.operators.engines import in_process
 from headrace.operators.engines.in_process import Message
 from headrace.operators.errors import EnvironmentProblem, UnknownName
@@ -273,7 +275,7 @@ def test_the_commands_plan_and_apply(
 ) -> None:
     began(tmp_path, kafka)
     monkeypatch.setattr(raw_log, "holder", lambda _: (1, "demo"))
-    monkeypatch.setattr("headrace.jobs.broker.standing", lambda _: "memory")
+    monkeypatch.setattr("headrace.jobs.machine.broker.standing", lambda _: "memory")
     path = str(pipeline(tmp_path, NEW_VIEW).path)
     asked = [path, "--state", str(tmp_path)]
     said_so = CliRunner().invoke(application, ["plan", *asked])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.jobs import transport
-from headrace.jobs.broker import Broker
+from headrace.jobs.machine.broker import Broker
 from headrace.jobs.replay import beat, replay
 from headrace.jobs.transport import Place, Reader, Topic, Writer, create_topics, ends
 from tests.jobs.in_memory import Killed, Log

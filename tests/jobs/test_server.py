@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pytest
 
-from headrace.jobs import server
-from headrace.jobs.client import Client
-from headrace.jobs.console import NAMES
-from headrace.jobs.server import ARROW, Server
-from headrace.jobs.state import write_json
+from headrace.jobs.cli.console import NAMES
+from headrace.jobs.machine.state import write_json
+from headrace.jobs.serving import server
+from headrace.jobs.serving.client import Client
+from headrace.jobs.serving.server import ARROW, Server
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import StoreError
 from tests.feature_store import made_up

@@ -13,10 +13,10 @@ import pytest
 
 from headrace.feature_store.history import History
 from headrace.jobs import assembly
-from headrace.jobs import served as rows_of_store
-from headrace.jobs import skew as skews
-from headrace.jobs.drift import Period, drift
-from headrace.jobs.skew import Case, Skew, predicted, recomputed, served_log, skew
+from headrace.jobs.checks import served as rows_of_store
+from headrace.jobs.checks import skew as skews
+from headrace.jobs.checks.drift import Period, drift
+from headrace.jobs.checks.skew import Case, Skew, predicted, recomputed, served_log, skew
 from headrace.operators.errors import HeadraceError, StoreError, UnknownName
 from headrace.operators.event import EVER
 from headrace.pipelines.pipeline import Pipeline

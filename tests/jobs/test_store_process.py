@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from headrace.jobs import assembly, store, transport
-from headrace.jobs.broker import Broker
+from headrace.jobs.machine.broker import Broker
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import LogGap, Reader, Writer, create_topics, ends
 from headrace.online_learning.registry import Registry

@@ -15,7 +15,7 @@ import pytest
 from headrace.feature_store.history import LOG, History
 from headrace.feature_store.index import Index
 from headrace.jobs import assembly
-from headrace.jobs.verify import Difference, Random, Verdict, verify
+from headrace.jobs.checks.verify import Difference, Random, Verdict, verify
 from headrace.operators.computed import with_computed
 from headrace.operators.errors import HeadraceError, StoreError
 from headrace.operators.identity import version
@@ -181,7 +181,7 @@ class Stream:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     logs = {name: LOGS[name] for name in ("ask", "click")}
-    monkeypatch.setattr("headrace.jobs.verify.read_log", lambda _, topic: logs[topic])
+    monkeypatch.setattr("headrace.jobs.checks.verify.read_log", lambda _, topic: logs[topic])
     monkeypatch.setattr("tests.feature_store.made_up.TEXT", MEAN)
     return pipeline(tmp_path)
 
@@ -199,7 +199,7 @@ def verdict(small: Pipeline, stream: Stream) -> Verdict:
 
 def test_nothing_to_compare_is_no_success(small: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = dict.fromkeys(LOGS, LOG.empty_table())
-    monkeypatch.setattr("headrace.jobs.verify.read_log", lambda _, topic: nothing[topic])
+    monkeypatch.setattr("headrace.jobs.checks.verify.read_log", lambda _, topic: nothing[topic])
     with (
         closing(Stream(small, nothing)) as stream,
         pytest.raises(StoreError, match="there is no cell to compare: no step"),
@@ -346,7 +346,9 @@ def test_a_planted_difference_is_found(small: Pipeline, stream: Stream, name: st
 @pytest.fixture
 def streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Give a pipeline whose view of clicks is made of a stream."""
-    monkeypatch.setattr("headrace.jobs.verify.read_log", lambda _, topic: STREAMED_LOGS[topic])
+    monkeypatch.setattr(
+        "headrace.jobs.checks.verify.read_log", lambda _, topic: STREAMED_LOGS[topic]
+    )
     monkeypatch.setattr("tests.feature_store.made_up.TEXT", STREAMED)
     return pipeline(tmp_path)
 

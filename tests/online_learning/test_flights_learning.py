@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from headrace.jobs.flights import DAY, HOUR, YEAR_STARTS, streams
+from headrace.jobs.demo.flights import DAY, HOUR, YEAR_STARTS, streams
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.models.linear import Logistic

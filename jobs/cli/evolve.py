@@ -1,0 +1,167 @@
+"""The commands by which a pipeline is changed: backfill, plan, apply, drop."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    from headrace.jobs.evolve.backfill import Done
+    from headrace.jobs.evolve.plan import Plan
+
+__all__ = ["register"]
+
+_Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_State = Annotated[Path, typer.Option(help="The state folder.")]
+_STATE = Path(".headrace") / "demo"
+
+
+def register(application: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (backfill, plan, apply, drop):
+        application.command()(command)
+
+
+def backfill(
+    pipeline: _Pipeline,
+    view: Annotated[list[str] | None, typer.Option(help="A view; all unless given.")] = None,
+    to: Annotated[str | None, typer.Option(help="The stream takes over no later.")] = None,
+    engine: Annotated[Literal["duckdb"], typer.Option(help="What computes it.")] = "duckdb",
+    state: _State = _STATE,
+    as_json: _Json = False,
+) -> None:
+    """Compute the history of views from files and raw topics, for the store to take in."""
+    from headrace.jobs.evolve import raw_log
+    from headrace.jobs.evolve.backfill import backfilled, chosen
+    from headrace.pipelines.load import load
+
+    del engine  # there is one so far
+    declared = load(pipeline)
+    views = chosen(declared, view or [])
+    until = None if to is None else _instant(to)
+    with raw_log.bootstrap(state, "backfill") as address:
+        folder = state / "store" / "backfills"
+        done = backfilled(declared, views, raw_log.Topics(address).log, folder, to=until)
+    console = Console()
+    if as_json:
+        console.print_json(data=[asdict(each) for each in done])
+    else:
+        console.print(_told(done))
+
+
+def _instant(text: str) -> int:
+    from headrace.pipelines.values import instant
+
+    try:
+        return instant(text)
+    except ValueError as error:  # pydantic's own is one
+        raise typer.BadParameter(str(error), param_hint="--to") from error
+
+
+def plan(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) -> None:
+    """Say what a changed pipeline file would change, and what it costs; exit status 2 if anything.
+
+    Nothing is done.
+    """
+    from headrace.jobs.evolve import plan as planning
+    from headrace.jobs.evolve import raw_log
+    from headrace.pipelines.load import load
+
+    declared, before = load(pipeline), planning.applied(state)
+    with raw_log.bootstrap(state, "plan") as address:
+        planned = planning.plan(declared, before, raw_log.Topics(address))
+    console = Console()
+    if as_json:
+        console.print_json(data=asdict(planned))
+    else:
+        _show(console, planned)
+    if planned.changes:
+        raise typer.Exit(2)
+
+
+def apply(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) -> None:
+    """Do what `plan` says, while what runs goes on; the pipeline's next start takes over."""
+    from headrace.jobs.evolve import apply as applying
+    from headrace.jobs.evolve import plan as planning
+    from headrace.jobs.evolve import raw_log
+    from headrace.pipelines.load import load
+
+    declared, before = load(pipeline), planning.applied(state)
+    with raw_log.bootstrap(state, "apply") as address:
+        topics = raw_log.Topics(address)
+        planned = planning.plan(declared, before, topics)
+        applied = applying.apply(declared, planned, state, topics)
+    console = Console()
+    if as_json:
+        starts = [[*place, offset] for place, offset in (applied.starts or {}).items()]
+        done = [asdict(each) for each in applied.done]
+        console.print_json(data={"plan": asdict(planned), "done": done, "starts": starts})
+        return
+    _show(console, planned)
+    if applied.done:
+        console.print(_told(list(applied.done)))
+    for (topic, partition), offset in (applied.starts or {}).items():
+        console.print(f"the views job starts in {topic} {partition} at offset {offset}")
+    if planned.changes:
+        console.print("start the pipeline again with this file: it takes over")
+
+
+def _show(console: Console, planned: Plan) -> None:
+    for change in planned.changes:
+        mark = "refused" if change.refused else ""
+        console.print(f"{change.what} {change.name} {change.says} {mark}".strip(), markup=False)
+    if planned.costs:
+        numbers = [Column(name, justify="right") for name in ("rows", "about", "on disk about")]
+        table = Table("to compute", *numbers, box=None)
+        for cost in planned.costs:
+            size = f"{cost.size_bytes / 1e6:,.1f} MB"
+            table.add_row(cost.view, f"{cost.rows:,}", f"{cost.seconds:,.1f} s", size)
+        console.print(table)
+    if planned.unchanged:
+        console.print(f"unchanged: {', '.join(planned.unchanged)}", markup=False)
+    if not planned.changes:
+        console.print("nothing changes")
+
+
+def drop(
+    version: Annotated[str, typer.Argument(help="As `versions` names it.")], state: _State = _STATE
+) -> None:
+    """Remove an old version of a view, its tiles and its history, from a store that is stopped."""
+    from headrace.feature_store.versions import drop as drop_version
+    from headrace.jobs.evolve import plan as planning
+    from headrace.jobs.machine.state import locked
+    from headrace.operators.errors import EnvironmentProblem
+
+    used = {each["version"] for each in planning.applied(state)["views"].values()}
+    if version in used:
+        asked, found = f"asked to drop {version}", "the pipeline that ran last has it"
+        raise EnvironmentProblem(asked, found, "run a pipeline without it first")
+    with locked(state, "drop", resume=True):
+        drop_version(state / "store" / "store.duckdb", version)
+    Console().print(f"{version} is dropped")
+
+
+def _told(done: list[Done]) -> Table:
+    numbers = [Column(name, justify="right") for name in ("rows", "without key")]
+    table = Table("backfilled", "complete to", *numbers, box=None)
+    for each in done:
+        made = each.backfill
+        table.add_row(each.name, clock(made.until), f"{made.rows:,}", f"{made.unkeyed:,}")
+    return table
+
+
+def clock(at: int) -> str:
+    """Say a time, ms, UTC, as it is written in a pipeline."""
+    from datetime import UTC, datetime
+
+    from headrace.feature_store.backfill import FOREVER
+
+    if at >= FOREVER:
+        return "ever"
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

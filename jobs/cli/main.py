@@ -1,0 +1,343 @@
+"""The command line: `headrace …`. An error is one sentence and exit status 1."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from headrace.jobs.cli import evolve
+from headrace.jobs.cli.store import store
+from headrace.jobs.cli.trust import trust
+from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
+
+if TYPE_CHECKING:
+    from headrace.pipelines.explain import Explained
+
+__all__ = ["main"]
+
+application = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+application.add_typer(trust)
+application.add_typer(store, name="store")
+
+_STATE = Path(".headrace")
+_Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_State = Annotated[Path, typer.Option(help="The state folder.")]
+
+
+@application.callback()
+def headrace() -> None:
+    """Lead events to a model: declare once, run over history or live, get the same numbers."""
+
+
+@application.command()
+def demo(
+    days: Annotated[int, typer.Option(min=1, max=365, help="Days of 2013 to replay.")] = 365,
+    pipeline: Annotated[Path | None, typer.Option(help="Another pipeline over them.")] = None,
+    keep_up: Annotated[bool, typer.Option(help="Leave it running until Ctrl-C.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Remove what an earlier demo left.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with what an earlier demo left.")] = False,
+    state: _State = _STATE / "demo",
+) -> None:
+    """Replay a year of flights through broker, Flink, store and learner; leave a report."""
+    from headrace.jobs.demo import demonstration
+    from headrace.jobs.machine.state import check_space, locked
+
+    console = Console()
+    check_space(state, 4_000_000_000)
+    with locked(state, "demo", fresh=fresh, resume=resume) as folder:
+        result = demonstration.run(
+            folder,
+            path=pipeline or demonstration.PIPELINE,
+            days=days,
+            console=console,
+            keep_up=keep_up,
+            show=lambda shown: _show(console, shown, state),
+        )
+    if result.verdict.mismatches:
+        raise typer.Exit(1)
+
+
+def _show(console: Console, result: object, state: Path) -> None:
+    from headrace.jobs.demo.demonstration import QUERY, Result
+
+    if not isinstance(result, Result):
+        raise TypeError
+    report = result.report
+    summary = Table(title="headrace demo", show_header=False)
+    for name in ("decisions", "predictions", "examples", "late", "dead_letters", "model_versions"):
+        summary.add_row(name, f"{report[name]:,}")
+    for name, score in _scores(report).items():
+        if score["auc"] is not None:
+            text = f"AUC {score['auc']:.4f}  log loss {score['log_loss']:.4f}"
+            summary.add_row(name, f"{text}  base rate {score['base_rate_log_loss']:.4f}")
+    equality = report["equality"]
+    summary.add_row("equality", f"{equality['mismatches']:,} of {equality['cells']:,} cells differ")
+    speed = f"{report['wall_seconds']} s, {report['events_per_second']:,} events/s in the replay"
+    summary.add_row("time", speed)
+    console.print(summary)
+    console.print(f"[dim]{QUERY.strip()}[/]")
+    answer = Table(*result.answer[0]) if result.answer else Table()
+    for row in result.answer:
+        answer.add_row(*map(str, row.values()))
+    console.print(answer)
+    example = result.example
+    console.print(f"one prediction: {example['row']['flight_id']} late with p = {example['p']:.4f}")
+    console.print(", ".join(f"{name} {value}" for name, value in example["features"].items()))
+    console.print(f"report: {state / 'report.json'}")
+
+
+def _scores(report: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    """Name what was scored: the model, its rivals, the linear model by group of features.
+
+    A replay that ends before `score_from` has a score over every decision alone, and no rivals'.
+    """
+    names = ("prequential", "served")
+    own = {name: report[name] if report[name]["n"] else report[f"{name}_all"] for name in names}
+    scored = any(each["n"] for each in report["groups"].values())
+    by_group = report["groups" if scored else "groups_all"]
+    rivals = {f"rival {name}": score for name, score in report["rivals"].items()}
+    return own | rivals | {f"linear, {name}": score for name, score in by_group.items()}
+
+
+@application.command()
+def validate(pipeline: _Pipeline) -> None:
+    """Check a pipeline file and say what it declares."""
+    from headrace.pipelines.load import load
+
+    declared = load(pipeline)
+    Console().print(
+        f"{declared.name}: {len(declared.sources)} sources, {len(declared.views)} views, "
+        f"{len(declared.features)} features, {len(declared.model.tokens)} tokens"
+    )
+
+
+@application.command()
+def operators(
+    family: Annotated[str | None, typer.Argument(help="One family; all unless given.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List the operators: what each is, and which engines have it."""
+    from headrace.operators.catalogue import ENGINES, catalogue
+
+    entries = catalogue()
+    known = dict.fromkeys(entry.family for entry in entries)
+    if family is not None and family not in known:
+        raise UnknownName(kind="family of operators", name=family, known=list(known))
+    found = [entry for entry in entries if family in (None, entry.family)]
+    console = Console()
+    if as_json:
+        console.print_json(data=[asdict(entry) for entry in found])
+        return
+    for one in dict.fromkeys(entry.family for entry in found):
+        table = Table(one, "what it is", *ENGINES)
+        for entry in (entry for entry in found if entry.family == one):
+            table.add_row(entry.name, Text(entry.about), *map(Text, entry.engines.values()))
+        console.print(table)
+
+
+@application.command()
+def explain(
+    pipeline: _Pipeline,
+    feature: Annotated[
+        str | None, typer.Argument(help="One feature; all views unless given.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Print what a pipeline means: the expressions, the SQL of both engines, the state it keeps."""
+    from headrace.pipelines.explain import explain as explained
+    from headrace.pipelines.load import load
+
+    console = Console()
+    for each in explained(load(pipeline), feature):
+        if as_json:
+            console.print_json(data=asdict(each))
+        else:
+            _explained(console, each)
+
+
+def _explained(console: Console, each: Explained) -> None:
+    """Show the SQL of both engines beside each other, as wide as the terminal is."""
+    console.rule(f"view {each.view}" if each.view else "decision", align="left")
+    for line in each.meaning:
+        console.print(line, markup=False, highlight=False)
+    columns = ", ".join(f"{name} {kind}" for name, kind in each.state.columns.items())
+    state = (
+        f"state: a tile has {columns}: {each.state.tile_bytes} bytes in the index for each key and "
+        f"step with an event; the stream keeps the last {each.state.open_steps} steps of a key"
+    )
+    console.print(state if columns else "state: none", markup=False, highlight=False)
+    for step in each.steps:
+        table = Table("Flink SQL", "DuckDB SQL", title=step.name, expand=True)
+        table.add_row(*(Text(sql.strip(), overflow="fold") for sql in (step.flink, step.duckdb)))
+        console.print(table)
+
+
+@application.command()
+def verify(
+    pipeline: _Pipeline,
+    cells: Annotated[
+        int, typer.Option(min=0, help="Features to ask of all engines at random (key, t).")
+    ] = 1_000_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    state: _State = _STATE / "demo",
+    as_json: _Json = False,
+) -> None:
+    """Recompute tiles and features from the raw log; print every cell that differs."""
+    from headrace.jobs.checks.verify import Random
+    from headrace.jobs.checks.verify import verify as compare
+    from headrace.jobs.machine import local
+    from headrace.jobs.machine.state import locked
+    from headrace.pipelines.load import load
+
+    declared = load(pipeline)
+    if not (state / "broker" / "formatted").exists():
+        asked, found = f"asked to verify the log in {state}", "there is none"
+        raise EnvironmentProblem(asked, found, "run the pipeline first, or give its --state")
+    with (
+        locked(state, "verify", resume=True) as folder,
+        local.running(declared, folder.path, roles=["store"]) as running,
+    ):
+        client = running.client
+        random = Random(client.training, cells, seed)
+        verdict = compare(declared, bootstrap=running.bootstrap, ask=client.sql, random=random)
+    console = Console()
+    if as_json:
+        console.print_json(data=asdict(verdict))
+    else:
+        table = Table("compared", Column("cells", justify="right"), box=None)
+        for name, count in (*verdict.tables.items(), *verdict.pairs.items()):
+            table.add_row(name, f"{count:,}")
+        console.print(table)
+        for difference in verdict.differences:
+            console.print(difference, markup=False)
+        console.print(f"{verdict.mismatches:,} of {verdict.cells:,} cells differ")
+    if verdict.mismatches:
+        raise typer.Exit(1)
+
+
+@application.command()
+def sql(
+    query: Annotated[str | None, typer.Argument(help="One SELECT; a prompt unless given.")] = None,
+    state: _State = _STATE / "demo",
+    form: Annotated[
+        Literal["table", "csv", "json", "arrow"],
+        typer.Option("--format", help="How the answer is written."),
+    ] = "table",
+    as_json: _Json = False,
+) -> None:
+    """Ask the store of a running pipeline: one SELECT, or many at a prompt."""
+    from headrace.jobs.cli.console import prompt, show, written
+    from headrace.jobs.serving.client import Client
+
+    with closing(Client(state / "store" / "address.json")) as client:
+        if query is None:
+            kept = Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser()
+            prompt(client.sql, kept / "headrace" / "asked.sql")
+            return
+        rows = client.sql(query)
+    if form == "table" and not as_json:
+        show(rows, Console())
+        return
+    sys.stdout.buffer.write(written(rows, "json" if as_json or form == "table" else form))
+    sys.stdout.buffer.flush()
+
+
+@application.command()
+def why(decision: str, state: _State = _STATE / "demo", as_json: _Json = False) -> None:
+    """Say why a decision was scored as it was: features, their tiles, what each token added."""
+    from headrace.jobs.serving.client import Client
+
+    with closing(Client(state / "store" / "address.json")) as client:
+        told = client.why(decision)
+    console = Console()
+    if as_json:
+        console.print_json(data=told)
+        return
+    label = "not known yet" if told["label"] is None else str(told["label"]).lower()
+    said = f"p = {told['p']:.4f} by version {told['version']}; the label is {label}"
+    console.print(f"{decision}: {said}", markup=False)
+    features = Table("feature", "value", "view", "key", "tiles", "from", "to")
+    for name, each in told["features"].items():
+        ends = [_clock(each["after"]), _clock(each["to"])] if each["tiles"] else ["", ""]
+        key = ", ".join(map(str, each["key"]))
+        features.add_row(name, str(each["value"]), each["view"], key, f"{each['tiles']}", *ends)
+    for name, value in told["computed"].items():
+        features.add_row(name, str(value), "computed", "", "", "", "")
+    console.print(features)
+    if told["contributions"] is None:
+        console.print(told["without"], markup=False)
+        return
+    tokens = Table("token", "adds to the log-odds")
+    for name, weight in sorted(told["contributions"].items(), key=lambda each: -abs(each[1])):
+        tokens.add_row(name, f"{weight:+.4f}")
+    console.print(tokens)
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "ever"
+
+
+@application.command(hidden=True)
+def process(
+    role: str,
+    pipeline: _Pipeline,
+    bootstrap: Annotated[str, typer.Option()],
+    state: _State,
+    days: Annotated[int, typer.Option()] = 365,
+) -> None:
+    """Run one process of a pipeline; what the supervisor starts."""
+    from headrace.jobs import roles
+    from headrace.pipelines.load import load
+
+    # The clients say a line per connection; Flink's Python sets the root to INFO as it comes up.
+    for client in ("kafka", "apache_beam"):
+        logging.getLogger(client).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    declared = load(pipeline)
+    if role == "replay":
+        roles.run_flights(declared, bootstrap, state, days)
+    else:
+        roles.ROLES[role](declared, bootstrap, state)
+
+
+evolve.register(application)
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    try:
+        application()
+    except HeadraceError as error:
+        print(f"headrace: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        _stopped()
+        sys.exit(130)
+    except SystemExit as exit_of:
+        if exit_of.code in (130, 143):  # Ctrl-C as typer says it; SIGTERM as the supervisor does
+            _stopped()
+        raise
+
+
+def _stopped() -> None:
+    print("headrace: stopped", file=sys.stderr)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A year of flights through the whole way."""

@@ -1,0 +1,1 @@
+"""A pipeline that changes: plan, apply, backfill, a store made again."""

@@ -1,0 +1,144 @@
+"""headrace apply: the history of what is new, while what runs serves; then a start at its seam.
+
+::
+
+    new views ─► backfills/<version>/, complete to B ──► taken in when the store opens
+    C = the least that any view, or the decisions, are complete to
+    raw topics ─► first row at or after C ─► back to the row that set its partition's high ─► start
+
+The views job of another SQL cannot take up the old one's state, so it reads its topics again; not
+from their beginning, but from where nothing that it will make is different for it:
+
+- every row with `at` ≥ C stands at or behind the first such row of its partition, so every pane
+  that ends after C is whole, and the store passes over those before;
+- lateness hangs on the running maximum alone, and the start is the row that set it, so each row
+  is as late as it was;
+- no row is behind what the old job had written for good, so no dead letter is lost. Some come a
+  second time, as after any failure.
+
+A stream that looks back (`dedup`, `session`) starts at the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from headrace.feature_store.catalogue import Catalogue
+from headrace.feature_store.history import History
+from headrace.jobs import transport, views
+from headrace.jobs.evolve.backfill import Done, backfilled, history_of
+from headrace.jobs.evolve.plan import Plan
+from headrace.jobs.evolve.raw_log import Topics
+from headrace.jobs.serving.client import Client
+from headrace.jobs.transport import Place
+from headrace.operators.engines.duckdb import quote
+from headrace.operators.errors import EnvironmentProblem
+from headrace.operators.identity import version
+from headrace.operators.source import FILE_PARTITION, Source
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["Applied", "apply", "panes_of", "starts_at"]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was done: histories, and where a views job of new SQL starts; None at the beginning."""
+
+    done: tuple[Done, ...]
+    starts: Mapping[Place, int] | None
+
+
+def apply(pipeline: Pipeline, planned: Plan, state: Path, topics: Topics) -> Applied:
+    """Make everything ready for the next start of the pipeline as it is declared now.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where a change cannot be applied: nothing is done then.
+
+    """
+    for change in planned.changes:
+        if change.refused:
+            asked = f"asked to apply {pipeline.path.name}"
+            found = f"its {change.name} {change.says.partition(':')[0]}"
+            raise EnvironmentProblem(asked, found, change.says.rpartition(": ")[2])
+    wanted = {name: pipeline.views[name] for name in planned.to_compute}
+    folder = state / "store" / "backfills"
+    done = backfilled(pipeline, wanted, topics.log, folder) if wanted else []
+    starts = None
+    if any(change.name == "views job" for change in planned.changes):
+        complete = _complete(pipeline, panes_of(state), done)
+        starts = _starts(pipeline, topics, complete)
+        views.note_starts(pipeline, state / "views", starts)
+    return Applied(tuple(done), starts)
+
+
+def panes_of(state: Path) -> pa.Table:
+    """Read how far everything is complete: of the store that serves, or of its file."""
+    query = "SELECT name, shard, complete FROM panes"
+    with closing(Client(state / "store" / "address.json")) as client:
+        if client.healthy():
+            return client.sql(query)
+    path = state / "store" / "store.duckdb"
+    if not path.exists():
+        return pa.table({"name": pa.array([], pa.string()), "shard": [], "complete": []})
+    with closing(Catalogue(path)) as catalogue:
+        return catalogue.read(query)
+
+
+def _complete(pipeline: Pipeline, panes: pa.Table, done: list[Done]) -> int:
+    """Give C: nothing that ends by it will be asked of the new job."""
+    known = {(row["name"], row["shard"]): row["complete"] for row in panes.to_pylist()}
+    made = {each.backfill.version: each.backfill.until for each in done}
+    found = [known.get(("decisions", 0), 0)]
+    for view in pipeline.streamed.values():
+        name = version(view)
+        found += [known.get((name, shard), made.get(name, 0)) for shard in range(view.shards)]
+    return int(min(found))
+
+
+def _starts(pipeline: Pipeline, topics: Topics, complete: int) -> dict[Place, int] | None:
+    looks_back = any(s.remembers for each in pipeline.streams.values() for s in each.steps)
+    if complete == 0 or looks_back or topics.address is None:
+        return None
+    live = [source for source in pipeline.sources.values() if source.live]
+    group = views.group(pipeline)
+    written = transport.committed(topics.address, group)
+    history, _ = history_of(pipeline, {}, topics.log, sources=[source.name for source in live])
+    starts: dict[Place, int] = {}
+    with history:
+        for source in live:
+            starts |= starts_at(history, source, complete, written)
+    return starts
+
+
+def starts_at(
+    history: History, source: Source, complete: int, written: Mapping[Place, int]
+) -> dict[Place, int]:
+    """Give the offset of each partition from which all panes that end after `complete` are whole.
+
+    `written` are the offsets before which all that the old job refused is written for good.
+    """
+    rows = (
+        f'(SELECT partition, "offset", "at" FROM {quote(f"checked_{source.name}")} '
+        f"WHERE partition < {FILE_PARTITION})"
+    )
+    firsts = history.query(
+        f'SELECT partition, MIN("offset") AS begin, MAX("offset") + 1 AS stop, '
+        f'MIN("offset") FILTER (WHERE "at" >= {complete}) AS first FROM {rows} GROUP BY partition'
+    ).to_pylist()
+    starts = {}
+    for row in firsts:
+        place = (source.topic, row["partition"])
+        stop = min(row["stop"] if row["first"] is None else row["first"], written.get(place, 0))
+        high = history.query(
+            f'SELECT "offset" FROM {rows} WHERE partition = {row["partition"]} AND '
+            f'"offset" < {stop} AND "at" IS NOT NULL ORDER BY "at" DESC, "offset" LIMIT 1'
+        )["offset"].to_pylist()
+        starts[place] = high[0] if high else row["begin"]
+    return starts

@@ -1,0 +1,210 @@
+"""headrace plan: what a changed declaration changes, and what it costs, before anything is done.
+
+::
+
+    applied.json: what runs ─┐ view by view, by version   ─► nothing, a window, a view, a version
+    the file: what is asked ─┴─ decision, outcome, model  ─► goes on, learns anew, is refused
+                                     │
+                  what is new ───────┴─► rows to compute; time and disk, from a sample of its log
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from headrace.feature_store import files
+from headrace.jobs import assembly, labels, views
+from headrace.jobs.evolve import backfill
+from headrace.jobs.evolve.raw_log import Topics
+from headrace.jobs.machine.state import read_json, write_json
+from headrace.operators.engines.duckdb import quote
+from headrace.operators.errors import EnvironmentProblem
+from headrace.operators.identity import canonical, origin_identity, version
+from headrace.operators.streams.stream import roots
+from headrace.operators.view import View
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["Change", "Cost", "Plan", "applied", "note_applied", "plan"]
+
+_APPLIED = "applied.json"
+_SAMPLE_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is other than before, in words; `refused` says that it cannot be applied."""
+
+    what: str
+    name: str
+    says: str
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the history of a view takes: its rows, and of the machine, by a sample of them.
+
+    `rows` are those of all sources below it. Without a sample, for there is no row, both are 0.
+    """
+
+    view: str
+    rows: int
+    seconds: float
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What changes, which views stay as they are, and what those cost that need their history."""
+
+    changes: tuple[Change, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    costs: tuple[Cost, ...] = field(default=())
+
+    @property
+    def to_compute(self) -> list[str]:
+        """Name the views whose history is to be computed."""
+        return [cost.view for cost in self.costs]
+
+
+def applied(state: Path) -> dict[str, Any]:
+    """Read what was declared when a pipeline ran last in a state folder.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where none ever has.
+
+    """
+    if not (state / _APPLIED).exists():
+        asked, found = f"asked for what runs in {state}", "no pipeline ever ran there"
+        raise EnvironmentProblem(asked, found, "run it first, or give its --state")
+    known: dict[str, Any] = read_json(state / _APPLIED)
+    return known
+
+
+def note_applied(pipeline: Pipeline, state: Path) -> None:
+    """Keep what is declared, for a later plan."""
+    write_json(state / _APPLIED, _facts(pipeline))
+
+
+def _facts(pipeline: Pipeline) -> dict[str, Any]:
+    outcome = pipeline.outcome
+    said = [origin_identity(outcome.source), outcome.id, canonical(outcome.label)]
+    declared = assembly.declared(pipeline)
+    return {
+        "views": {
+            name: {
+                "version": version(view),
+                "features": {
+                    each.name: [declared.features[each.name], str(each.aggregate), each.window_ms]
+                    for each in view.features
+                },
+            }
+            for name, view in pipeline.views.items()
+        },
+        "decision": declared.decision,
+        "outcome": json.loads(json.dumps([*said, outcome.within_ms])),
+        "model": assembly.learning(pipeline).digest,
+        "views_job": views.digest(pipeline),
+        "labels_job": labels.digest(pipeline),
+    }
+
+
+def plan(pipeline: Pipeline, before: Mapping[str, Any], topics: Topics) -> Plan:
+    """Compare a declaration with the one before it, and say what the difference takes."""
+    now = _facts(pipeline)
+    changes: list[Change] = []
+    unchanged, new = [], []
+    for name, view in now["views"].items():
+        old = before["views"].get(name)
+        if old is None or old["version"] != view["version"]:
+            new.append(name)
+            changes.append(_new_view(name, view, old))
+        else:
+            found = list(_features(old["features"], view["features"]))
+            changes += found
+            unchanged += [] if found else [name]
+    changes += [
+        Change("view", name, f"is gone; its tiles stay until `headrace drop {old['version']}`")
+        for name, old in before["views"].items()
+        if name not in now["views"]
+    ]
+    changes += _others(before, now)
+    costs = tuple(_cost(pipeline, pipeline.views[name], topics) for name in new)
+    return Plan(tuple(changes), tuple(unchanged), costs)
+
+
+def _new_view(name: str, view: Mapping[str, Any], old: Mapping[str, Any] | None) -> Change:
+    if old is None:
+        return Change("view", name, "is new: its history is computed")
+    says = f"is another version, {view['version']}: its history is computed, and that of"
+    return Change("view", name, f"{says} {old['version']} stays until it is dropped")
+
+
+def _features(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """Say how the features of a view with the same tiles differ: nothing of them is computed."""
+    free = "nothing is computed, for the tiles are there"
+    found = [
+        Change("feature", name, f"is new, {_said(each)}: {free}")
+        for name, each in now.items()
+        if name not in before
+    ]
+    found += [
+        Change("feature", name, f"was {_said(before[name])} and is {_said(each)}: {free}")
+        for name, each in now.items()
+        if name in before and before[name][0] != each[0]
+    ]
+    gone = [name for name in before if name not in now]
+    return [*found, *(Change("feature", name, "is gone") for name in gone)]
+
+
+def _said(feature: list[Any]) -> str:
+    _, aggregate, window_ms = feature
+    return aggregate if window_ms is None else f"{aggregate} over {window_ms // 1000} s"
+
+
+def _others(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    found = []
+    if before["decision"] != now["decision"]:
+        says = "are others, and they are numbered: start in a fresh state folder"
+        found.append(Change("decision", "decisions", says, refused=True))
+    if before["outcome"] != now["outcome"]:
+        says = "is another: labels from here on are by it, and those before stay"
+        found.append(Change("outcome", "outcome", says))
+    if before["model"] != now["model"]:
+        says = "is another and learns anew: start in a fresh state folder"
+        found.append(Change("model", "model", says, refused=True))
+    for job in ("views", "labels"):
+        if before[f"{job}_job"] != now[f"{job}_job"]:
+            says = "starts anew: from where all that it makes is complete"
+            says = says if job == "views" else "starts anew, from the beginning of the log"
+            found.append(Change("job", f"{job} job", says))
+    return found
+
+
+def _cost(pipeline: Pipeline, view: View, topics: Topics) -> Cost:
+    """Compute a view over the first rows of its sources, and take the rest to be like them."""
+    below = roots(view.source)
+    total = 0
+    for source in below:
+        total += topics.count(source) if source.live else 0
+        total += sum(map(files.count_rows, files.found(source, pipeline.path.parent)))
+    began = time.perf_counter()
+    sample = replace(topics, most_rows=_SAMPLE_ROWS)
+    history, _ = backfill.history_of(pipeline, {view.name: view}, sample.log, most_files=1)
+    with history:
+        rows = sum(
+            history.query(f"SELECT 1 FROM {quote(f'checked_{each.name}')}").num_rows
+            for each in below
+        )
+        names = [f"tiles_{view.name}", *(f"tiles_{view.companion(r)}" for r in view.rows)]
+        size = sum(history.query(f"SELECT * FROM {quote(name)}").nbytes for name in names)
+    seconds = time.perf_counter() - began
+    share = total / rows if rows else 0.0
+    return Cost(view.name, total, round(seconds * share, 1), round(size * share))

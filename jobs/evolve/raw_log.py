@@ -1,0 +1,75 @@
+"""The raw log below a state folder: of the broker that runs there, or of one for as long as needed.
+
+::
+
+    a pipeline is up   ──► its broker is asked
+    nothing runs here  ──► a broker is started over what is kept, and stopped
+    nothing is kept    ──► every topic is empty: history is in files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from headrace.feature_store.history import LOG
+from headrace.jobs import transport
+from headrace.jobs.checks.verify import read_log
+from headrace.jobs.machine import broker
+from headrace.jobs.machine.state import holder, locked
+from headrace.operators.source import Source
+
+__all__ = ["Topics", "bootstrap"]
+
+
+@contextmanager
+def bootstrap(state: Path, what: str) -> Iterator[str | None]:
+    """Give the address of the broker of a state folder, for `what` is done; None without one."""
+    folder = state / "broker"
+    if holder(state) is not None:
+        yield broker.standing(folder)
+    elif not (folder / "formatted").exists():
+        yield None
+    else:
+        with locked(state, what, resume=True), broker.running(folder) as started:
+            yield started.address
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Topics as they are now; those that nobody has made yet are empty.
+
+    Parameters
+    ----------
+    address
+        The broker's; without one every topic is empty.
+    most_rows
+        Of each topic no more than so many of the first.
+
+    """
+
+    address: str | None
+    most_rows: int | None = None
+
+    def log(self, source: Source) -> tuple[pa.Table, int]:
+        """Read a source's topic, and say how many partitions it has."""
+        partitions = self._partitions(source)
+        if not partitions or self.address is None:
+            return LOG.empty_table(), 0
+        return read_log(self.address, source.topic, most_rows=self.most_rows), partitions
+
+    def count(self, source: Source) -> int:
+        """Count the messages of a source's topic."""
+        if not self._partitions(source) or self.address is None:
+            return 0
+        ends = transport.ends(self.address, [source.topic])
+        return sum(ends.values()) - sum(transport.begins(self.address, [source.topic]).values())
+
+    def _partitions(self, source: Source) -> int:
+        if self.address is None or source.topic not in transport.topics(self.address):
+            return 0
+        return transport.partitions(self.address, source.topic)

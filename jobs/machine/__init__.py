@@ -1,0 +1,1 @@
+"""A pipeline on one machine: broker, Flink, processes under a supervisor, the state folder."""

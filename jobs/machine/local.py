@@ -1,0 +1,125 @@
+"""A pipeline on this machine: the broker and the four processes, under one supervisor.
+
+::
+
+    supervisor ─┬─ broker (JVM) ◄──────────────── Kafka, for all below
+                ├─ views    Python that waits for its JVM, a local Flink
+                ├─ labels   the same
+                ├─ store    DuckDB, HTTP
+                └─ learner
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.jobs import assembly, transport
+from headrace.jobs.evolve import plan
+from headrace.jobs.machine import broker
+from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.state import holder, locked
+from headrace.jobs.serving.access import Access
+from headrace.jobs.serving.client import Client
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["ROLES", "Local", "reached", "running"]
+
+ROLES = ("views", "labels", "store", "learner")
+
+
+@dataclass(frozen=True)
+class Local:
+    """What runs: where it keeps its state, how to reach it."""
+
+    pipeline: Pipeline
+    state: Path
+    bootstrap: str
+    supervisor: Supervisor
+    client: Client
+
+    def start(self, name: str, arguments: Sequence[str], *, finishes: bool = False) -> None:
+        """Start one of our processes: ``headrace process`` with these arguments."""
+        argv = [sys.executable, "-m", "headrace.jobs.cli.main", "process", *arguments]
+        ready = self.client.healthy if name == "store" else None
+        self.supervisor.start(
+            Process(
+                name,
+                argv,
+                self.state / "logs" / f"{name}.log",
+                env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")},
+                ready=ready,
+                finishes=finishes,
+            )
+        )
+
+    def arguments(self, role: str) -> list[str]:
+        """Give the arguments with which a role runs."""
+        common = ["--bootstrap", self.bootstrap, "--state", str(self.state)]
+        return [role, str(self.pipeline.path), *common]
+
+
+@contextmanager
+def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, Client]]:
+    """Give the broker's address and the store of a pipeline that runs, or ran, in a state folder.
+
+    Where nothing runs there, both are started for as long as the context lasts, as `what`.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where no pipeline ever ran there.
+
+    """
+    address = broker.standing(state / "broker")
+    if holder(state) is None:
+        with (
+            locked(state, what, resume=True) as folder,
+            running(pipeline, folder.path, roles=["store"]) as local,
+        ):
+            yield local.bootstrap, local.client
+    else:
+        with closing(Client(state / "store" / "address.json")) as client:
+            yield address, client
+
+
+def topics_of(pipeline: Pipeline) -> list[transport.Topic]:
+    """List all topics that a pipeline needs."""
+    return [*assembly.source_topics(pipeline), *assembly.topics(pipeline)]
+
+
+@contextmanager
+def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> Iterator[Local]:
+    """Run a broker and `roles` of a pipeline for as long as the context lasts.
+
+    Parameters
+    ----------
+    pipeline
+        The declaration; its file is what the processes read.
+    state
+        Everything that is kept is below it; what is there is gone on with.
+    roles
+        Of `ROLES`; the store is waited for.
+
+    """
+    Access.of(pipeline.serve)  # before anything starts
+    (state / "logs").mkdir(parents=True, exist_ok=True)
+    (state / "store" / "address.json").unlink(missing_ok=True)
+    kafka = broker.prepare(state / "broker")
+    client = Client(state / "store" / "address.json")
+    with closing(client), Supervisor() as supervisor:
+        supervisor.start(kafka.process(log=state / "logs" / "broker.log"))
+        supervisor.wait_ready("broker")
+        transport.create_topics(kafka.address, topics_of(pipeline))
+        local = Local(pipeline, state, kafka.address, supervisor, client)
+        for role in roles:
+            local.start(role, local.arguments(role))
+        if "store" in roles:
+            supervisor.wait_ready("store")
+        if "views" in roles:  # a store alone, to ask it or rebuild it, takes nothing over
+            plan.note_applied(pipeline, state)
+        yield local
