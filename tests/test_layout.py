@@ -83,4 +83,4 @@ def test_the_wheel_has_every_file_and_is_importable_unpacked_or_not(tmp_path: Pa
     assert "headrace/jobs/machine/jars.lock.json" in wanted
     assert packed == wanted
     where = python("import headrace.jobs.machine.java as j; print(j.__file__)", path=wheel)
-    assert where == str(wheel / "headrace" / "jobs" / "java.py")
+    assert where == str(wheel / "headrace" / "jobs" / "machine" / "java.py")
