@@ -38,8 +38,9 @@ from headrace.jobs.published import Published
 from headrace.jobs.serving.metrics import Metrics
 from headrace.jobs.transport import LogGap, Message, Reader, Writer
 from headrace.online_learning.models.model import Arrays
-from headrace.online_learning.registry import Registry, Version
+from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import Scorer
+from headrace.online_learning.version import Version
 from headrace.operators.drift import PSI
 from headrace.operators.errors import CorruptError
 from headrace.pipelines.pipeline import Pipeline
@@ -113,6 +114,7 @@ class StoreProcess:
         self._writer = Writer(self._bootstrap)
         self._complaint = ""
         self._refused: Version | None = None
+        self._judged = 0
         self._noted = self.store.last_model()
         self.store.catalogue.offer("weights", self._weights)
         self._published = -1
@@ -231,6 +233,10 @@ class StoreProcess:
         if bound is None:
             return None
         learned = self.scorer.through_ms
+        names = self._registry.aliases()
+        if learned is not None and names.champion == self.scorer.version:
+            # Where the gate held newer versions back, they were there to be had.
+            learned = max(learned, names.through_ms or learned)
         return (self.store.first_decision if learned is None else learned) + bound
 
     def _score(self, rows: pa.Table) -> pa.Table:
@@ -243,10 +249,11 @@ class StoreProcess:
 
     def _note_models(self) -> None:
         """Keep what is told of versions that are new, for the registry prunes; in a transaction."""
-        if self.scorer.version <= self._noted:
+        judged = max(self.scorer.version, self._judged)  # what is newer comes when it is judged
+        if judged <= self._noted:
             return
         for number in self._registry.numbers():
-            if self._noted < number <= self.scorer.version:  # what is newer comes when it serves
+            if self._noted < number <= judged:
                 with contextlib.suppress(CorruptError):
                     told = self._registry.version(number)
                     self.store.add_model(
@@ -254,9 +261,9 @@ class StoreProcess:
                         parent=told.parent,
                         through=told.through_ms,
                         kind=str(told.model.get("kind")),
-                        metrics=orjson.dumps(dict(told.metrics)).decode(),
+                        metrics=orjson.dumps({**told.metrics, "gate": told.gate}).decode(),
                     )
-        self._noted = self.scorer.version
+        self._noted = judged
 
     def _weights(self) -> pa.Table:
         """Give the weights of the version that serves."""
@@ -271,10 +278,11 @@ class StoreProcess:
         return self._scorer(kept)
 
     def _swap(self) -> None:
-        """Serve the newest version; keep the one there is where the newest does not load."""
+        """Serve the champion; keep the version there is where the champion does not load."""
         version = None
         try:
-            version = self._registry.latest()
+            version = self._registry.champion()
+            self._judged = self._registry.aliases().judged
             new = version is not None and version.number != self.scorer.version
             if new and version is not self._refused:
                 self.scorer = self._scorer(version)
@@ -288,12 +296,14 @@ class StoreProcess:
                 _log.warning("version %d stays: %s", self.scorer.version, error)
 
     def _fall_back(self) -> None:
-        """Take the newest version that loads, where the process has none yet."""
+        """Take the newest version that loads and was promoted, where the process has none yet."""
         for number in reversed(self._registry.numbers()):
             if self.scorer.version:
                 break
             with contextlib.suppress(CorruptError):
-                self.scorer = self._scorer(self._registry.version(number))
+                kept = self._registry.version(number)
+                if not kept.held:
+                    self.scorer = self._scorer(kept)
 
     def _publish(self, rows: pa.Table) -> None:
         """Send predictions in order: ``{"seq", "id", "at", "x", "p", "version"}``."""

@@ -243,6 +243,8 @@ class Learner:
             if horizon > self._through_or_never:
                 self._step(horizon)
         if published:
+            newest, cut = published[-1], (self._next_cut or 0) - self.settings.publish_every_ms
+            self._registry.judged(newest, champion=newest, through_ms=cut)
             self._registry.prune(self.settings.keep)
             self.snapshot_now()
         return Advance(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.operators.errors import EnvironmentProblem
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "waiting"]
 
 
 class Lock:
@@ -44,3 +46,21 @@ class Lock:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self.release = weakref.finalize(self, os.close, descriptor)
+
+
+@contextmanager
+def waiting(path: Path) -> Iterator[None]:
+    """Hold a lock file for as long as the context lasts; who comes second waits.
+
+    For what is done in no time, as a small file read, changed and put back.
+
+    >>> import tempfile
+    >>> with waiting(Path(tempfile.mkdtemp()) / "lock"):
+    ...     pass
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

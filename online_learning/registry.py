@@ -1,78 +1,39 @@
-"""Versions of a model: folders that never change, and a pointer to the one to serve.
+"""Versions of a model: folders that never change, and names for some of them.
 
     v000122/ v000123/          staged aside, synced, renamed: whole or not there
-        manifest.json          what it is, and the sha256 of each file
+        manifest.json          what it is, of which data, how it was judged, each file's sha256
         weights.safetensors    the arrays of its kind of model, under their names
-    CHAMPION                   {"version": 123}, replaced by a rename
+        provenance.json        which code on which machine made it: no part of what it is
+    .pruned/v000007.json       the manifest of a version that is not kept any more
+    ALIASES                    champion, challenger, …: see `aliases`
 
-One process publishes, any number read. Nothing in a version depends on the clock or the machine:
-the same log gives the same bytes, so a publisher that died may publish again.
+One process publishes, any number read. Nothing in a manifest or in weights depends on the clock or
+the machine: the same log gives the same bytes, so a publisher that died may publish again.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from headrace.online_learning import durable
+from headrace.online_learning import durable, version
+from headrace.online_learning.aliases import Aliases, AliasFile
 from headrace.online_learning.models.model import Arrays
 from headrace.online_learning.settings import LearningError
-from headrace.operators.errors import CorruptError
+from headrace.online_learning.version import MANIFEST, PROVENANCE, WEIGHTS, Version, fault
+from headrace.operators.errors import UnknownName
 
-__all__ = ["Registry", "Version"]
+__all__ = ["Registry"]
 
-_MANIFEST = "manifest.json"
-_WEIGHTS = "weights.safetensors"
-_POINTER = "CHAMPION"
+_PRUNED = ".pruned"
 _STAGING = ".staging-"
-_OTHER = "keep the version you have, and look at the disk"
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """An immutable model; `through_ms` is the event time before which it has learned every label.
-
-    `offsets` are those at which a learner would go on, by topic; `parent` is 0 for the first.
-    """
-
-    number: int
-    folder: Path
-    encoding: str
-    model: Mapping[str, Any]
-    through_ms: int
-    parent: int
-    offsets: Mapping[str, int]
-    metrics: Mapping[str, Any]
-    files: Mapping[str, str]
-
-    def arrays(self) -> Arrays:
-        """Read the arrays of the model.
-
-        Raises
-        ------
-        CorruptError
-            When a file is missing, or not what its sha256 says, or holds what no weights are.
-        """
-        path = self.folder / _WEIGHTS
-        data = _read(path, f"asked for version {self.number}")
-        if (found := durable.sha256(data)) != self.files[_WEIGHTS]:
-            asked = f"asked for sha256 {self.files[_WEIGHTS]}"
-            raise CorruptError(path, asked, f"its sha256 is {found}", _OTHER)
-        try:
-            arrays = safetensors.load(data)
-        except SafetensorError as error:
-            raise CorruptError(path, "asked for weights", str(error), _OTHER) from error
-        if fault := _fault(arrays):
-            raise CorruptError(path, "asked for weights", fault, _OTHER)
-        return arrays
 
 
 class Registry:
@@ -80,19 +41,20 @@ class Registry:
 
     >>> import tempfile
     >>> registry = Registry(Path(tempfile.mkdtemp()))
-    >>> registry.latest() is None
+    >>> registry.champion() is None
     True
     >>> registry.publish(1, {"weights": np.array([0.5])}, encoding="e", model={"kind": "ftrl"},
     ...                  through_ms=60_000, offsets={"predictions": 7}, metrics={"n": 0})
     1
-    >>> registry.latest().arrays()["weights"].tolist()
+    >>> registry.judged(1, champion=1)
+    >>> registry.champion().arrays()["weights"].tolist()
     [0.5]
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._seen: tuple[int, int, int] | None = None
-        self._latest: Version | None = None
+        self._names = AliasFile(folder)
+        self._champion: Version | None = None
 
     def publish(
         self,
@@ -104,8 +66,12 @@ class Registry:
         through_ms: int,
         offsets: Mapping[str, int],
         metrics: Mapping[str, Any],
+        parent: int | None = None,
+        data: Mapping[str, Any] | None = None,
+        gate: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> int:
-        """Add version `number` and point to it, unless the pointer is beyond it already.
+        """Add version `number`; it is served when it is the champion.
 
         Publishing what is there already does nothing more.
 
@@ -117,6 +83,10 @@ class Registry:
             The digest of the encoding.
         model
             The kind of model and its settings.
+        parent
+            The version before it, unless given.
+        data, gate, provenance
+            As in `Version`; the last may differ where the version is published again.
 
         Raises
         ------
@@ -124,64 +94,122 @@ class Registry:
             When a weight is not finite, or the version is there with other content.
         """
         asked = f"asked to publish version {number}"
-        if fault := _fault(arrays):
-            raise LearningError(asked, fault, "lower alpha, and go back a version")
-        data = safetensors.save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
+        if wrong := fault(arrays):
+            raise LearningError(asked, wrong, "lower alpha, and go back a version")
+        weights = safetensors.save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
         facts = {
             "version": number,
-            "parent": number - 1,
+            "parent": number - 1 if parent is None else parent,
             "encoding": encoding,
             "model": dict(model),
             "through_ms": through_ms,
             "offsets": dict(offsets),
+            "data": dict(data or {}),
             "metrics": dict(metrics),
-            "files": {_WEIGHTS: durable.sha256(data)},
+            "gate": dict(gate or {}),
+            "files": {WEIGHTS: durable.sha256(weights)},
         }
-        manifest = orjson.dumps(facts, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
+        files = {WEIGHTS: weights, MANIFEST: _json(facts)}
         folder = self.folder / _name(number)
         if not folder.exists():
-            self._stage(folder, {_WEIGHTS: data, _MANIFEST: manifest})
-        elif not _holds(folder, {_WEIGHTS: data, _MANIFEST: manifest}):
+            self._stage(folder, {**files, PROVENANCE: _json(dict(provenance or {}))})
+        elif not _holds(folder, files):
             found = f"{folder.name!r} is there with other content"
             raise LearningError(asked, found, "versions never change: publish to an empty folder")
-        if number > self._pointed():
-            durable.write(self.folder / _POINTER, orjson.dumps({"version": number}))
         return number
 
-    def prune(self, keep: int) -> list[int]:
-        """Remove all but the newest `keep` versions, never the one pointed to; give the removed."""
-        pointed = self._pointed()
-        numbers = self.numbers()
-        gone = [number for number in numbers[: -keep or None] if number != pointed]
-        for number in gone:
-            # Renamed first: a reader sees a version whole or not at all.
-            aside = self.folder / f"{_STAGING}{_name(number)}"
-            shutil.rmtree(aside, ignore_errors=True)
-            (self.folder / _name(number)).rename(aside)
-            shutil.rmtree(aside)
+    def judged(
+        self,
+        number: int,
+        *,
+        champion: int | None,
+        previous: int | None = None,
+        through_ms: int | None = None,
+    ) -> None:
+        """Say what the gate chose when version `number` was made; nothing where it is further."""
+
+        def chosen(names: Aliases) -> Aliases:
+            if number <= names.judged:
+                return names  # the log is learned again, after a crash
+            return replace(
+                names,
+                chosen=champion,
+                previous=previous,
+                challenger=None if number == champion else number,
+                judged=number,
+                through_ms=through_ms,
+            )
+
+        self._names.change(chosen)
+
+    def pin(self, number: int | None) -> Aliases:
+        """Serve this version whatever the gate says, or what the gate says again."""
+        return self._named(number, lambda names: replace(names, pinned=number))
+
+    def shadow(self, number: int | None) -> Aliases:
+        """Keep this version as the shadow, or none."""
+        return self._named(number, lambda names: replace(names, shadow=number))
+
+    def _named(self, number: int | None, named: Callable[[Aliases], Aliases]) -> Aliases:
+        def checked(names: Aliases) -> Aliases:
+            if number is not None and number not in (known := self.numbers()):
+                raise UnknownName(kind="version", name=str(number), known=list(map(str, known)))
+            return named(names)
+
+        return self._names.change(checked)
+
+    def aliases(self) -> Aliases:
+        """Give the names of versions; one `stat` where nothing changed."""
+        return self._names.read()
+
+    def prune(self, keep: int, also: Collection[int] = ()) -> list[int]:
+        """Remove all but the newest `keep`, those `also` and those with a name; give the removed.
+
+        What a version was stays known: see `pruned`.
+        """
+        if not self.folder.exists():
+            return []
+        with self._names.locked():  # a name that is given now is seen, or finds its version gone
+            kept = self._names.read().kept.union(also)
+            gone = [number for number in self.numbers()[: -keep or None] if number not in kept]
+            for number in gone:
+                self._remove(number)
         return gone
+
+    def _remove(self, number: int) -> None:
+        """Rename it first: a reader sees a version whole or not at all."""
+        folder, aside = self.folder / _name(number), self.folder / f"{_STAGING}{_name(number)}"
+        pruned = self.folder / _PRUNED
+        pruned.mkdir(exist_ok=True)
+        manifest = folder / MANIFEST
+        if manifest.is_file():
+            durable.write(pruned / f"{_name(number)}.json", manifest.read_bytes())
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        shutil.rmtree(aside)
 
     def numbers(self) -> list[int]:
         """List the versions that are there, the oldest first."""
         return sorted(int(path.name[1:]) for path in self.folder.glob("v[0-9]*"))
 
-    def latest(self) -> Version | None:
-        """Give the version pointed to, or None before the first; one `stat` when nothing changed.
+    def pruned(self) -> list[int]:
+        """List the versions of which the manifest alone is left, the oldest first."""
+        return sorted(int(path.stem[1:]) for path in (self.folder / _PRUNED).glob("v[0-9]*.json"))
+
+    def champion(self) -> Version | None:
+        """Give the version to serve, or None before the first; one `stat` when nothing changed.
 
         Raises
         ------
         CorruptError
-            When the pointer or the manifest cannot be read; the next call tries again.
+            When the names or the manifest cannot be read; the next call tries again.
         """
-        try:
-            now = (self.folder / _POINTER).stat()
-        except FileNotFoundError:
+        number = self._names.read().champion
+        if number is None:
             return None
-        seen = (now.st_ino, now.st_mtime_ns, now.st_size)
-        if seen != self._seen:
-            self._latest = self.version(self._pointed())
-            self._seen = seen
-        return self._latest
+        if self._champion is None or self._champion.number != number:
+            self._champion = self.version(number)
+        return self._champion
 
     def version(self, number: int) -> Version:
         """Give the version of that number.
@@ -192,33 +220,15 @@ class Registry:
             When it is not there or its manifest cannot be read.
         """
         folder = self.folder / _name(number)
-        path = folder / _MANIFEST
-        asked = f"asked for version {number}"
-        facts = _object(path, _read(path, asked))
-        try:
-            return Version(
-                number=facts["version"],
-                folder=folder,
-                encoding=facts["encoding"],
-                model=facts["model"],
-                through_ms=facts["through_ms"],
-                parent=facts["parent"],
-                offsets=facts["offsets"],
-                metrics=facts["metrics"],
-                files={_WEIGHTS: facts["files"][_WEIGHTS]},
-            )
-        except (KeyError, TypeError) as error:
-            raise CorruptError(path, asked, f"it lacks {error}", _OTHER) from error
+        path = folder / MANIFEST
+        return version.read(path, folder, number)
 
-    def _pointed(self) -> int:
-        """Read the number that the pointer names; 0 without a pointer."""
-        path = self.folder / _POINTER
-        if not path.exists():
-            return 0
-        number = _object(path, path.read_bytes()).get("version")
-        if not isinstance(number, int):
-            raise CorruptError(path, "asked for a version", f"it names {number!r}", _OTHER)
-        return number
+    def manifest(self, number: int) -> Version:
+        """Give what a version is, or was before it was pruned: its arrays may be gone."""
+        path = self.folder / _PRUNED / f"{_name(number)}.json"
+        if number in self.numbers() or not path.is_file():
+            return self.version(number)
+        return version.read(path, self.folder / _name(number), number)
 
     def _stage(self, folder: Path, files: Mapping[str, bytes]) -> None:
         """Write the files aside, sync them, and rename the whole into its place."""
@@ -232,6 +242,10 @@ class Registry:
         durable.sync_folder(self.folder)
 
 
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(facts, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
+
+
 def _name(number: int) -> str:
     return f"v{number:06d}"
 
@@ -241,28 +255,3 @@ def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
         (folder / name).is_file() and (folder / name).read_bytes() == data
         for name, data in files.items()
     )
-
-
-def _read(path: Path, asked: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise CorruptError(path, asked, "it is not there", _OTHER) from error
-
-
-def _object(path: Path, data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise CorruptError(path, "asked for JSON", str(error), _OTHER) from error
-    if not isinstance(value, dict):
-        raise CorruptError(path, "asked for a JSON object", f"it is a {type(value)}", _OTHER)
-    return value
-
-
-def _fault(arrays: Arrays) -> str | None:
-    """Say what is wrong with the arrays of a version, if anything is."""
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return f"a number in {name!r} is not finite"
-    return None

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.models.model import Inputs, Kind, Served
 from headrace.online_learning.moments import Moments
-from headrace.online_learning.registry import Version
 from headrace.online_learning.settings import Encoding, LearningError
+from headrace.online_learning.version import Version
 from headrace.operators.errors import CorruptError
 
 __all__ = ["MOMENTS", "Scorer"]

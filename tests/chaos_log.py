@@ -111,7 +111,8 @@ def publish(models: Path, pipeline: Pipeline, number: int) -> None:
     """Publish a version whose weights are all alike."""
     encoding = assembly.encoding(pipeline)
     ids = np.arange(encoding.slots)
-    Registry(models).publish(
+    registry = Registry(models)
+    registry.publish(
         number,
         {"ids": ids, "weights": np.full(len(ids), number / 10)},
         encoding=encoding.digest,
@@ -120,6 +121,7 @@ def publish(models: Path, pipeline: Pipeline, number: int) -> None:
         offsets={},
         metrics={"n": number},
     )
+    registry.judged(number, champion=number)
 
 
 def drain(process: StoreProcess, idle: int = 2) -> None:

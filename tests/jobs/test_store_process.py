@@ -43,11 +43,18 @@ def panes(small: Pipeline, steps: int) -> Iterator[tuple[str, int, bytes]]:
         yield small.decisions_topic, 0, decisions(end + EVERY, *rows)
 
 
-def publish(folder: Path, small: Pipeline, number: int) -> None:
-    """Publish a version whose weights are all `number`."""
+def publish(
+    folder: Path,
+    small: Pipeline,
+    number: int,
+    champion: int | None = None,
+    gate: dict[str, Any] | None = None,
+) -> None:
+    """Publish a version whose weights are all `number`; it is the champion unless another is."""
     encoding = assembly.encoding(small)
     ids = np.arange(encoding.slots)
-    Registry(folder / "models").publish(
+    registry = Registry(folder / "models")
+    registry.publish(
         number,
         {"ids": ids, "weights": np.full(len(ids), number / 10), "moments": np.zeros((0, 3))},
         encoding=encoding.digest,
@@ -55,7 +62,10 @@ def publish(folder: Path, small: Pipeline, number: int) -> None:
         through_ms=number * EVERY,
         offsets={},
         metrics={},
+        gate=gate,
     )
+    chosen = number if champion is None else champion
+    registry.judged(number, champion=chosen, through_ms=number * EVERY)
 
 
 def told(values: list[bytes | None]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -323,9 +333,9 @@ def test_a_version_is_kept_once_though_newer_ones_are_there(
     log.install(monkeypatch)
     process = log.process(small, folder)
     publish(folder, small, 1)
-    pointer = (folder / "models" / "CHAMPION").read_bytes()
+    pointer = (folder / "models" / "ALIASES").read_bytes()
     publish(folder, small, 2)
-    (folder / "models" / "CHAMPION").write_bytes(pointer)
+    (folder / "models" / "ALIASES").write_bytes(pointer)
     log.put(small.decisions_topic, decisions(EVERY))
     process.step()
     publish(folder, small, 3)
@@ -333,6 +343,53 @@ def test_a_version_is_kept_once_though_newer_ones_are_there(
     process.step()
     told = process.store.catalogue.select("SELECT number FROM models ORDER BY ALL")
     assert told["number"].to_pylist() == [1, 2, 3]
+    process.close()
+
+
+def test_the_champion_is_served_and_not_the_newest(
+    tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, folder = Log(), tmp_path / "store"
+    log.install(monkeypatch)
+    process = log.process(small, folder)
+    registry = Registry(folder / "models")
+
+    def served() -> int:
+        process.step()
+        return process.scorer.version
+
+    for number in (1, 2):
+        publish(folder, small, number)
+    assert served() == 2
+    publish(folder, small, 3, champion=2)  # held back
+    assert served() == 2
+    registry.pin(3)
+    assert served() == 3
+    registry.pin(None)
+    assert served() == 2
+    publish(folder, small, 4, champion=1)  # rolled back
+    assert served() == 1
+    log.put(small.decisions_topic, decisions(EVERY))
+    process.step()
+    told = process.store.catalogue.select("SELECT number FROM models ORDER BY ALL")
+    assert told["number"].to_pylist() == [1, 2, 3, 4]  # each that was judged
+    process.close()
+    again = log.process(small, folder)
+    assert again.scorer.version == 1
+    again.close()
+
+
+def test_what_was_held_back_is_no_fallback(
+    tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, folder = Log(), tmp_path / "store"
+    log.install(monkeypatch)
+    for number in (1, 2):
+        publish(folder, small, number)
+    publish(folder, small, 3, champion=2, gate={"verdict": "held"})
+    (folder / "models" / "v000002" / "weights.safetensors").unlink()
+    process = log.process(small, folder)
+    assert process.scorer.version == 1
     process.close()
 
 
@@ -375,6 +432,10 @@ def test_decisions_wait_for_a_model_recent_enough(
     assert published[-1]["at"] == 5 * EVERY
     assert [row["version"] for row in published] == [0] * 5 + [3] * 4
     assert in_log(log, small)[1][-1]["through"] == 5 * EVERY + 1
+    publish(tmp_path / "store", small, 4, champion=3)  # held
+    process.step()
+    published = in_log(log, small)[0]
+    assert (published[-1]["at"], published[-1]["version"]) == (6 * EVERY, 3)
     process.close()
 
 

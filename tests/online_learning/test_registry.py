@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 from headrace.online_learning import durable
+from headrace.online_learning.aliases import Aliases
 from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.settings import Encoding, LearningError, Token
-from headrace.operators.errors import CorruptError
+from headrace.operators.errors import CorruptError, UnknownName
 from headrace.operators.types import Type
 
 ENCODING = Encoding({"hour": Type.INT64}, {}, (Token(("hour",)),), slots=50, bias=True)
@@ -29,7 +31,8 @@ class Crash(Exception):
 
 
 def publish(registry: Registry, number: int, weight: float = 0.5) -> int:
-    return registry.publish(
+    """Publish a version and promote it."""
+    registry.publish(
         number,
         {"ids": np.arange(50), "weights": np.full(50, weight * number)},
         encoding=ENCODING.digest,
@@ -38,6 +41,8 @@ def publish(registry: Registry, number: int, weight: float = 0.5) -> int:
         offsets={"predictions": number, "examples": 2 * number},
         metrics={"auc": 0.75},
     )
+    registry.judged(number, champion=number, through_ms=number * 1_000)
+    return number
 
 
 def crash_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
@@ -60,9 +65,9 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
 
 def test_a_version_comes_back_whole(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "versions")
-    assert registry.latest() is None
+    assert registry.champion() is None
     publish(registry, 1)
-    version = registry.latest()
+    version = registry.champion()
     assert version is not None
     assert (version.number, version.through_ms, version.parent) == (1, 1_000, 0)
     assert version.offsets == {"predictions": 1, "examples": 2}
@@ -73,11 +78,11 @@ def test_a_version_comes_back_whole(tmp_path: Path) -> None:
 def test_a_reader_sees_the_next_version(tmp_path: Path) -> None:
     writer, reader = Registry(tmp_path), Registry(tmp_path)
     publish(writer, 1)
-    first = reader.latest()
+    first = reader.champion()
     assert first is not None
-    assert reader.latest() is first
+    assert reader.champion() is first
     publish(writer, 2)
-    second = reader.latest()
+    second = reader.champion()
     assert second is not None
     assert second.number == 2
 
@@ -93,7 +98,7 @@ def test_publishing_again_is_nothing_and_something_else_is_refused(tmp_path: Pat
         publish(registry, 1, weight=0.25)
 
 
-@pytest.mark.parametrize("call", range(1, 6))
+@pytest.mark.parametrize("call", range(1, 7))
 def test_a_crash_leaves_the_old_version_and_the_next_attempt_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
@@ -102,26 +107,73 @@ def test_a_crash_leaves_the_old_version_and_the_next_attempt_succeeds(
         crash_at(patch, call)
         with pytest.raises(Crash):
             publish(Registry(tmp_path), 2)
-    version = Registry(tmp_path).latest()
+    version = Registry(tmp_path).champion()
     assert version is not None
     assert version.number == 1
     assert version.arrays()["weights"].tolist() == [0.5] * 50
     publish(Registry(tmp_path), 2)
-    version = Registry(tmp_path).latest()
+    version = Registry(tmp_path).champion()
     assert version is not None
     assert version.arrays()["weights"].tolist() == [1.0] * 50
     assert not list(tmp_path.glob(".staging-*"))
 
 
-def test_prune_keeps_the_newest_and_the_one_pointed_to(tmp_path: Path) -> None:
+def test_prune_keeps_the_newest_and_those_with_a_name(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
-    for number in range(1, 6):
+    for number in range(1, 9):
         publish(registry, number)
-    assert registry.prune(3) == [1, 2]
-    assert registry.numbers() == [3, 4, 5]
-    (tmp_path / "CHAMPION").write_bytes(orjson.dumps({"version": 3}))
-    assert registry.prune(1) == [4]
-    assert registry.numbers() == [3, 5]
+    registry.shadow(2)
+    registry.judged(9, champion=6, previous=4)
+    registry.pin(3)
+    was = registry.version(5)
+    assert registry.prune(1, also=[7]) == [1, 5]
+    assert registry.numbers() == [2, 3, 4, 6, 7, 8]
+    registry.pin(None)
+    registry.shadow(None)
+    assert registry.prune(1) == [2, 3, 7]
+    assert registry.pruned() == [1, 2, 3, 5, 7]
+    assert registry.manifest(5) == was
+    assert registry.manifest(8) == registry.version(8)
+    with pytest.raises(CorruptError, match=r"manifest\.json: asked for version 5; it is not there"):
+        registry.version(5)
+
+
+def test_the_names_follow_the_gate_unless_one_is_pinned(tmp_path: Path) -> None:
+    gate, person = Registry(tmp_path), Registry(tmp_path)
+    for number in (1, 2):
+        publish(gate, number)
+    gate.judged(3, champion=2, previous=1, through_ms=3_000)
+    assert person.aliases() == Aliases(2, 1, challenger=3, judged=3, through_ms=3_000)
+    gate.judged(3, champion=3)  # learned again after a crash: what is known stays
+    assert person.aliases().champion == 2
+    assert person.pin(1).champion == 1
+    gate.judged(4, champion=2, previous=1)
+    assert (gate.aliases().chosen, gate.aliases().challenger) == (2, 4)
+    served = gate.champion()
+    assert served is not None
+    assert served.number == 1
+    assert person.pin(None).champion == 2
+    with pytest.raises(UnknownName, match="asked for the version '7'"):
+        person.pin(7)
+
+
+def test_names_that_two_change_at_once_are_all_kept(tmp_path: Path) -> None:
+    publish(Registry(tmp_path), 1)
+    publish(Registry(tmp_path), 2)
+
+    def judge() -> None:
+        for number in range(3, 103):
+            Registry(tmp_path).judged(number, champion=2, previous=1)
+
+    def pin() -> None:
+        for number in range(100):
+            Registry(tmp_path).pin(1 + number % 2)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(judge), pool.submit(pin)]:
+            done.result()
+    expected = Aliases(2, 1, challenger=102, pinned=2, judged=102)
+    assert Registry(tmp_path).aliases() == expected
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "manifest.json"])
@@ -131,7 +183,7 @@ def test_broken_files_are_refused(tmp_path: Path, name: str, cut: int) -> None:
     path = tmp_path / "v000001" / name
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(CorruptError, match=name):
-        Scorer(ENCODING, MODEL, Registry(tmp_path).latest())
+        Scorer(ENCODING, MODEL, Registry(tmp_path).champion())
 
 
 def test_a_flipped_weight_is_refused(tmp_path: Path) -> None:
@@ -141,24 +193,28 @@ def test_a_flipped_weight_is_refused(tmp_path: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(CorruptError, match="asked for sha256"):
-        Scorer(ENCODING, MODEL, Registry(tmp_path).latest())
+        Scorer(ENCODING, MODEL, Registry(tmp_path).champion())
 
 
-@pytest.mark.parametrize("pointer", [b"", b"[]", b'{"version": "1"}', b'{"version": 9}'])
-def test_a_broken_pointer_is_refused_until_it_is_mended(tmp_path: Path, pointer: bytes) -> None:
+@pytest.mark.parametrize("names", [b"", b"[]", b'{"chosen": "1"}', {"chosen": "1"}, {"chosen": 9}])
+def test_broken_names_are_refused_until_they_are_mended(
+    tmp_path: Path, names: bytes | dict[str, object]
+) -> None:
     registry = Registry(tmp_path)
     publish(registry, 1)
-    (tmp_path / "CHAMPION").write_bytes(pointer)
+    whole = orjson.loads((tmp_path / "ALIASES").read_bytes())
+    broken = names if isinstance(names, bytes) else orjson.dumps({**whole, **names})
+    (tmp_path / "ALIASES").write_bytes(broken)
     for _ in range(2):
         with pytest.raises(CorruptError):
-            registry.latest()
+            registry.champion()
 
 
 def test_weights_that_are_none_are_not_published(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     with pytest.raises(LearningError, match="not finite"):
         publish(registry, 1, weight=float("nan"))
-    assert registry.latest() is None
+    assert registry.champion() is None
 
 
 def test_a_scorer_serves_the_version(tmp_path: Path) -> None:
@@ -166,7 +222,7 @@ def test_a_scorer_serves_the_version(tmp_path: Path) -> None:
     assert (blank.version, blank.through_ms) == (0, None)
     assert blank.score(ROWS).tolist() == [0.5] * 3
     publish(Registry(tmp_path), 2)
-    scorer = Scorer(ENCODING, MODEL, Registry(tmp_path).latest())
+    scorer = Scorer(ENCODING, MODEL, Registry(tmp_path).champion())
     assert (scorer.version, scorer.through_ms) == (2, 2_000)
     assert scorer.score(ROWS) == pytest.approx([1 / (1 + np.exp(-2.0))] * 3)
     assert scorer.score(ROWS.slice(0, 0)).shape == (0,)
@@ -176,4 +232,4 @@ def test_a_version_of_another_encoding_is_refused(tmp_path: Path) -> None:
     publish(Registry(tmp_path), 1)
     other = Encoding({"hour": Type.INT64}, {}, (Token(("hour",)),), slots=50, bias=False)
     with pytest.raises(CorruptError, match="was learned with"):
-        Scorer(other, MODEL, Registry(tmp_path).latest())
+        Scorer(other, MODEL, Registry(tmp_path).champion())
