@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import numba
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "inlined"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,3 +28,18 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     RuntimeError: cannot cache function 'twice': no locator available for file '<doctest ...
     """
     return cast("Callable[P, R]", numba.njit(cache=True, nogil=True)(function))
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile into whoever calls it, as if it stood there: a loop within a hot loop.
+
+    A call hides from the compiler that arrays are apart, which cost FTRL a sixth of its rows a
+    second.
+
+    >>> @inlined
+    ... def twice(x: int) -> int:
+    ...     return x + x
+    >>> twice(4)
+    8
+    """
+    return cast("Callable[P, R]", numba.njit(nogil=True, inline="always")(function))

@@ -17,6 +17,7 @@ from headrace.online_learning.models.batched import (
     Hybrid,
     WideAndDeep,
 )
+from headrace.online_learning.models.factorised import Ffm, Fm
 from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Ftrl
@@ -29,6 +30,7 @@ __all__ = ["check_model", "model_of"]
 
 _FTRL = ("alpha", "beta", "l1", "l2")
 _ROWS = ("width", "rate", "admit", "expire", "memory_mib")
+_FACTORS = ("width", "rate", "seed")
 _DEEP = ("batch", *_ROWS, "dense_rate", "seed", "device", "threads")
 
 Settings = Mapping[str, Any]
@@ -59,12 +61,20 @@ def _alone(kind: type[Batched]) -> _Known:
     return _Known((*_DEEP, "negatives"), lambda given: kind(**_deep(given)))
 
 
+def _factorised(kind: type[Fm]) -> _Known:
+    def make(given: Settings) -> Kind:
+        return kind(_ftrl(given), **{name: given[name] for name in _FACTORS if name in given})
+
+    return _Known((*_FTRL, *_FACTORS, "negatives"), make)
+
+
 _KINDS = {
     "ftrl": _Known((*_FTRL, "negatives"), lambda given: Logistic(_ftrl(given))),
     "hybrid": _Known(
         (*_FTRL, "net", *_DEEP, "negatives"),
         lambda given: Hybrid(ftrl=_ftrl(given), **_deep(given)),
     ),
+    **{kind.name: _factorised(kind) for kind in (Fm, Ffm)},
     **{kind.name: _alone(kind) for kind in (DcnV2, DeepFm, Dlrm, WideAndDeep)},
 }
 _SETTINGS = {name for known in _KINDS.values() for name in known.settings}
@@ -112,6 +122,11 @@ def check_model(pipeline: Pipeline, document: Document) -> None:
     _check_tokens(pipeline, document)
     _check_buckets(pipeline, document)
     model = pipeline.model
+    if isinstance(model.kind, Fm) and len(model.tokens) + len(model.numbers) < 2:
+        asked = f"asked for a model of the kind {model.kind.name!r}"
+        do = "add a token or a number, or take 'ftrl'"
+        found = "it has one input, and learns of pairs"
+        raise document.refuse(("model", "tokens"), asked, found, do)
     for i, name in enumerate(model.numbers):
         _check_number(pipeline, name, document.part(("model", "numbers"), i), document)
     if model.weight is not None:

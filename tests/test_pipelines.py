@@ -165,6 +165,10 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         None,
         None,
     )
+    pairs = {"ftrl": ftrl, "rate": 0.03, "seed": 1}
+    for name, width in (("fm", 8), ("ffm", 4)):
+        kind = read(tmp_path, changed("kind: ftrl", f"kind: {name}")).model.kind
+        assert kind.facts == {"kind": name, "width": width, **pairs}
     source = read(tmp_path, SHOP).sources["view"]
     assert (source.lateness_ms, source.ahead_ms, source.idle_ms) == (0, 24 * HOUR, 0)
     assert source.partitions == 1

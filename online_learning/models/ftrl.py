@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from headrace.online_learning.models.losses import LOGISTIC, gradient, linked
 from headrace.online_learning.settings import Ftrl
-from headrace.operators.compiled import compiled
+from headrace.operators.compiled import compiled, inlined
 
-__all__ = ["advance", "blank", "score", "seeded", "weights"]
+__all__ = ["advance", "blank", "learn_row", "score", "seeded", "settings_of", "sum_of", "weights"]
 
 Floats = NDArray[np.float64]
 
@@ -94,7 +94,7 @@ def advance(
         np.zeros(len(rows)) if offsets is None else offsets,
         *(learned_offset, predicted, gradients, loss, tau),
         np.empty(len(zr), np.bool_) if touched is None else touched,
-        *_settings(ftrl),
+        *settings_of(ftrl),
     )
     return predicted, gradients
 
@@ -106,7 +106,7 @@ def weights(zr: Floats, ftrl: Ftrl) -> Floats:
     [0.4, 0.0]
     """
     out = np.empty(len(zr))
-    _weights(zr, out, *_settings(ftrl))
+    _weights(zr, out, *settings_of(ftrl))
     return out
 
 
@@ -152,7 +152,12 @@ def score(
     return out
 
 
-def _settings(ftrl: Ftrl) -> tuple[float, float, float, float]:
+def settings_of(ftrl: Ftrl) -> tuple[float, float, float, float]:
+    """Give the settings as the kernels take them: a, beta, l1, l2.
+
+    >>> settings_of(Ftrl(alpha=0.5))
+    (2.0, 1.0, 0.0, 1.0)
+    """
     return 1.0 / ftrl.alpha, float(ftrl.beta), float(ftrl.l1), float(ftrl.l2)
 
 
@@ -161,6 +166,64 @@ def _weight(z: float, r: float, a: float, beta: float, l1: float, l2: float) -> 
     if abs(z) <= l1:
         return 0.0
     return -(z - math.copysign(l1, z)) / ((beta + r) * a + l2)
+
+
+@inlined
+def sum_of(
+    zr: Floats,
+    slots: NDArray[np.int32],
+    numbers: Floats,
+    row: int,
+    used: Floats,
+    a: float,
+    beta: float,
+    l1: float,
+    l2: float,
+) -> float:
+    """Give the sum of a row, and in `used` the weights that made it."""
+    width, more = slots.shape[1], numbers.shape[1]
+    last = zr.shape[0] - more
+    total = 0.0
+    for j in range(width):
+        slot = slots[row, j]
+        used[j] = _weight(zr[slot, 0], zr[slot, 1], a, beta, l1, l2)
+        total += used[j]
+    for j in range(more):
+        slot = last + j
+        used[width + j] = _weight(zr[slot, 0], zr[slot, 1], a, beta, l1, l2)
+        total += used[width + j] * numbers[row, j]
+    return total
+
+
+@inlined
+def learn_row(
+    zr: Floats,
+    slots: NDArray[np.int32],
+    numbers: Floats,
+    row: int,
+    used: Floats,
+    g: float,
+    touched: NDArray[np.bool_],
+    a: float,
+) -> None:
+    """Let a row's weights learn the gradient of its sum, which `used` made."""
+    width, more = slots.shape[1], numbers.shape[1]
+    last = zr.shape[0] - more
+    for j in range(width):
+        slot = slots[row, j]
+        before = zr[slot, 1]
+        if before == 0.0:
+            touched[slot] = True
+        after = math.sqrt(before * before + g * g)
+        zr[slot, 0] += g - (after - before) * a * used[j]
+        zr[slot, 1] = after
+    for j in range(more):
+        slot = last + j
+        part = g * numbers[row, j]
+        before = zr[slot, 1]
+        after = math.sqrt(before * before + part * part)
+        zr[slot, 0] += part - (after - before) * a * used[width + j]
+        zr[slot, 1] = after
 
 
 @compiled
@@ -183,24 +246,15 @@ def _advance(
     l1: float,
     l2: float,
 ) -> float:
-    width, more = slots.shape[1], numbers.shape[1]
-    last = zr.shape[0] - more
+    width = slots.shape[1]
     ahead = 0.0
-    used = np.empty(width + more)
+    used = np.empty(width + numbers.shape[1])
     for step in range(rows.shape[0]):
         row, label = rows[step], labels[step]
         left = 0.0 if math.isnan(label) else weights[row]
         first = True
         while first or left > 0.0:
-            total = 0.0
-            for j in range(width):
-                slot = slots[row, j]
-                used[j] = _weight(zr[slot, 0], zr[slot, 1], a, beta, l1, l2)
-                total += used[j]
-            for j in range(more):
-                slot = last + j
-                used[width + j] = _weight(zr[slot, 0], zr[slot, 1], a, beta, l1, l2)
-                total += used[width + j] * numbers[row, j]
+            total = sum_of(zr, slots, numbers, row, used, a, beta, l1, l2)
             total += offsets[step]
             if first and step + 1 < rows.shape[0]:
                 # The next row's weights come from memory while this one's probability is made: a
@@ -216,21 +270,7 @@ def _advance(
             g = gradient(loss, tau, p, label) * min(left, 1.0)
             gradients[step] += g
             left -= 1.0
-            for j in range(width):
-                slot = slots[row, j]
-                before = zr[slot, 1]
-                if before == 0.0:
-                    touched[slot] = True
-                after = math.sqrt(before * before + g * g)
-                zr[slot, 0] += g - (after - before) * a * used[j]
-                zr[slot, 1] = after
-            for j in range(more):
-                slot = last + j
-                part = g * numbers[row, j]
-                before = zr[slot, 1]
-                after = math.sqrt(before * before + part * part)
-                zr[slot, 0] += part - (after - before) * a * used[width + j]
-                zr[slot, 1] = after
+            learn_row(zr, slots, numbers, row, used, g, touched, a)
     return ahead
 
 
