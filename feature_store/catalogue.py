@@ -75,7 +75,14 @@ _TABLES = {
         ("kind", pa.string()),
         ("metrics", pa.string()),
     ],
-    "metrics": [("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())],
+    "metrics": [
+        ("at", pa.int64()),
+        ("name", pa.string()),
+        ("value", pa.float64()),
+        ("slice_of", pa.string()),
+        ("slice", pa.string()),
+        ("cause", pa.string()),
+    ],
     "versions": [
         ("kind", pa.string()),
         ("name", pa.string()),

@@ -52,6 +52,7 @@ from headrace.operators.view import END, View
 __all__ = ["Declared", "Store"]
 
 _DECISIONS = "decisions"
+_OF_A_TIME = (PSI, "window.", "drift.")  # told once, of a time that is over
 _LOAD_ROWS = 200_000
 _LOAD_TILES = 2_000_000
 """Tiles that are indexed at once: fewer runs move, so large parts load twice as fast."""
@@ -252,7 +253,7 @@ class Store:
         self._metrics_at = 0
         self._remember(
             self.catalogue.read(
-                f"WITH learned AS (SELECT * FROM metrics WHERE NOT starts_with(name, '{PSI}')) "
+                f"WITH learned AS (SELECT * FROM metrics WHERE NOT ({_of_a_time_sql()})) "
                 'SELECT * FROM learned WHERE "at" = (SELECT MAX("at") FROM learned)'
             )
         )
@@ -434,8 +435,9 @@ class Store:
 
     def _remember(self, rows: pa.Table) -> None:
         for row in rows.to_pylist():
-            self._metrics[row["name"]] = row["value"]
-            self._metrics_at = max(self._metrics_at, row["at"])
+            if not row["name"].startswith(_OF_A_TIME):
+                self._metrics[row["name"]] = row["value"]
+                self._metrics_at = max(self._metrics_at, row["at"])
 
     def add_examples(self, messages: Sequence[bytes]) -> None:
         """Keep the labels that came; inside a transaction."""
@@ -486,6 +488,10 @@ class Store:
         self.catalogue.begin(list(places))
         known = self.catalogue.offsets()
         return {place: known[place] for place in places}
+
+
+def _of_a_time_sql() -> str:
+    return " OR ".join(f"starts_with(name, '{prefix}')" for prefix in _OF_A_TIME)
 
 
 def _examples(panes: Panes) -> pa.Table:

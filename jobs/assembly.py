@@ -37,6 +37,7 @@ def encoding(pipeline: Pipeline, known: Collection[str] | None = None) -> Encodi
     tokens = [token for token in model.tokens if given.issuperset(token.parts)]
     numbers = tuple(name for name in model.numbers if name in given)
     used = {part for token in tokens for part in token.parts} | {*numbers}
+    used |= given.intersection(model.score_by)
     if model.weight is not None:
         used.add(model.weight)
     return Encoding(
@@ -62,6 +63,8 @@ def learning(pipeline: Pipeline) -> Learning:
         within_ms=pipeline.outcome.within_ms,
         every_ms=pipeline.every_ms,
         negatives=model.negatives,
+        score_every_ms=model.score_every_ms,
+        score_by=model.score_by,
     )
 
 

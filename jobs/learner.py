@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from headrace.jobs import assembly, transport
 from headrace.jobs.transport import Reader, Writer
 from headrace.online_learning.learner import Learner
+from headrace.online_learning.observer import Note
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["LearnerProcess"]
@@ -33,7 +36,7 @@ class LearnerProcess:
 
     def __init__(self, pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
         self._pipeline = pipeline
-        self.learner = Learner(assembly.learning(pipeline), folder)
+        self.learner = Learner(assembly.learning(pipeline), folder, self._tell_notes)
         topics = {"predictions": pipeline.predictions_topic, "examples": pipeline.examples_topic}
         self._take = {
             topics["predictions"]: self.learner.predictions,
@@ -45,7 +48,8 @@ class LearnerProcess:
         # What was told before a restart is not told again.
         last = transport.last(bootstrap, pipeline.metrics_topic, 0)
         value = last.value if last is not None else None
-        self._told = orjson.loads(value)[-1]["at"] if value else -1
+        newest = orjson.loads(value)[-1] if value else {"at": -1}
+        self._told, self._noted = newest.get("told", newest["at"]), newest.get("noted", 0)
 
     def step(self) -> bool:
         """Learn from one poll's messages; say whether there were any."""
@@ -59,13 +63,26 @@ class LearnerProcess:
             self._tell()
         return True
 
+    def _tell_notes(self, notes: Sequence[Note], first: int) -> None:
+        """Send what the learner noted, each note once: a restart gives the same ones again."""
+        fresh = notes[max(0, self._noted - first) :]
+        self._noted = max(self._noted, first + len(notes))
+        if fresh:
+            self._send([note.row for note in fresh])
+
+    def _send(self, rows: list[dict[str, Any]]) -> None:
+        """Send rows of the metrics table; the last one says how far all is told."""
+        rows[-1] |= {"told": self._told, "noted": self._noted}
+        self._writer.send(self._pipeline.metrics_topic, orjson.dumps(rows), partition=0)
+        self._writer.flush()
+
     def _tell(self) -> None:
         """Send the scores as they stand: rows of the store's metrics table."""
         status = self.learner.status()
         at = status["through_ms"]
         if at <= self._told:
             return
-        scores = ("prequential", "served", "prequential_all", "served_all")
+        scores = ("prequential", "served", "prequential_all", "served_all", "staleness")
         told = {score: status[score] for score in scores} | status["rivals"]
         rows = [
             {"at": at, "name": f"{score}.{name}", "value": value}
@@ -75,9 +92,8 @@ class LearnerProcess:
         ]
         counts = ("predictions", "examples", "pending", "versions", "unlabelled")
         rows += [{"at": at, "name": f"learner.{name}", "value": status[name]} for name in counts]
-        self._writer.send(self._pipeline.metrics_topic, orjson.dumps(rows), partition=0)
-        self._writer.flush()
         self._told = at
+        self._send(rows)
 
     def close(self) -> None:
         """Let go of everything; what is since the last snapshot will be learned again."""

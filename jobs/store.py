@@ -52,6 +52,12 @@ _POLL_MS = 50
 _BEAT_SECONDS = 2.0
 _POLL_MESSAGES = 20_000
 _OWN_NAME = re.compile("[^/.]+$")
+_METRICS = pa.schema(
+    [
+        *(("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())),
+        *((name, pa.string()) for name in ("slice_of", "slice", "cause")),
+    ]
+)
 _WEIGHTS = pa.schema(
     [
         ("version", pa.int64()),
@@ -414,5 +420,4 @@ def _plain(value: bytes) -> object:
 
 def _metrics(messages: Sequence[Message]) -> pa.Table:
     rows = itertools.chain.from_iterable(orjson.loads(value) for value in _values(messages))
-    schema = pa.schema([("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())])
-    return pa.Table.from_pylist(list(rows), schema=schema)
+    return pa.Table.from_pylist(list(rows), schema=_METRICS)

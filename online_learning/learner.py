@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,17 @@ from headrace.online_learning.messages import Parser
 from headrace.online_learning.models import model as models
 from headrace.online_learning.models.model import Arrays, Inputs
 from headrace.online_learning.moments import Moments
+from headrace.online_learning.observer import Note, Observer, Seen
+from headrace.online_learning.pending import Pending
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.rivals import Rivals
 from headrace.online_learning.scorer import MOMENTS
-from headrace.online_learning.scores import result, scores
+from headrace.online_learning.scores import result, scores, staleness
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
 from headrace.online_learning.stepping import INPUTS, columns, step
 from headrace.online_learning.waiting import Columns, Waiting
+from headrace.online_learning.window_scores import WindowScores
 from headrace.operators.evaluation import Rows, State
 
 __all__ = ["Advance", "Learner", "registry"]
@@ -51,6 +54,9 @@ _COUNTS = (
     "unlabelled",  # decisions forgotten without a label
 )
 _NEVER = -(2**62)
+
+Tell = Callable[[Sequence[Note], int], None]
+"""Takes notes, and the number of the first of them among all that there ever were."""
 
 
 def registry(folder: Path) -> Registry:
@@ -84,6 +90,9 @@ class Learner:
         What to learn and how.
     folder
         Holds the snapshots, the versions and the lock. One learner at a time.
+    tell
+        Is given the notes of each step before anything of it is saved. After a crash the same
+        notes come again under the same numbers.
 
     Raises
     ------
@@ -93,14 +102,18 @@ class Learner:
         When there are snapshots and none can be used, or they are of other settings.
     """
 
-    def __init__(self, settings: Learning, folder: Path) -> None:
+    def __init__(self, settings: Learning, folder: Path, tell: Tell | None = None) -> None:
         self.settings = settings
+        self._tell = tell
+        self._notes: list[Note] = []
+        self._noted = 0
+        self._observers = _observers(settings)
         self._lock = Lock(folder)
         self._registry = registry(folder)
         digest, keep = settings.digest, settings.keep
         self._snapshots = Snapshots(folder / "snapshots", digest=digest, keep=keep)
         encoder = Encoder(settings.encoding)
-        self._parser = Parser(settings.encoding.inputs, encoder, settings.model)
+        self._parser = Parser(settings.encoding.inputs, encoder, settings.model, settings.score_by)
         self._model = settings.model.blank(settings.encoding)
         self._moments = Moments(len(settings.encoding.numbers))
         first = Registry(folder / "first")
@@ -112,25 +125,26 @@ class Learner:
         self._version = 0
         self._offsets = {"predictions": 0, "examples": 0}
         self._pane_end = _NEVER  # of the last pane that is done
-        # The decisions whose label may come: `seq` from `_first` on.
-        self._first = 0
-        self._decided = np.empty(0, np.int64)
-        self._given = np.empty(0, np.float64)
-        self._rivals_said = np.empty((0, len(self._rivals.names)))
-        self._labelled = np.empty(0, np.bool_)
+        whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
+        by = {name: np.empty(0, object) for name in settings.score_by}
+        self._pending = Pending(
+            {
+                **{"decided": whole, "given": real, "labelled": np.empty(0, np.bool_)},
+                **{"rivals": np.empty((0, len(self._rivals.names))), **by},
+            }
+        )
         self._restore()
 
-        whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
         blank = pa.table({n: pa.array([], t.arrow) for n, t in settings.encoding.inputs.items()})
         none = columns(encoder.inputs(blank, deep=settings.model.deep), np.empty(0, np.int64))
-        self._predictions = Waiting({"at": whole, "place": whole, **none})
+        self._predictions = Waiting({"at": whole, "place": whole, **none, **by})
         self._examples = Waiting(
             {
                 **{"at": whole, "seq": whole, "decided": whole, "label": real, "served": real},
                 **none,
             }
         )
-        self._next_seq = self._first + len(self._decided)
+        self._next_seq = self._pending.first + len(self._pending)
         self._last_at = _NEVER
         self._complete = _NEVER  # no prediction before it is still to come
         self._end = self._pane_end
@@ -176,7 +190,8 @@ class Learner:
             raise LearningError(asked, found, "mend the store")
         place = next_offset - len(batch) + np.flatnonzero(fresh)
         inputs = columns(read.inputs, np.flatnonzero(fresh[said]))
-        self._predictions.append({"at": at, "place": place.astype(np.int64), **inputs})
+        by = {name: column[fresh[said]] for name, column in read.by.items()}
+        self._predictions.append({"at": at, "place": place.astype(np.int64), **inputs, **by})
         self._next_seq, self._complete = int(following[-1]), int(promised[-1])
         self._last_at = int(at[-1]) if len(at) else self._last_at
 
@@ -242,6 +257,7 @@ class Learner:
                 self._publish(written=(horizon - self._next_cut) // every + 1 < self.settings.keep)
             if horizon > self._through_or_never:
                 self._step(horizon)
+        self._tell_notes()
         if published:
             newest, cut = published[-1], (self._next_cut or 0) - self.settings.publish_every_ms
             self._registry.judged(newest, champion=newest, through_ms=cut)
@@ -268,15 +284,18 @@ class Learner:
         `prequential` is the trainer's score: each decision predicted with the labels before it.
         `served` is that of the probabilities that were given. Both are over decisions from
         `score_from_ms` on, and with `_all` over every one; a decision counts when its label comes.
+        `staleness` is what the served score is behind the trainer's.
         """
+        told = {name: result(self._scores[name]) for name in _SCORES}
         return {
             "through_ms": self._through,
             **self._counts,
-            "pending": int((~self._labelled).sum()),
+            "pending": int((~self._pending.rows["labelled"]).sum()),
             "waiting": {"predictions": len(self._predictions), "examples": len(self._examples)},
             "versions": self._version,
             "offsets": self.offsets,
-            **{name: result(self._scores[name]) for name in _SCORES},
+            **told,
+            "staleness": staleness(told["prequential"], told["served"]),
             "rivals": {name: result(self._scores[name]) for name in self._rivals.names},
         }
 
@@ -296,11 +315,11 @@ class Learner:
     def _step(self, until: int) -> None:
         """Process everything before `until`."""
         decisions, labels = self._predictions.take(until), self._examples.take(until)
-        self._decided = np.concatenate([self._decided, decisions["at"]])
-        self._labelled = np.concatenate([self._labelled, np.zeros(len(decisions["at"]), np.bool_)])
+        self._decide(decisions)
         labels = self._admit(labels)
         self._learn(decisions, labels)
         self._score(labels)
+        self._look_on(Seen(until, decisions, self._with_what_was_said(labels)))
         self._counts["predictions"] += len(decisions["at"])
         self._counts["examples"] += len(labels["at"])
         if len(decisions["at"]):
@@ -311,21 +330,30 @@ class Learner:
         self._through = until
         self._forget()
 
+    def _decide(self, decisions: Columns) -> None:
+        """Wait for the labels of decisions; what is said of them comes when they are predicted."""
+        count = len(decisions["at"])
+        unsaid = {"given": np.zeros(count), "rivals": np.zeros((count, len(self._rivals.names)))}
+        by = {name: decisions[name] for name in self.settings.score_by}
+        labelled = np.zeros(count, np.bool_)
+        self._pending.append({"decided": decisions["at"], "labelled": labelled, **unsaid, **by})
+
     def _admit(self, labels: Columns) -> Columns:
         """Keep the labels to be learned: in time, and the first of their decision."""
         after = labels["at"] - labels["decided"]
         late, early = after > self.settings.within_ms, after < 0
         ours = np.flatnonzero(~late & ~early)
-        place = labels["seq"][ours] - self._first
-        known = (place >= 0) & (place < len(self._decided))
-        if not known.all() or (self._decided[place] != labels["decided"][ours]).any():
+        place = self._pending.place(labels["seq"][ours])
+        known = (place >= 0) & (place < len(self._pending))
+        decided, labelled = self._pending.rows["decided"], self._pending.rows["labelled"]
+        if not known.all() or (decided[place] != labels["decided"][ours]).any():
             asked = "asked to learn the label of a decision"
             found = "its example tells another time of it than its prediction did"
             raise LearningError(asked, found, "look at what joins predictions and outcomes")
         first = np.zeros(len(ours), np.bool_)
         first[np.unique(place, return_index=True)[1]] = True
-        first &= ~self._labelled[place]
-        self._labelled[place] = True
+        first &= ~labelled[place]
+        labelled[place] = True
         self._counts["late_labels"] += int(late.sum())
         self._counts["early_labels"] += int(early.sum())
         self._counts["duplicate_labels"] += int((~first).sum())
@@ -333,16 +361,17 @@ class Learner:
 
     def _learn(self, decisions: Columns, labels: Columns) -> None:
         """Predict and learn in order of event time, all predictions of an instant first."""
+        start = len(self._pending) - len(decisions["at"])
         given = step(self.settings, self._model, self._moments, decisions, labels)
-        self._given = np.concatenate([self._given, given])
+        self._pending.rows["given"][start:] = given
         decided = Inputs(*(decisions[name] for name in INPUTS))
         rivals = self._rivals.predict(decided, decisions["at"], labels)
-        self._rivals_said = np.concatenate([self._rivals_said, rivals])
+        self._pending.rows["rivals"][start:] = rivals
 
     def _score(self, labels: Columns) -> None:
         """Score what was predicted at decision time, here and by the store."""
-        place = labels["seq"] - self._first
-        trainer, rivals = self._given[place], self._rivals_said[place]
+        place = self._pending.place(labels["seq"])
+        trainer, rivals = (self._pending.rows[name][place] for name in ("given", "rivals"))
         start = self.settings.score_from_ms
         scored = labels["decided"] >= (_NEVER if start is None else start)
         for name, probabilities in (("prequential", trainer), ("served", labels["served"])):
@@ -352,14 +381,27 @@ class Learner:
         for i, name in enumerate(self._rivals.names):
             self._scores[name].add(Rows.of(rivals[scored, i].copy(), labels["label"][scored]))
 
+    def _with_what_was_said(self, labels: Columns) -> Columns:
+        place = self._pending.place(labels["seq"])
+        by = {name: self._pending.rows[name][place] for name in self.settings.score_by}
+        return {**labels, "trainer": self._pending.rows["given"][place], **by}
+
+    def _look_on(self, seen: Seen) -> None:
+        notes = [note for each in self._observers.values() for note in each.see(seen)]
+        # In the order in which they are due, so that it does not matter how steps were cut.
+        self._notes += sorted(notes, key=lambda note: note.due)
+
+    def _tell_notes(self) -> None:
+        """Tell what was noted; then it may be saved that it was."""
+        if self._tell is not None and self._notes:
+            self._tell(self._notes, self._noted)
+        self._noted += len(self._notes)
+        self._notes = []
+
     def _forget(self) -> None:
         """Drop the decisions of which no label can come any more."""
-        oldest = self._through_or_never - self.settings.within_ms
-        gone = int(np.searchsorted(self._decided, oldest, side="left"))
-        self._counts["unlabelled"] += int((~self._labelled[:gone]).sum())
-        self._first += gone
-        self._decided, self._given = self._decided[gone:], self._given[gone:]
-        self._labelled, self._rivals_said = self._labelled[gone:], self._rivals_said[gone:]
+        gone = self._pending.forget(before=self._through_or_never - self.settings.within_ms)
+        self._counts["unlabelled"] += int((~gone["labelled"]).sum())
 
     def _publish(self, *, written: bool) -> None:
         """Make a version; a crash before the next snapshot makes the same one again."""
@@ -381,11 +423,12 @@ class Learner:
             **{f"model/{name}": array for name, array in model.arrays.items()},
             **{f"last/{name}": array for name, array in rivals.arrays.items()},
             "moments": self._moments.state,
-            "decided": self._decided,
-            "given": self._given,
-            "rivals": self._rivals_said,
-            "labelled": self._labelled.astype(np.uint8),
         }
+        pending, names = self._pending.said()
+        arrays |= pending
+        observed = {name: each.state() for name, each in self._observers.items()}
+        for name, seen in observed.items():
+            arrays |= {f"observers/{name}/{each}": array for each, array in seen.arrays.items()}
         states = {name: score.state() for name, score in self._scores.items()}
         for name, state in states.items():
             arrays |= state.within(name)
@@ -399,7 +442,10 @@ class Learner:
             "version": self._version,
             "offsets": self._offsets,
             "pane_end": self._pane_end,
-            "first": self._first,
+            "first": self._pending.first,
+            "pending": names,
+            "observers": {name: state.facts for name, state in observed.items()},
+            "noted": self._noted,
         }
         return Snapshot(arrays, facts)
 
@@ -410,17 +456,28 @@ class Learner:
         arrays, facts = snapshot.arrays, snapshot.facts
         self._model.restore(models.State(_under("model/", arrays), facts["model"]))
         self._moments.state[:] = arrays["moments"]
-        self._decided, self._given = arrays["decided"], arrays["given"]
-        self._rivals_said = arrays["rivals"]
+        self._pending.restore(facts["first"], arrays, facts["pending"])
+        for name, observer in self._observers.items():
+            told = _under(f"observers/{name}/", arrays)
+            observer.restore(models.State(told, facts["observers"][name]))
+        self._noted = facts["noted"]
         self._rivals.restore(models.State(_under("last/", arrays), facts["rivals"]))
-        self._labelled = arrays["labelled"].astype(np.bool_)
         for name in self._scores:
             state = State(arrays, {}).part(name, facts["scores"][name])
             self._scores[name] = self._scores[name].from_state(state)
         self._counts = {name: facts["counts"][name] for name in _COUNTS}
         self._through, self._next_cut = facts["through"], facts["next_cut"]
         self._version, self._offsets = facts["version"], dict(facts["offsets"])
-        self._pane_end, self._first = facts["pane_end"], facts["first"]
+        self._pane_end = facts["pane_end"]
+
+
+def _observers(settings: Learning) -> dict[str, Observer]:
+    """Give who looks on, by name."""
+    found: dict[str, Observer] = {}
+    if settings.score_every_ms is not None:
+        every, within = settings.score_every_ms, settings.within_ms
+        found["windows"] = WindowScores(every, within, settings.score_by)
+    return found
 
 
 def _under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Encoding, LearningError, digest
+from headrace.operators.errors import UnknownName
+from headrace.operators.types import Type
 
 __all__ = ["Learning"]
 
@@ -36,6 +38,10 @@ class Learning:
     negatives
         The share of negative labels that is learned; which, is a hash of the decision's number.
         What is served is corrected for it.
+    score_every_ms
+        The length of the windows of event time that are scored each; None is no windows.
+    score_by
+        The inputs by whose values the windows are scored, too: bools, whole numbers, strings.
 
     Examples
     --------
@@ -57,6 +63,8 @@ class Learning:
     within_ms: int
     every_ms: int
     negatives: float = 1.0
+    score_every_ms: int | None = None
+    score_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("publish_every_ms", "keep", "within_ms", "every_ms"):
@@ -64,12 +72,27 @@ class Learning:
             if value < 1:
                 asked = f"asked for {name} = {value}"
                 raise LearningError(asked, "it is too small", "give 1 or more")
+        self._check_windows()
         if not 0 < self.negatives <= 1:
             asked = f"asked to learn {self.negatives} of the negatives"
             raise LearningError(asked, "that is no share", "give more than 0, and at most 1")
         if self.negatives < 1 and self.model.task != "probability":
             asked = f"asked for {self.model.name!r} with a share of the negatives"
             raise LearningError(asked, "it has no negatives", "remove the share")
+
+    def _check_windows(self) -> None:
+        asked = "asked for the scores of windows"
+        if self.score_by and self.score_every_ms is None:
+            found = f"by {', '.join(self.score_by)}, and not how long they are"
+            raise LearningError(asked, found, "give score_every_ms")
+        if self.score_every_ms is not None and self.score_every_ms < 1:
+            raise LearningError(asked, "of no length", "give 1 ms or more")
+        for name in self.score_by:
+            if name not in self.encoding.inputs:
+                raise UnknownName(kind="input", name=name, known=list(self.encoding.inputs))
+            if self.encoding.inputs[name] not in (Type.BOOL, Type.INT64, Type.STRING):
+                found = f"{name!r} is {self.encoding.inputs[name].value}"
+                raise LearningError(asked, found, "take a bool, a whole number or a string")
 
     @property
     def digest(self) -> str:
@@ -82,6 +105,7 @@ class Learning:
             "within_ms": self.within_ms,
             "every_ms": self.every_ms,
             "negatives": self.negatives,
-            "scores": "operators/evaluation: 2",  # the form of their state, and of the rivals
+            "windows": [self.score_every_ms, *self.score_by],
+            "scores": "operators/evaluation: 3",  # the form of their state, and of the rivals
         }
         return digest(facts)

@@ -40,7 +40,8 @@ class Predictions:
     seq: NDArray[np.int64]
     at: NDArray[np.int64]
     through: NDArray[np.int64]
-    inputs: Inputs  # of the predictions only, in their order
+    inputs: Inputs  # of the predictions only, in their order, as what follows
+    by: Mapping[str, NDArray[Any]]  # the columns by which scores are told, as texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,13 @@ class Parser:
     """
 
     def __init__(
-        self, inputs: Mapping[str, Type], encoder: Encoder, kind: Kind | None = None
+        self,
+        inputs: Mapping[str, Type],
+        encoder: Encoder,
+        kind: Kind | None = None,
+        by: Sequence[str] = (),
     ) -> None:
+        self._by = tuple(by)
         self._encoder = encoder
         self._deep = kind is not None and kind.deep
         self._number = kind is not None and kind.task == "number"
@@ -107,9 +113,9 @@ class Parser:
         if said.any():
             self._check_names("predictions", orjson.loads(batch[int(said.argmax())]))
         _present("predictions", rows, ("seq", "p", "x"))
-        return Predictions(
-            _integers(table["seq"], -1), at, through, self._inputs_of("predictions", rows["x"])
-        )
+        by = {name: _texts(pc.struct_field(rows["x"], name)) for name in self._by}
+        inputs = self._inputs_of("predictions", rows["x"])
+        return Predictions(_integers(table["seq"], -1), at, through, inputs, by)
 
     def examples(self, batch: Sequence[bytes]) -> Examples:
         """Read messages of the examples topic."""
@@ -155,6 +161,14 @@ class Parser:
         if not isinstance(x, dict) or not set(self._inputs) <= set(x):
             lacking = sorted(set(self._inputs) - set(x or {}))
             raise _refusal(topic, f"the 'x' of prediction {prediction.get('seq')} lacks {lacking}")
+
+
+def _texts(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Give values as texts, null as `null`; equal ones are one object, so that rows are cheap."""
+    said = column.cast(pa.string()).combine_chunks().fill_null("null").dictionary_encode()
+    names = np.array([*said.dictionary.to_pylist(), None], object)
+    texts: NDArray[Any] = names[said.indices.to_numpy()]
+    return texts
 
 
 def _table(topic: str, batch: Sequence[bytes], schema: pa.Schema) -> pa.Table:

@@ -113,6 +113,8 @@ def model_of(form: PipelineForm, document: Document) -> Model:
         publish_every_ms=model.publish_every,
         keep=model.keep,
         score_from_ms=model.score_from,
+        score_every_ms=model.score_every,
+        score_by=model.score_by,
         max_delay_ms=model.max_delay,
     )
 
@@ -131,6 +133,24 @@ def check_model(pipeline: Pipeline, document: Document) -> None:
         _check_number(pipeline, name, document.part(("model", "numbers"), i), document)
     if model.weight is not None:
         _check_number(pipeline, model.weight, ("model", "weight"), document)
+    _check_slices(pipeline, document)
+
+
+def _check_slices(pipeline: Pipeline, document: Document) -> None:
+    model = pipeline.model
+    for i, name in enumerate(model.score_by):
+        place = document.part(("model", "score_by"), i)
+        document.require("input", name, pipeline.inputs, *place)
+        kind = pipeline.inputs[name]
+        if kind not in (Type.BOOL, Type.INT64, Type.STRING):
+            asked, found = f"asked for scores by {name!r}", f"it is {kind.value}"
+            do = "take a bool, an int64 or a string; bucketise() makes one of a number"
+            raise document.refuse(place, asked, found, do)
+    if model.score_by and model.score_every_ms is None:
+        asked = f"asked for scores by {', '.join(map(repr, model.score_by))}"
+        found = "they are of windows of event time, and there are none"
+        do = "give their length, as `score_every: 1d`"
+        raise document.refuse(("model", "score_by"), asked, found, do, key=True)
 
 
 def _check_number(pipeline: Pipeline, name: str, place: Place, document: Document) -> None:

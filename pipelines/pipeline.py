@@ -112,6 +112,10 @@ class Model:
         How many versions are kept.
     score_from_ms
         The event time from which decisions count in the reported scores; None is all.
+    score_every_ms
+        The length of the windows of event time that are scored each; None is no windows.
+    score_by
+        The inputs by whose values the windows are scored, too.
     max_delay_ms
         How far, in event time, the version that scores a decision may be behind it; a decision
         waits for a newer one. None never waits.
@@ -129,6 +133,8 @@ class Model:
     publish_every_ms: int
     keep: int
     score_from_ms: int | None
+    score_every_ms: int | None
+    score_by: tuple[str, ...]
     max_delay_ms: int | None
 
 

@@ -186,8 +186,9 @@ class ModelForm(_Form):
     inputs, and lists of inputs for crosses. `numbers`: inputs taken as numbers. `weight`: an input,
     how many times a row counts. `negatives` (1.0): the share of negatives learned. `publish_every`
     (1d): of event time. `keep` (5): versions. `score_from`: decisions from this time on count in
-    the scores. `max_delay`: how far in event time a version may be behind the decision that it
-    scores.
+    the scores. `score_every`: windows of event time that are scored each; `score_by`: inputs by
+    whose values they are scored, too. `max_delay`: how far in event time a version may be behind
+    the decision that it scores.
     """
 
     kind: Name = "hybrid"
@@ -216,6 +217,8 @@ class ModelForm(_Form):
     publish_every: LongDuration = values.DAY_MS
     keep: Annotated[int, Field(ge=1, le=1000)] = 5
     score_from: Instant | None = None
+    score_every: LongDuration | None = None
+    score_by: Names = ()
     max_delay: LongDuration | None = None
 
 

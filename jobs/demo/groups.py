@@ -43,7 +43,9 @@ def groups(pipeline: Pipeline) -> dict[str, Learning]:
     pipeline's model, the defaults where it has no linear part.
     """
     ftrl = getattr(pipeline.model.kind, "ftrl", Ftrl())
-    learning = replace(assembly.learning(pipeline), model=Logistic(ftrl))
+    learning = replace(
+        assembly.learning(pipeline), model=Logistic(ftrl), score_every_ms=None, score_by=()
+    )
     found: dict[str, Learning] = {}
     before = 0
     for name, known in _known(pipeline):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.jobs import published, replay, store, transport
+from headrace.jobs import learner, published, replay, store, transport
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import Place
 from headrace.pipelines.pipeline import Pipeline
@@ -87,9 +87,9 @@ class Log:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put it in the place of Kafka."""
-        for module in (store, replay):
+        for module in (store, replay, learner):
             monkeypatch.setattr(module, "Writer", lambda *_, **__: self)
-        for module in (store, published):
+        for module in (store, published, learner):
             monkeypatch.setattr(module, "Reader", lambda _, start, **__: _Reader(self, dict(start)))
         monkeypatch.setattr(transport, "last", self.last)
         monkeypatch.setattr(transport, "ends", self.ends)

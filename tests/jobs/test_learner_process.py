@@ -1,0 +1,130 @@
+"""The learner process: what it notes is in the metrics topic once, whenever it is killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from headrace.jobs import learner
+from headrace.jobs.learner import LearnerProcess
+from headrace.jobs.store import _METRICS, _metrics
+from headrace.online_learning.learner import Learner
+from headrace.pipelines.load import load
+from headrace.pipelines.pipeline import Pipeline
+from tests.jobs.in_memory import Killed, Log
+from tests.online_learning.made_up import log
+
+TEXT = """\
+pipeline: small
+every: 1s
+sources:
+  ask: {columns: {name: string required, city: string, hour: int64, delay: float64, wet: bool}}
+views:
+  asks: {source: ask, key: city, features: {n: count()}}
+decision: {source: ask, id: name}
+outcome: {source: ask, id: name, label: hour > 1, within: 20s}
+model:
+  kind: ftrl
+  slots: 1024
+  tokens: [city, hour]
+  publish_every: 7s
+  score_every: 9s
+  score_by: wet
+"""
+
+
+def small(folder: Path) -> Pipeline:
+    path = folder / "small.yaml"
+    path.write_text(TEXT)
+    return load(path)
+
+
+def filled(pipeline: Pipeline) -> Log:
+    messages, made = Log(), log()
+    messages.put(pipeline.predictions_topic, *made.predictions)
+    messages.put(pipeline.examples_topic, *made.examples)
+    return messages
+
+
+def run(pipeline: Pipeline, folder: Path) -> None:
+    process = LearnerProcess(pipeline, bootstrap="memory", folder=folder)
+    try:
+        while process.step():
+            pass
+    finally:
+        process.learner.close()
+
+
+def die(_: Learner) -> None:
+    raise Killed
+
+
+def told(pipeline: Pipeline, messages: Log) -> list[dict[str, Any]]:
+    said = messages.messages[pipeline.metrics_topic, 0]
+    return [row for one in said for row in orjson.loads(one.value or b"")]
+
+
+def of_windows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    noted = ("told", "noted")
+    plain = [{k: v for k, v in row.items() if k not in noted} for row in rows]
+    return [row for row in plain if row["name"].startswith("window.")]
+
+
+def test_a_killed_process_tells_each_note_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "_POLL_MESSAGES", 15)
+    pipeline = small(tmp_path)
+    undisturbed = filled(pipeline)
+    undisturbed.install(monkeypatch)
+    run(pipeline, tmp_path / "whole")
+    expected = of_windows(told(pipeline, undisturbed))
+    assert len(expected) > 100
+    assert {row.get("slice_of") for row in expected} == {None, "wet"}
+    assert len({(r["at"], r["name"], r.get("slice")) for r in expected}) == len(expected)
+
+    killed = filled(pipeline)
+    killed.install(monkeypatch)
+    kills = 0
+    for left in (0, 1, 2, 0, 3, 1):
+        killed.left = left
+        with pytest.raises(Killed):
+            run(pipeline, tmp_path / "killed")
+        kills += 1
+    killed.left = None
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(Learner, "snapshot_now", die)  # all is told by then, and not saved
+            with pytest.raises(Killed):
+                run(pipeline, tmp_path / "killed")
+        kills += 1
+    run(pipeline, tmp_path / "killed")
+    assert kills == 9
+    assert of_windows(told(pipeline, killed)) == expected
+
+
+def test_the_store_keeps_what_the_rows_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = small(tmp_path)
+    messages = filled(pipeline)
+    messages.install(monkeypatch)
+    run(pipeline, tmp_path / "learner")
+    rows = _metrics(messages.messages[pipeline.metrics_topic, 0])
+    assert rows.schema == _METRICS
+    names = set(rows["name"].to_pylist())
+    assert {"prequential.ece", "staleness.log_loss", "window.staleness.auc"} <= names
+    process = messages.process(pipeline, tmp_path / "store")
+    with process.store.catalogue.transaction():
+        process.store.add_metrics(rows)
+    status = process.status()["metrics"]
+    asked = "SELECT DISTINCT slice FROM metrics WHERE slice_of = 'wet' ORDER BY 1"
+    assert process.store.catalogue.read(asked)["slice"].to_pylist() == ["false", "null", "true"]
+    process.close()
+    assert isinstance(status, dict)
+    assert "prequential.ece" in status
+    assert not [name for name in status if name.startswith("window.")]
+    again = messages.process(pipeline, tmp_path / "store")
+    assert again.status()["metrics"] == status
+    again.close()
