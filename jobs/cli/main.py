@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from headrace.jobs.cli import evolve
+from headrace.jobs.cli import evolve, status
 from headrace.jobs.cli.store import store
 from headrace.jobs.cli.trust import trust
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
@@ -316,6 +316,7 @@ def process(
 
 
 evolve.register(application)
+status.register(application)
 
 
 def main() -> None:

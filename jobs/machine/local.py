@@ -27,7 +27,10 @@ from headrace.jobs.serving.access import Access
 from headrace.jobs.serving.client import Client
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["ROLES", "Local", "reached", "running"]
+__all__ = ["PROCESSES", "ROLES", "Local", "reached", "running"]
+
+PROCESSES = "processes.json"
+"""Of the state folder: what became of each process, as the supervisor says it."""
 
 ROLES = ("views", "labels", "store", "learner")
 
@@ -111,7 +114,7 @@ def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> It
     (state / "store" / "address.json").unlink(missing_ok=True)
     kafka = broker.prepare(state / "broker")
     client = Client(state / "store" / "address.json")
-    with closing(client), Supervisor() as supervisor:
+    with closing(client), Supervisor(state / PROCESSES) as supervisor:
         supervisor.start(kafka.process(log=state / "logs" / "broker.log"))
         supervisor.wait_ready("broker")
         transport.create_topics(kafka.address, topics_of(pipeline))

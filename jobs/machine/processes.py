@@ -24,11 +24,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Literal, NoReturn
 
+from headrace.jobs.machine.state import write_json
 from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.machine.warden import NAME, TAG, end, tagged
 from headrace.operators.errors import EnvironmentProblem, HeadraceError
@@ -134,6 +135,11 @@ class Supervisor(AbstractContextManager["Supervisor"]):
     up from `check`. In the main thread SIGINT raises `KeyboardInterrupt` and SIGTERM `SystemExit`;
     a second signal, while stopping, kills what is left at once.
 
+    Parameters
+    ----------
+    told
+        A file that says what became of each process, for those who ask from outside.
+
     Examples
     --------
     >>> import tempfile
@@ -146,7 +152,9 @@ class Supervisor(AbstractContextManager["Supervisor"]):
     hello 0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Path | None = None) -> None:
+        self._told = told
+        self._last_told: dict[str, Any] = {}
         self._token = secrets.token_hex(16)
         self._children: dict[str, _Child] = {}
         self._lock = threading.Lock()
@@ -283,6 +291,17 @@ class Supervisor(AbstractContextManager["Supervisor"]):
                     measure_at = time.monotonic() + _MEMORY_SECONDS
                     for child in self._children.values():
                         child.measure()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say in the file what has changed."""
+        now = {name: asdict(status) for name, status in self.status().items()}
+        if self._told is not None and now != self._last_told:
+            self._last_told = now
+            with contextlib.suppress(
+                EnvironmentProblem
+            ):  # a full disk is for others to complain of
+                write_json(self._told, now)
 
 
 class _Child:

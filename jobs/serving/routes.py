@@ -161,7 +161,11 @@ class Routes:
     def status(self, asked: Asked) -> Answer:
         """Say what the process has and how far it is."""
         del asked
-        return json(self._process.status())
+        lag = [
+            {"topic": topic, "partition": partition, "messages": messages}
+            for (topic, partition), messages in self._process.lag().items()
+        ]
+        return json({**self._process.status(), "lag": lag})
 
     def schema(self, asked: Asked) -> Answer:
         """Give an Arrow stream without rows, whose columns are the features."""

@@ -1,0 +1,118 @@
+"""`headrace status`: what runs, how far it is, what it scored; and what does not run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from headrace.jobs.cli import main as cli
+from headrace.jobs.machine.local import PROCESSES
+from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.state import locked, read_json, write_json
+from headrace.jobs.machine.waiting import wait_until
+from headrace.jobs.serving.server import Server
+from headrace.jobs.status import status
+from headrace.jobs.store import _METRICS
+from headrace.operators.errors import EnvironmentProblem
+from tests.feature_store.made_up import EVERY
+from tests.jobs.test_server import processing
+
+TOLD = {
+    "prequential.auc": 0.75,
+    "prequential.n": 7.0,
+    "served.auc": 0.5,
+    "staleness.auc": -0.25,
+    "no_change.auc": 0.625,
+    "learner.versions": 3.0,
+    "window.n": 5.0,
+    "window.served.auc": 0.5,
+}
+RUNNING = {"state": "running", "pid": 7, "restarts": 2, "exit_status": 1, "peak_rss_bytes": 1 << 20}
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Run a store, and a learner that told something, in a state folder."""
+    folder = tmp_path_factory.mktemp("status")
+    with locked(folder / "state", "demo") as held, processing(folder) as process:
+        rows = [{"at": 60_000, "name": name, "value": value} for name, value in TOLD.items()]
+        of_slice = {"at": 60_000, "name": "window.n", "value": 2.0, "slice_of": "x", "slice": "y"}
+        with process.store.catalogue.transaction():
+            process.store.add_metrics(pa.Table.from_pylist([*rows, of_slice], _METRICS))
+        server = Server(process)
+        server.start()
+        (held.path / "store").mkdir()
+        write_json(held.path / "store" / "address.json", {"address": f"127.0.0.1:{server.port}"})
+        write_json(held.path / PROCESSES, {"store": RUNNING})
+        yield held.path
+        server.stop()
+
+
+def test_it_says_what_runs_how_far_it_is_and_what_it_scored(state: Path) -> None:
+    told = status(state, now_ms=5 * EVERY)
+    assert told["run"]["what"] == "demo"
+    assert told["processes"] == {"store": RUNNING}
+    assert told["problem"] is None
+    store: dict[str, Any] = told["store"]
+    assert (store["decisions"], store["predictions"], store["waiting"]) == (1, 1, 0)
+    assert store["views"]["clicks"] == {"complete": 2 * EVERY, "behind_ms": 3 * EVERY}
+    assert store["lag"] == []
+    learner = told["learner"]
+    assert told["model"] == {"version": 0, "through": None}
+    assert learner["scores"]["prequential"] == {"auc": 0.75, "n": 7.0}
+    assert learner["scores"]["staleness"] == {"auc": -0.25}
+    assert learner["rivals"] == {"no_change": {"auc": 0.625}}
+    assert learner["counts"] == {"versions": 3.0}
+    assert learner["window"] == {"end": 60_000, "scores": {"n": 5.0, "served.auc": 0.5}}
+
+
+def test_the_command_shows_it_as_tables_and_as_json(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["headrace", "status", "--state", str(state), *words])
+        with pytest.raises(SystemExit) as exit_of:
+            cli.main()
+        assert exit_of.value.code == 0
+        out = capsys.readouterr().out
+        if words:
+            assert json.loads(out)["learner"]["rivals"] == {"no_change": {"auc": 0.625}}
+        else:
+            for said in ("store", "running", "clicks", "rival no_change", "0.6250", "served"):
+                assert said in out
+
+
+def test_a_store_that_does_not_answer_is_said_and_the_processes_are_shown(tmp_path: Path) -> None:
+    with locked(tmp_path / "state", "demo") as held:
+        write_json(held.path / PROCESSES, {"store": RUNNING})
+        told = status(held.path, now_ms=0)
+    assert told["store"] is None
+    assert told["processes"] == {"store": RUNNING}
+    assert "no such file" in told["problem"]
+
+
+def test_where_nothing_runs_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match="nothing runs there"):
+        status(tmp_path, now_ms=0)
+
+
+def test_the_supervisor_says_what_became_of_each_process(tmp_path: Path) -> None:
+    path = tmp_path / PROCESSES
+    with Supervisor(path) as supervisor:
+        log = tmp_path / "log"
+        supervisor.start(Process("once", ["true"], log, finishes=True))
+        supervisor.start(Process("on", ["sleep", "60"], log))
+        wait_until(
+            lambda: path.exists() and read_json(path)["once"]["state"] == "finished",
+            20,
+            "the file to say that a process has finished",
+        )
+        said = read_json(path)
+        assert said["on"]["state"] == "running"
+        assert said["on"]["pid"] == supervisor.status()["on"].pid
