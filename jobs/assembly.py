@@ -63,6 +63,7 @@ def learning(pipeline: Pipeline) -> Learning:
         within_ms=pipeline.outcome.within_ms,
         every_ms=pipeline.every_ms,
         negatives=model.negatives,
+        negative_after_ms=pipeline.outcome.negative_after_ms,
         score_every_ms=model.score_every_ms,
         score_by=model.score_by,
     )

@@ -31,13 +31,14 @@ from headrace.online_learning.models.model import Arrays, Inputs
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.observer import Note, Observer, Seen
 from headrace.online_learning.pending import Pending
+from headrace.online_learning.provisional import GIVEN, Learned, Provisional
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.rivals import Rivals
 from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import result, scores, staleness
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
-from headrace.online_learning.stepping import INPUTS, columns, step
+from headrace.online_learning.stepping import INPUTS, columns, steps_of
 from headrace.online_learning.waiting import Columns, Waiting
 from headrace.online_learning.window_scores import WindowScores
 from headrace.operators.evaluation import Rows, State
@@ -52,6 +53,8 @@ _COUNTS = (
     "early_labels",  # before their decision: learning them would tell the future
     "late_labels",  # longer after their decision than `within_ms`
     "unlabelled",  # decisions forgotten without a label
+    "provisional",  # learned as negative while their outcome could still come
+    "taken_back",  # of these: the outcome was positive
 )
 _NEVER = -(2**62)
 
@@ -131,13 +134,16 @@ class Learner:
             {
                 **{"decided": whole, "given": real, "labelled": np.empty(0, np.bool_)},
                 **{"rivals": np.empty((0, len(self._rivals.names))), **by},
+                **({} if settings.negative_after_ms is None else {"served": real, GIVEN: real}),
             }
         )
-        self._restore()
-
         blank = pa.table({n: pa.array([], t.arrow) for n, t in settings.encoding.inputs.items()})
         none = columns(encoder.inputs(blank, deep=settings.model.deep), np.empty(0, np.int64))
-        self._predictions = Waiting({"at": whole, "place": whole, **none, **by})
+        after, within = settings.negative_after_ms, settings.within_ms
+        self._provisional = None if after is None else Provisional(after, within, none)
+        self._restore()
+        said = {"served": real, **by}
+        self._predictions = Waiting({"at": whole, "place": whole, **none, **said})
         self._examples = Waiting(
             {
                 **{"at": whole, "seq": whole, "decided": whole, "label": real, "served": real},
@@ -190,8 +196,9 @@ class Learner:
             raise LearningError(asked, found, "mend the store")
         place = next_offset - len(batch) + np.flatnonzero(fresh)
         inputs = columns(read.inputs, np.flatnonzero(fresh[said]))
-        by = {name: column[fresh[said]] for name, column in read.by.items()}
-        self._predictions.append({"at": at, "place": place.astype(np.int64), **inputs, **by})
+        told = {"served": read.served, **read.by}
+        told = {name: column[fresh[said]] for name, column in told.items()}
+        self._predictions.append({"at": at, "place": place.astype(np.int64), **inputs, **told})
         self._next_seq, self._complete = int(following[-1]), int(promised[-1])
         self._last_at = int(at[-1]) if len(at) else self._last_at
 
@@ -317,9 +324,9 @@ class Learner:
         decisions, labels = self._predictions.take(until), self._examples.take(until)
         self._decide(decisions)
         labels = self._admit(labels)
-        self._learn(decisions, labels)
-        self._score(labels)
-        self._look_on(Seen(until, decisions, self._with_what_was_said(labels)))
+        final = self._learn(until, decisions, labels)
+        self._score(final)
+        self._look_on(Seen(until, decisions, self._with_what_was_said(final)))
         self._counts["predictions"] += len(decisions["at"])
         self._counts["examples"] += len(labels["at"])
         if len(decisions["at"]):
@@ -334,9 +341,12 @@ class Learner:
         """Wait for the labels of decisions; what is said of them comes when they are predicted."""
         count = len(decisions["at"])
         unsaid = {"given": np.zeros(count), "rivals": np.zeros((count, len(self._rivals.names)))}
-        by = {name: decisions[name] for name in self.settings.score_by}
-        labelled = np.zeros(count, np.bool_)
-        self._pending.append({"decided": decisions["at"], "labelled": labelled, **unsaid, **by})
+        said = {name: decisions[name] for name in ("served", *self.settings.score_by)}
+        labelled, none = np.zeros(count, np.bool_), np.full(count, np.nan)
+        if self._provisional:
+            self._provisional.decide(decisions, self._pending.first + len(self._pending))
+        rows = {"decided": decisions["at"], "labelled": labelled, GIVEN: none}
+        self._pending.append({**rows, **unsaid, **said})
 
     def _admit(self, labels: Columns) -> Columns:
         """Keep the labels to be learned: in time, and the first of their decision."""
@@ -359,14 +369,39 @@ class Learner:
         self._counts["duplicate_labels"] += int((~first).sum())
         return {name: column[ours[first]] for name, column in labels.items()}
 
-    def _learn(self, decisions: Columns, labels: Columns) -> None:
-        """Predict and learn in order of event time, all predictions of an instant first."""
+    def _learn(self, until: int, decisions: Columns, labels: Columns) -> Columns:
+        """Predict and learn in order of event time, all predictions of an instant first.
+
+        Gives the labels that are final: those that came, and that none will come.
+        """
         start = len(self._pending) - len(decisions["at"])
-        given = step(self.settings, self._model, self._moments, decisions, labels)
+        if self._provisional:
+            learned = self._provisional.learned(until, labels, self._pending)
+            given, labels = self._learn_in_parts(decisions, learned), learned.final
+        else:
+            given, _ = steps_of(self.settings, self._model, self._moments, decisions, labels)
         self._pending.rows["given"][start:] = given
         decided = Inputs(*(decisions[name] for name in INPUTS))
         rivals = self._rivals.predict(decided, decisions["at"], labels)
         self._pending.rows["rivals"][start:] = rivals
+        return labels
+
+    def _learn_in_parts(self, decisions: Columns, learned: Learned) -> NDArray[np.float64]:
+        """Learn negatives before their time, and positives that take them back."""
+        logged = self._pending.rows[GIVEN]
+        place = self._pending.place(learned.labels["seq"])
+        given = [np.empty(0)]
+        for some, told in learned.parts(decisions, self._pending):
+            labels = {name: column[told] for name, column in learned.labels.items()}
+            again, early = labels["again"], labels["before_its_time"]
+            labels["label"] = labels["label"] + np.where(again, logged[place[told]], 0.0)
+            made = {name: column[some] for name, column in decisions.items()}
+            said, before = steps_of(self.settings, self._model, self._moments, made, labels)
+            logged[place[told][early]] = before[early]
+            given.append(said)
+            self._counts["provisional"] += int(early.sum())
+            self._counts["taken_back"] += int(again.sum())
+        return np.concatenate(given)
 
     def _score(self, labels: Columns) -> None:
         """Score what was predicted at decision time, here and by the store."""
@@ -426,6 +461,9 @@ class Learner:
         }
         pending, names = self._pending.said()
         arrays |= pending
+        if self._provisional:
+            waiting = self._provisional.state().arrays
+            arrays |= {f"provisional/{name}": array for name, array in waiting.items()}
         observed = {name: each.state() for name, each in self._observers.items()}
         for name, seen in observed.items():
             arrays |= {f"observers/{name}/{each}": array for each, array in seen.arrays.items()}
@@ -457,6 +495,8 @@ class Learner:
         self._model.restore(models.State(_under("model/", arrays), facts["model"]))
         self._moments.state[:] = arrays["moments"]
         self._pending.restore(facts["first"], arrays, facts["pending"])
+        if self._provisional:
+            self._provisional.restore(models.State(_under("provisional/", arrays), {}))
         for name, observer in self._observers.items():
             told = _under(f"observers/{name}/", arrays)
             observer.restore(models.State(told, facts["observers"][name]))

@@ -38,6 +38,9 @@ class Learning:
     negatives
         The share of negative labels that is learned; which, is a hash of the decision's number.
         What is served is corrected for it.
+    negative_after_ms
+        A decision without an outcome is learned as negative this long after it; an outcome that
+        comes later takes that back. None waits for the outcome.
     score_every_ms
         The length of the windows of event time that are scored each; None is no windows.
     score_by
@@ -63,6 +66,7 @@ class Learning:
     within_ms: int
     every_ms: int
     negatives: float = 1.0
+    negative_after_ms: int | None = None
     score_every_ms: int | None = None
     score_by: tuple[str, ...] = ()
 
@@ -73,12 +77,33 @@ class Learning:
                 asked = f"asked for {name} = {value}"
                 raise LearningError(asked, "it is too small", "give 1 or more")
         self._check_windows()
+        self._check_provisional()
         if not 0 < self.negatives <= 1:
             asked = f"asked to learn {self.negatives} of the negatives"
             raise LearningError(asked, "that is no share", "give more than 0, and at most 1")
         if self.negatives < 1 and self.model.task != "probability":
             asked = f"asked for {self.model.name!r} with a share of the negatives"
             raise LearningError(asked, "it has no negatives", "remove the share")
+
+    def _check_provisional(self) -> None:
+        after = self.negative_after_ms
+        if after is None:
+            return
+        asked = f"asked to learn a decision as negative after {after} ms"
+        if not 0 < after < self.within_ms:
+            found = f"an outcome counts within {self.within_ms} ms"
+            raise LearningError(asked, found, "give less than that, and more than 0")
+        if self.model.task != "probability":
+            raise LearningError(asked, f"{self.model.name!r} has no negatives", "remove it")
+        for name, other in (("share of negatives", self.negatives < 1), ("weight", self.weighs)):
+            if other:
+                found = f"there is a {name}, and what was learned could not be taken back"
+                raise LearningError(asked, found, "remove one of the two")
+
+    @property
+    def weighs(self) -> bool:
+        """Say whether an input says how many times a row counts."""
+        return self.encoding.weight is not None
 
     def _check_windows(self) -> None:
         asked = "asked for the scores of windows"
@@ -105,6 +130,7 @@ class Learning:
             "within_ms": self.within_ms,
             "every_ms": self.every_ms,
             "negatives": self.negatives,
+            "negative_after_ms": self.negative_after_ms,
             "windows": [self.score_every_ms, *self.score_by],
             "scores": "operators/evaluation: 3",  # the form of their state, and of the rivals
         }

@@ -41,6 +41,7 @@ class Predictions:
     at: NDArray[np.int64]
     through: NDArray[np.int64]
     inputs: Inputs  # of the predictions only, in their order, as what follows
+    served: NDArray[np.float64]
     by: Mapping[str, NDArray[Any]]  # the columns by which scores are told, as texts
 
 
@@ -115,7 +116,8 @@ class Parser:
         _present("predictions", rows, ("seq", "p", "x"))
         by = {name: _texts(pc.struct_field(rows["x"], name)) for name in self._by}
         inputs = self._inputs_of("predictions", rows["x"])
-        return Predictions(_integers(table["seq"], -1), at, through, inputs, by)
+        served = rows["p"].to_numpy()
+        return Predictions(_integers(table["seq"], -1), at, through, inputs, served, by)
 
     def examples(self, batch: Sequence[bytes]) -> Examples:
         """Read messages of the examples topic."""

@@ -14,7 +14,7 @@ from headrace.online_learning.moments import Moments
 from headrace.online_learning.sampling import kept
 from headrace.online_learning.waiting import Columns
 
-__all__ = ["INPUTS", "columns", "step"]
+__all__ = ["INPUTS", "columns", "step", "steps_of"]
 
 INPUTS = ("slots", "ids", "numbers", "weights")
 
@@ -44,17 +44,31 @@ def step(
     -------
     What was predicted of each decision.
     """
+    return steps_of(settings, model, moments, decisions, labels)[0]
+
+
+def steps_of(
+    settings: Learning, model: Model, moments: Moments, decisions: Columns, labels: Columns
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Do as `step`; give what was predicted of each label's row, too, before it was learned.
+
+    Labels may have `again`: a row that was learned before counts no more in the moments.
+    """
     count = len(decisions["at"])
     at = np.concatenate([decisions["at"], labels["at"]])
     # Stable, and the decisions stand first: at one instant they come before the labels.
     order = np.argsort(at, kind="stable")
     told = np.concatenate([np.full(count, PREDICT), _sampled(labels, settings.negatives)])[order]
     both = {name: np.concatenate([decisions[name], labels[name]]) for name in INPUTS}
-    both["numbers"] = moments.scale(both["numbers"], order, told)
+    fresh = told
+    if "again" in labels:
+        again = np.concatenate([np.zeros(count, np.bool_), labels["again"]])[order]
+        fresh = np.where(again, PREDICT, told)
+    both["numbers"] = moments.scale(both["numbers"], order, fresh)
     steps = Steps(order, told, -math.log(settings.negatives), at[order])
     predicted = np.empty(len(at))
     predicted[order] = model.advance(Inputs(**both), steps)
-    return predicted[:count]
+    return predicted[:count], predicted[count:]
 
 
 def _sampled(labels: Columns, share: float) -> NDArray[np.float64]:

@@ -39,6 +39,11 @@ class Waiting:
         """Give the earliest `at`."""
         return int(self._batches[0]["at"][0]) if self._batches else None
 
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """Give all that waits."""
+        parts = [self._empty, *self._batches]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._empty}
+
     def append(self, rows: Columns) -> None:
         """Add rows, none of which is before the last one here."""
         if len(rows["at"]):

@@ -106,4 +106,9 @@ def outcome_of(form: PipelineForm, sources: Mapping[str, Origin], document: Docu
             f"it is {label.type.value}, and a label is bool",
             do,
         )
-    return Outcome(source, outcome.id, label, outcome.within)
+    after = outcome.negative_after
+    if after is not None and after >= outcome.within:
+        asked = f"asked for negatives {after} ms after their decision"
+        found = f"outcomes count within {outcome.within} ms, and no longer"
+        raise document.refuse(("outcome", "negative_after"), asked, found, "give less than that")
+    return Outcome(source, outcome.id, label, outcome.within, after)

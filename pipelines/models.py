@@ -134,6 +134,23 @@ def check_model(pipeline: Pipeline, document: Document) -> None:
     if model.weight is not None:
         _check_number(pipeline, model.weight, ("model", "weight"), document)
     _check_slices(pipeline, document)
+    _check_negatives(pipeline, document)
+
+
+def _check_negatives(pipeline: Pipeline, document: Document) -> None:
+    model = pipeline.model
+    if pipeline.outcome.negative_after_ms is None:
+        return
+    others = (
+        (model.negatives < 1, "a share of the negatives"),
+        (model.weight is not None, "a weight"),
+    )
+    for there, name in others:
+        if there:
+            asked = "asked for negatives that an outcome takes back"
+            found = f"the model has {name}, and what was learned by it could not be taken back"
+            place = ("outcome", "negative_after")
+            raise document.refuse(place, asked, found, "remove one of the two", key=True)
 
 
 def _check_slices(pipeline: Pipeline, document: Document) -> None:

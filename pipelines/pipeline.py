@@ -60,6 +60,8 @@ class Outcome:
         A bool over the columns of `source`; a null label makes no example.
     within_ms
         How long after its decision an outcome may come and still make an example.
+    negative_after_ms
+        How long after it a decision without an outcome is learned as negative; None is never.
 
     """
 
@@ -67,6 +69,7 @@ class Outcome:
     id: str
     label: Expression
     within_ms: int
+    negative_after_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -291,6 +294,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
             outcome.id,
             canonical(outcome.label),
             outcome.within_ms,
+            *([outcome.negative_after_ms] if outcome.negative_after_ms else []),
         ],
         "model": {
             **vars(model),

@@ -169,12 +169,14 @@ class OutcomeForm(_Form):
 
     `source`: its name. `id`: the column with the decision's id. `label`: an SQL expression of type
     bool over the source's columns. `within`: how long after its decision an outcome counts.
+    `negative_after`: how long after it a decision without one is learned as negative meanwhile.
     """
 
     source: Name
     id: Name
     label: str
     within: LongDuration
+    negative_after: LongDuration | None = None
 
 
 class ModelForm(_Form):

@@ -44,7 +44,11 @@ def groups(pipeline: Pipeline) -> dict[str, Learning]:
     """
     ftrl = getattr(pipeline.model.kind, "ftrl", Ftrl())
     learning = replace(
-        assembly.learning(pipeline), model=Logistic(ftrl), score_every_ms=None, score_by=()
+        assembly.learning(pipeline),
+        model=Logistic(ftrl),
+        negative_after_ms=None,
+        score_every_ms=None,
+        score_by=(),
     )
     found: dict[str, Learning] = {}
     before = 0
