@@ -56,10 +56,10 @@ test: dev jars  ## all tests; ARGS="-m 'not e2e' -k java"
 	@exec $(BIN)/pytest $(ARGS)
 
 fuzz: dev jars  ## random expressions and logs against all engines; ARGS="--seed 7"
-	@exec $(BIN)/python tests/fuzz.py $(ARGS)
+	@exec $(BIN)/python tests/__main__.py fuzz $(ARGS)
 
-chaos: dev jars  ## kill the store, damage its files, fill its disk; ARGS="--seed 7 --kills 50"
-	@exec $(BIN)/python tests/chaos.py $(ARGS)
+chaos: dev jars  ## kill the store and the learner, damage files, fill disks; ARGS="--seed 7"
+	@exec $(BIN)/python tests/__main__.py chaos $(ARGS)
 
 lint: dev  ## ruff, mypy, import-linter, house rules
 	@$(BIN)/ruff check

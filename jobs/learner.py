@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from headrace.jobs import assembly, transport
+from headrace.jobs.others import Others
 from headrace.jobs.transport import Reader, Writer
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.observer import Note
@@ -32,6 +33,12 @@ class LearnerProcess:
     folder
         Where snapshots and versions are kept.
 
+    Raises
+    ------
+    EnvironmentProblem
+        When another learner has the folder, or, in `step`, when one of another folder that began
+        before this one learns from the same stream.
+
     """
 
     def __init__(self, pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
@@ -43,7 +50,9 @@ class LearnerProcess:
             topics["examples"]: self.learner.examples,
         }
         start = {(topics[name], 0): offset for name, offset in self.learner.offsets.items()}
-        self._reader = Reader(bootstrap, start, max_records=_POLL_MESSAGES)
+        self._others = Others(self.learner.holder, folder)
+        heard = transport.ends(bootstrap, [pipeline.metrics_topic])
+        self._reader = Reader(bootstrap, {**start, **heard}, max_records=_POLL_MESSAGES)
         self._writer = Writer(bootstrap)
         # What was told before a restart is not told again.
         last = transport.last(bootstrap, pipeline.metrics_topic, 0)
@@ -53,7 +62,9 @@ class LearnerProcess:
 
     def step(self) -> bool:
         """Learn from one poll's messages; say whether there were any."""
-        messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
+        messages = dict(self._reader.poll(_POLL_MS, _POLL_MESSAGES))
+        heard = messages.pop((self._pipeline.metrics_topic, 0), ())
+        self._others.check(self._pipeline.metrics_topic, [message.headers for message in heard])
         for (topic, _), taken in messages.items():
             values = [message.value for message in taken if message.value is not None]
             self._take[topic](values, taken[-1].offset + 1)
@@ -73,7 +84,8 @@ class LearnerProcess:
     def _send(self, rows: list[dict[str, Any]]) -> None:
         """Send rows of the metrics table; the last one says how far all is told."""
         rows[-1] |= {"told": self._told, "noted": self._noted}
-        self._writer.send(self._pipeline.metrics_topic, orjson.dumps(rows), partition=0)
+        topic, who = self._pipeline.metrics_topic, self._others.headers
+        self._writer.send(topic, orjson.dumps(rows), partition=0, headers=who)
         self._writer.flush()
 
     def _tell(self) -> None:

@@ -6,26 +6,29 @@
     shadow        one that somebody wants kept, and that is not served
 
 The learner's gate and a person's command may write at the same time: whoever changes the file has
-its lock, and begins from what is there.
+its lock, and begins from what is there. It carries its own sha256; where it is damaged or gone the
+gate writes it anew, and says that what a person named is to be named again.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import orjson
-
 from headrace.online_learning import durable
 from headrace.online_learning.lock import waiting
 from headrace.operators.errors import CorruptError
+from headrace.operators.sealed import sealed, unsealed
 
 __all__ = ["AliasFile", "Aliases"]
 
 _NAME = "ALIASES"
 _DO = "keep the version you have, and look at the disk"
+_ANEW = "the gate names the champion anew; pin versions, or keep a shadow, again"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +112,45 @@ class AliasFile:
             self._seen = seen
         return self._read
 
-    def change(self, changed: Callable[[Aliases], Aliases]) -> Aliases:
-        """Replace the file by what becomes of it; another who wants to waits until it is done."""
+    def change(self, changed: Callable[[Aliases], Aliases], *, anew: bool = False) -> Aliases:
+        """Replace the file by what becomes of it; another who wants to waits until it is done.
+
+        With `anew` a file that is damaged, or gone, is as one that never was, with a warning.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        was_there = self._lock_path.exists()
         with self.locked():
-            before = self.read()
+            before = self._read_anew(was_there) if anew else self.read()
             after = changed(before)
             if after != before:
                 told = {"champion": after.champion, **asdict(after)}
-                durable.write(self.path, orjson.dumps(told, option=orjson.OPT_INDENT_2))
+                durable.write(self.path, sealed(told))
         return after
+
+    def _read_anew(self, was_there: bool) -> Aliases:
+        try:
+            if was_there and not self.path.exists():
+                _log.warning("%s: it is gone; %s", self.path, _ANEW)
+            return self.read()
+        except CorruptError as damage:
+            _log.warning("%s; %s", damage, _ANEW)
+            return Aliases()
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the names as they are, for what would be wrong were they others."""
-        return waiting(self.path.with_name(f"{_NAME}.lock"))
+        return waiting(self._lock_path)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(f"{_NAME}.lock")
 
 
 def _parsed(path: Path, data: bytes) -> Aliases:
     asked = "asked for the names of versions"
+    told = unsealed(path, data, _DO)
     try:
-        told = orjson.loads(data)
         facts = {each.name: told[each.name] for each in fields(Aliases)}
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+    except KeyError as error:
         raise CorruptError(path, asked, f"it has another form: {error}", _DO) from error
     told_of = {n: v for n, v in facts.items() if v is not None or n == "judged"}
     wrong = {name: value for name, value in told_of.items() if type(value) is not int}

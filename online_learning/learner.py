@@ -11,6 +11,7 @@ What is processed at a time, and how messages were cut into batches, changes not
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learning import Learning
-from headrace.online_learning.lock import Lock
+from headrace.online_learning.lock import Holder, Lock
 from headrace.online_learning.messages import Parser
 from headrace.online_learning.models import model as models
 from headrace.online_learning.models.model import Arrays, Inputs
@@ -57,6 +58,7 @@ _COUNTS = (
     "taken_back",  # of these: the outcome was positive
 )
 _NEVER = -(2**62)
+_log = logging.getLogger(__name__)
 
 Tell = Callable[[Sequence[Note], int], None]
 """Takes notes, and the number of the first of them among all that there ever were."""
@@ -155,6 +157,11 @@ class Learner:
         self._complete = _NEVER  # no prediction before it is still to come
         self._end = self._pane_end
         self._panes: deque[tuple[int, int]] = deque()  # end and offset of panes not yet done
+
+    @property
+    def holder(self) -> Holder:
+        """Name this process, as the lock does."""
+        return self._lock.holder
 
     @property
     def offsets(self) -> dict[str, int]:
@@ -490,6 +497,9 @@ class Learner:
     def _restore(self) -> None:
         snapshot = self._snapshots.restore()
         if snapshot is None:
+            if there := self._registry.numbers():
+                said = "%s: version %d is there and no snapshot; learning from the log's start"
+                _log.warning(said, self._registry.folder, there[-1])
             return
         arrays, facts = snapshot.arrays, snapshot.facts
         self._model.restore(models.State(_under("model/", arrays), facts["model"]))

@@ -4,18 +4,45 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.operators.errors import EnvironmentProblem
 
-__all__ = ["Lock", "waiting"]
+__all__ = ["Holder", "Lock", "waiting"]
+
+_NAMED_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has a folder, so that people find it.
+
+    >>> print(Holder(123, "wheel", "2026-11-29T20:15:00+00:00"))
+    the process 123 on wheel, since 2026-11-29T20:15:00+00:00
+    """
+
+    pid: int
+    host: str
+    since: str
+
+    @classmethod
+    def here(cls) -> Holder:
+        """Name this process, from now on."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return cls(os.getpid(), socket.gethostname(), now)
+
+    def __str__(self) -> str:
+        return f"the process {self.pid} on {self.host}, since {self.since}"
 
 
 class Lock:
-    """The right to write to a folder, which is made if it is not there.
+    """The right to write to a folder, which is made if it is not there; `holder` is who has it.
 
     Raises
     ------
@@ -36,15 +63,16 @@ class Lock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode() or "that did not say who it is"
+            said = os.pread(descriptor, _NAMED_BYTES, 0).decode(errors="replace")
             os.close(descriptor)
             raise EnvironmentProblem(
                 asked=f"asked to write to '{folder}'",
-                found=f"the process {holder} writes there",
+                found=f"{said or 'a process that did not say who it is'} writes there",
                 do="stop it, or give another folder",
             ) from error
+        self.holder = Holder.here()
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, str(self.holder).encode()[:_NAMED_BYTES], 0)
         self.release = weakref.finalize(self, os.close, descriptor)
 
 

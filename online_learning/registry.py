@@ -1,18 +1,20 @@
 """Versions of a model: folders that never change, and names for some of them.
 
     v000122/ v000123/          staged aside, synced, renamed: whole or not there
-        manifest.json          what it is, of which data, how it was judged, each file's sha256
+        manifest.json          what it is, of which data, how it was judged; sha256s, its own too
         weights.safetensors    the arrays of its kind of model, under their names
         provenance.json        which code on which machine made it: no part of what it is
     .pruned/v000007.json       the manifest of a version that is not kept any more
     ALIASES                    champion, challenger, …: see `aliases`
 
 One process publishes, any number read. Nothing in a manifest or in weights depends on the clock or
-the machine: the same log gives the same bytes, so a publisher that died may publish again.
+the machine: the same log gives the same bytes, so a publisher that died may publish again, and one
+that comes by a damaged version again writes it anew.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -28,12 +30,14 @@ from headrace.online_learning.aliases import Aliases, AliasFile
 from headrace.online_learning.models.model import Arrays
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.version import MANIFEST, PROVENANCE, WEIGHTS, Version, fault
-from headrace.operators.errors import UnknownName
+from headrace.operators.errors import CorruptError, UnknownName
+from headrace.operators.sealed import sealed
 
 __all__ = ["Registry"]
 
 _PRUNED = ".pruned"
 _STAGING = ".staging-"
+_log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -73,7 +77,8 @@ class Registry:
     ) -> int:
         """Add version `number`; it is served when it is the champion.
 
-        Publishing what is there already does nothing more.
+        Publishing what is there already does nothing more; what is there and damaged is replaced,
+        and warned of.
 
         Parameters
         ----------
@@ -91,7 +96,7 @@ class Registry:
         Raises
         ------
         LearningError
-            When a weight is not finite, or the version is there with other content.
+            When a weight is not finite, or the version is there, whole, with other content.
         """
         asked = f"asked to publish version {number}"
         if wrong := fault(arrays):
@@ -109,14 +114,24 @@ class Registry:
             "gate": dict(gate or {}),
             "files": {WEIGHTS: durable.sha256(weights)},
         }
-        files = {WEIGHTS: weights, MANIFEST: _json(facts)}
+        files = {WEIGHTS: weights, MANIFEST: _sealed(facts)}
         folder = self.folder / _name(number)
+        if folder.exists() and not _holds(folder, files):
+            self._check_damaged(asked, number)
+            self._remove(number)
         if not folder.exists():
-            self._stage(folder, {**files, PROVENANCE: _json(dict(provenance or {}))})
-        elif not _holds(folder, files):
-            found = f"{folder.name!r} is there with other content"
-            raise LearningError(asked, found, "versions never change: publish to an empty folder")
+            self._stage(folder, {**files, PROVENANCE: _sealed(provenance or {})})
         return number
+
+    def _check_damaged(self, asked: str, number: int) -> None:
+        """Refuse to replace a version that is whole."""
+        try:
+            self.version(number).arrays()
+        except CorruptError as damage:
+            _log.warning("%s; it is published anew", damage)
+            return
+        found = f"{_name(number)!r} is there with other content"
+        raise LearningError(asked, found, "versions never change: publish to an empty folder")
 
     def judged(
         self,
@@ -140,7 +155,7 @@ class Registry:
                 through_ms=through_ms,
             )
 
-        self._names.change(chosen)
+        self._names.change(chosen, anew=True)
 
     def pin(self, number: int | None) -> Aliases:
         """Serve this version whatever the gate says, or what the gate says again."""
@@ -173,17 +188,22 @@ class Registry:
             kept = self._names.read().kept.union(also)
             gone = [number for number in self.numbers()[: -keep or None] if number not in kept]
             for number in gone:
+                self._keep_manifest(number)
                 self._remove(number)
+        for aside in self.folder.glob(f"{_STAGING}*"):  # of a publisher that died
+            shutil.rmtree(aside)
         return gone
+
+    def _keep_manifest(self, number: int) -> None:
+        pruned = self.folder / _PRUNED
+        pruned.mkdir(exist_ok=True)
+        manifest = self.folder / _name(number) / MANIFEST
+        if manifest.is_file():
+            durable.write(pruned / f"{_name(number)}.json", manifest.read_bytes())
 
     def _remove(self, number: int) -> None:
         """Rename it first: a reader sees a version whole or not at all."""
         folder, aside = self.folder / _name(number), self.folder / f"{_STAGING}{_name(number)}"
-        pruned = self.folder / _PRUNED
-        pruned.mkdir(exist_ok=True)
-        manifest = folder / MANIFEST
-        if manifest.is_file():
-            durable.write(pruned / f"{_name(number)}.json", manifest.read_bytes())
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
         shutil.rmtree(aside)
@@ -242,8 +262,9 @@ class Registry:
         durable.sync_folder(self.folder)
 
 
-def _json(facts: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(facts, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
+def _sealed(facts: Mapping[str, Any]) -> bytes:
+    """Write facts in one order, whichever it was: the same facts are the same bytes."""
+    return sealed(orjson.loads(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)))
 
 
 def _name(number: int) -> str:

@@ -24,6 +24,7 @@ from headrace.online_learning.models.model import Arrays, Inputs, State
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import MOMENTS
+from headrace.operators.errors import CorruptError
 from headrace.operators.evaluation.baselines import BASELINES
 
 __all__ = ["RIVALS", "Rivals"]
@@ -99,8 +100,15 @@ class Rivals:
             baseline.restore(state.facts[name])
         if state.arrays:
             self._last = state.arrays
-            self._frozen["frozen_first"] = self._of(self._first.version(1).arrays())
+            self._frozen["frozen_first"] = self._of(self._of_first())
             self._frozen["frozen_last"] = self._of(state.arrays)
+
+    def _of_first(self) -> Arrays:
+        try:
+            return self._first.version(1).arrays()
+        except CorruptError as error:
+            do = "restore the learner's folder from a backup, or give an empty one to learn anew"
+            raise CorruptError(error.path, error.asked, error.found, do) from error
 
     def _of(self, arrays: Arrays) -> Frozen:
         return Frozen(self._settings, arrays)

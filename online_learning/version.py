@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from headrace.online_learning import durable
 from headrace.online_learning.models.model import Arrays
 from headrace.operators.errors import CorruptError
+from headrace.operators.sealed import unsealed
 
 __all__ = ["MANIFEST", "PROVENANCE", "WEIGHTS", "Version", "fault", "read"]
 
@@ -53,7 +53,7 @@ class Version:
     def provenance(self) -> Mapping[str, Any]:
         """Say which code made it, on what; nothing where that is not known."""
         path = self.folder / PROVENANCE
-        return _object(path, path.read_bytes()) if path.exists() else {}
+        return unsealed(path, path.read_bytes(), _OTHER) if path.exists() else {}
 
     def arrays(self) -> Arrays:
         """Read the arrays of the model.
@@ -80,7 +80,9 @@ class Version:
 def read(path: Path, folder: Path, number: int) -> Version:
     """Read the manifest at `path` of a version in `folder`; a CorruptError where it is none."""
     asked = f"asked for version {number}"
-    facts = _object(path, _bytes(path, asked))
+    facts = unsealed(path, _bytes(path, asked), _OTHER)
+    if facts.get("version") != number:
+        raise CorruptError(path, asked, f"it is of version {facts.get('version')}", _OTHER)
     try:
         return Version(
             number=facts["version"],
@@ -104,16 +106,6 @@ def _bytes(path: Path, asked: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise CorruptError(path, asked, "it is not there", _OTHER) from error
-
-
-def _object(path: Path, data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise CorruptError(path, "asked for JSON", str(error), _OTHER) from error
-    if not isinstance(value, dict):
-        raise CorruptError(path, "asked for a JSON object", f"it is a {type(value)}", _OTHER)
-    return value
 
 
 def fault(arrays: Arrays) -> str | None:

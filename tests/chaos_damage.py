@@ -13,13 +13,13 @@ what was served by the old one must stay so.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,16 +27,16 @@ import pytest
 from headrace.feature_store import export, upkeep
 from headrace.jobs.evolve.rebuild import rebuild
 from headrace.jobs.serving.client import Client
-from headrace.operators.errors import CorruptError, HeadraceError, StoreError
+from headrace.operators.errors import CorruptError, StoreError
 from headrace.operators.sealed import sealed
 from headrace.pipelines.pipeline import Pipeline
-from tests.chaos_log import Ended, drain, forked, messages, named, publish, state_of, topic_of
+from tests.chaos_hurt import Trial, hurt_file, tried
+from tests.chaos_log import drain, messages, named, publish, state_of, topic_of
 from tests.jobs.in_memory import Log
 
 __all__ = ["run"]
 
 _PANES = 40
-_BATCH = 20
 _FILE = "store.duckdb"
 
 
@@ -79,27 +79,12 @@ def _made(folder: Path, seed: int, patch: pytest.MonkeyPatch) -> Base:
     return base
 
 
-def _hurt(path: Path, dice: random.Random) -> str:
-    """Cut a file short, or flip a bit of it; say which."""
-    size = path.stat().st_size
-    at = dice.randrange(size)
-    if dice.random() < 0.5:
-        os.truncate(path, at)
-        return f"cut at {at} of {size}"
-    with path.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0] ^ (1 << dice.randrange(8))
-        file.seek(at)
-        file.write(bytes([byte]))
-    return f"a bit of byte {at} of {size}"
-
-
 def _store_trial(base: Base, folder: Path, name: str, dice: random.Random) -> tuple[str, str]:
     """Damage one of the store's files, do what the errors say, compare; say what came of it."""
     shutil.copytree(base.folder / "whole", folder)
     shutil.copytree(base.folder / "models", folder / "models")
     publish(folder / "models", base.pipeline, 2)
-    hurt = _hurt(folder / name, dice)
+    hurt = hurt_file(folder / name, dice)
     log = base.copied()
     with pytest.MonkeyPatch.context() as patch:
         log.install(patch)
@@ -143,7 +128,7 @@ def _mended(base: Base, folder: Path, error: CorruptError) -> str:
 def _export_trial(base: Base, folder: Path, name: str, dice: random.Random) -> tuple[str, str]:
     shutil.copytree(base.folder / "export", folder)
     files = sorted(folder.glob("*.parquet")) if name == "Parquet" else [folder / export.MANIFEST]
-    hurt = _hurt(dice.choice(files), dice)
+    hurt = hurt_file(dice.choice(files), dice)
     return hurt, "named" if export.check(folder) else "WRONG: not seen"
 
 
@@ -151,7 +136,7 @@ def _address_trial(base: Base, folder: Path, name: str, dice: random.Random) -> 
     folder.mkdir()
     path = folder / name
     shutil.copy(base.folder / name, path)
-    hurt = _hurt(path, dice)
+    hurt = hurt_file(path, dice)
     with closing(Client(path)) as client:
         try:
             return hurt, f"WRONG: {client.address()}"
@@ -159,8 +144,7 @@ def _address_trial(base: Base, folder: Path, name: str, dice: random.Random) -> 
             return hurt, "named"
 
 
-Trial = Callable[[Base, Path, str, random.Random], tuple[str, str]]
-KINDS: dict[str, Trial] = {
+KINDS: dict[str, Callable[[Base, Path, str, random.Random], tuple[str, str]]] = {
     _FILE: _store_trial,
     f"{_FILE}.wal": _store_trial,
     "Parquet": _export_trial,
@@ -173,39 +157,5 @@ def run(count: int, seed: int, folder: Path) -> tuple[int, list[str], str]:
     """Damage each kind of file `count` times; give how many there were, and what went wrong."""
     with pytest.MonkeyPatch.context() as patch:
         base = _made(folder, seed, patch)
-    tally: dict[str, Counter[str]] = {name: Counter() for name in KINDS}
-    wrong: list[str] = []
-    for name, trial in KINDS.items():
-        for start in range(0, count, _BATCH):
-            numbers = range(start, min(start + _BATCH, count))
-            ended = forked(lambda: _some(base, name, trial, seed, numbers))  # noqa: B023 - run here
-            for line in _lines(ended, len(numbers)):
-                hurt, _, outcome = line.partition(": ")
-                tally[name][outcome.partition(":")[0].partition(" after")[0]] += 1
-                if "WRONG" in outcome:
-                    wrong.append(f"{name}, {hurt}: {outcome}")
-    details = "; ".join(
-        f"{name}: {', '.join(f'{outcome} {n}' for outcome, n in sorted(found.items()))}"
-        for name, found in tally.items()
-    )
-    return sum(map(Counter.total, tally.values())), wrong, details
-
-
-def _some(base: Base, name: str, trial: Trial, seed: int, numbers: range) -> str:
-    lines = []
-    for number in numbers:
-        dice = random.Random(f"{seed} {name} {number}")  # noqa: S311 - no secret
-        folder = base.folder.parent / f"{name}-{number}"
-        try:
-            hurt, outcome = trial(base, folder, name, dice)
-        except HeadraceError as error:
-            hurt, outcome = "?", f"WRONG: {error}"
-        lines.append(f"{hurt}: {outcome}".replace("\n", " "))
-        shutil.rmtree(folder)
-    return "\n".join(lines)
-
-
-def _lines(ended: Ended, count: int) -> list[str]:
-    if ended.broken or ended.killed or ended.refused:
-        return [f"in these {count}: WRONG: {ended.said[-1500:]}"]
-    return ended.said.splitlines()
+    trials: dict[str, Trial] = {name: partial(trial, base) for name, trial in KINDS.items()}
+    return tried(trials, count, seed, folder)

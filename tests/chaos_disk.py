@@ -17,26 +17,21 @@ import orjson
 import pytest
 
 from headrace.pipelines.pipeline import Pipeline
-from tests.chaos_log import forked, messages, named, state_of, topic_of
+from tests.chaos_fork import forked
+from tests.chaos_log import messages, named, state_of, topic_of
 from tests.jobs.in_memory import Log
 
-__all__ = ["inside", "run"]
+__all__ = ["main", "run"]
 
 _PANES = 180
 _LEAST_KB, _MOST_KB = 600, 2_400
 _LARGE = 20_000
-_INSIDE = """
-import runpy, sys
-runpy.run_path(sys.argv[1])["_package"]()
-from tests.chaos_disk import inside
-inside(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
-"""
 
 
 def run(count: int, seed: int, folder: Path) -> tuple[int, list[str], str]:
     """Make `count` disks; give how many there were, what is wrong, and how each ended."""
-    chaos = Path(__file__).with_name("chaos.py")
-    argv = [sys.executable, "-c", _INSIDE, str(chaos), str(count), str(seed), str(folder)]
+    program = str(Path(__file__).with_name("__main__.py"))
+    argv = [sys.executable, program, "chaos_disk", str(count), str(seed), str(folder)]
     for unshare in (["unshare", "-m"], ["unshare", "-rm"]):
         if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode == 0:
             done = subprocess.run([*unshare, *argv], check=False, capture_output=True, text=True)
@@ -49,8 +44,9 @@ def run(count: int, seed: int, folder: Path) -> tuple[int, list[str], str]:
     return 0, [], "SKIPPED: no mount namespace here, neither as root nor as a user"
 
 
-def inside(count: int, seed: int, at: str) -> None:
+def main(arguments: list[str]) -> int:
     """Be the process in the namespace: print a line for each disk."""
+    count, seed, at = int(arguments[0]), int(arguments[1]), arguments[2]
     dice = random.Random(seed)  # noqa: S311 - no secret
     folder = Path(at)
     pipeline, log = named(folder, "small"), Log()
@@ -68,6 +64,7 @@ def inside(count: int, seed: int, at: str) -> None:
         said = _filled(run, disk, folder / f"{number}.json", truth)
         sys.stdout.write(f"{said} ({size} kB)\n")
         _call("umount", str(disk))
+    return 0
 
 
 def _mount(disk: Path, *how: str) -> None:

@@ -1,16 +1,13 @@
 """Kills: a store process on a real broker, ended by SIGKILL at named and random points.
 
-Each life is a fork of this process, so it begins in milliseconds. A life arms one point: the n-th
-time that the process comes by, or a moment of a clock that begins there, it is killed. At the end
-one life goes through, and everything is compared with the run that nobody disturbed.
+A life arms one point: the n-th time that the process comes by, or a moment of a clock that begins
+there, it is killed. At the end one life goes through, and everything is compared with the run that
+nobody disturbed.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,20 +21,12 @@ from headrace.jobs.evolve.rebuild import rebuild
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import Reader, Writer, create_topics
 from headrace.pipelines.pipeline import Pipeline
-from tests.chaos_log import Ended, Sent, drain, forked, messages, named, publish, state_of, topic_of
+from tests.chaos_fork import Ended, forked, kill, lived, within
+from tests.chaos_log import Sent, drain, messages, named, publish, state_of, topic_of
 
 __all__ = ["POINTS", "run"]
 
 _PANES_A_KILL = 6
-
-
-def kill() -> None:
-    """End here, as a power cut does."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _within(dice: random.Random, milliseconds: float) -> None:
-    threading.Timer(dice.random() * milliseconds / 1000, kill).start()
 
 
 class _Wired:
@@ -78,7 +67,7 @@ def _statement(
     """Arm a point before a statement, after it, or within the time that it takes."""
 
     def arm(process: StoreProcess, dice: random.Random) -> None:
-        act = (lambda: _within(dice, within_ms)) if within_ms else kill
+        act = (lambda: within(dice, within_ms)) if within_ms else kill
         look = _at(word, act, dice.randint(1, 4))
         wired = _Wired(
             process.store.catalogue._connection,
@@ -113,7 +102,7 @@ def _flushing(process: StoreProcess, dice: random.Random) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            _within(dice, 3)
+            within(dice, 3)
         flush(*given)
 
     process._writer.flush = flushes  # type: ignore[method-assign, assignment]  # a stand-in
@@ -122,12 +111,12 @@ def _flushing(process: StoreProcess, dice: random.Random) -> None:
 def _checkpoint(process: StoreProcess, dice: random.Random) -> None:
     for _ in range(dice.randint(1, 5)):
         process.step()
-    _within(dice, 8)
+    within(dice, 8)
     process.store.catalogue.checkpoint()
 
 
 def _anywhere(_: StoreProcess, dice: random.Random) -> None:
-    _within(dice, 400)
+    within(dice, 400)
 
 
 POINTS: dict[str, Callable[[StoreProcess, random.Random], None]] = {
@@ -194,7 +183,7 @@ def _live(target: Target, point: str, seed: int) -> str:
     dice = random.Random(seed)  # noqa: S311 - no secret
     store._POLL_MESSAGES = dice.choice((5, 20, 60))
     if point == "while it opens":
-        _within(dice, 300)
+        within(dice, 300)
     process = target.process()
     if point in POINTS:
         POINTS[point](process, dice)
@@ -219,7 +208,7 @@ def _offline(target: Target, point: str, seed: int) -> str:
         for module in (export, upkeep):
             module.synced = synced  # type: ignore[attr-defined]  # a stand-in
     else:
-        _within(dice, 800 if point == "in rebuild" else 250)
+        within(dice, 800 if point == "in rebuild" else 250)
     if point == "in compaction":
         upkeep.compact(path)
     elif point == "in rebuild":
@@ -270,20 +259,11 @@ def run(count: int, seed: int, bootstrap: str, folder: Path) -> tuple[int, list[
     drain(process)
     truth = state_of(process)
     process.close()
-    wrong: list[str] = []
     points = [*POINTS, "while it opens", *_OFFLINE]
-    kills = Counter[str]()
-    for life in range(4 * count):
-        if sum(kills.values()) == count:
-            break
-        point = points[life % len(points)]
-        ended = _end(target, point, dice.getrandbits(32))
-        kills[point] += ended.killed
-        if ended.broken or ended.refused:
-            wrong.append(f"life {life}, {point}: {ended.said}")
+    kills, wrong = lived(count, points, dice, lambda point, seed: _end(target, point, seed))
     wrong += _wrong(target, calm, truth)
     where = ", ".join(f"{point} {kills[point]}" for point in points)
-    return sum(kills.values()), wrong, where
+    return kills.total(), wrong, where
 
 
 def _end(target: Target, point: str, seed: int) -> Ended:

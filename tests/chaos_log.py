@@ -7,13 +7,9 @@ the digests of an undisturbed run.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,17 +20,14 @@ from headrace.feature_store.export import digests
 from headrace.jobs import assembly
 from headrace.jobs.store import StoreProcess
 from headrace.online_learning.registry import Registry
-from headrace.operators.errors import HeadraceError
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store import made_up
 from tests.feature_store.made_up import EVERY
 
 __all__ = [
-    "Ended",
     "Sent",
     "drain",
-    "forked",
     "messages",
     "named",
     "publish",
@@ -143,39 +136,3 @@ def state_of(process: StoreProcess) -> Digests:
     name = process.pipeline.name
     offsets = sorted((topic.removeprefix(name), p, n) for (topic, p), n in process.read.items())
     return {**made, "offsets": str(offsets)}
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a forked process ended: what it said, and whether it was killed."""
-
-    said: str
-    killed: bool
-    refused: bool
-    broken: bool
-
-
-def forked(work: Callable[[], str]) -> Ended:
-    """Run `work` in a process of its own; a refusal of headrace's is said, all else is broken."""
-    reads, writes = os.pipe()
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.write(writes, work().encode())
-            status = 0
-        except HeadraceError as error:
-            os.write(writes, f"{type(error).__name__}: {error}".encode())
-            status = 2
-        finally:
-            if status == 1:
-                os.write(writes, traceback.format_exc().encode()[-4000:])
-            os._exit(status)
-    os.close(writes)
-    with os.fdopen(reads, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    killed = code == -signal.SIGKILL
-    return Ended(said, killed, refused=code == 2, broken=code not in (0, 2) and not killed)

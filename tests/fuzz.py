@@ -8,27 +8,20 @@ Prints for each part how many were tried and how many differ, made small, and ex
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests import fuzz_expressions, fuzz_flink, fuzz_logs, fuzz_requests
+
+__all__ = ["main"]
+
 SHOWN_DIFFERENCES = 20
 
 Run = Callable[[int, int], tuple[int, Sequence[object]]]
 """Takes how many and the seed; gives how many were tried, and the differences."""
-
-
-def _package() -> None:
-    """Make this folder the package `tests`, without its parent on the import path."""
-    folder = Path(__file__).parent
-    spec = importlib.util.spec_from_file_location(
-        "tests", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    if spec is not None:
-        sys.modules["tests"] = importlib.util.module_from_spec(spec)
 
 
 def main(arguments: list[str]) -> int:
@@ -41,8 +34,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--requests", type=int, default=100_000, help="malformed, HTTP and Flight")
     parser.add_argument("--seed", type=int, default=1, help="another one tries others")
     asked = parser.parse_args(arguments)
-    _package()
-    from tests import fuzz_expressions, fuzz_flink, fuzz_logs, fuzz_requests
 
     def within(run: Callable[[int, int, Path], tuple[int, Sequence[object]]]) -> Run:
         """Give the run a folder that is removed after it."""
@@ -93,7 +84,3 @@ def _part(
         sys.stdout.write(f"  {each}\n")
     sys.stdout.flush()
     return len(found)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

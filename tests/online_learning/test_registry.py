@@ -19,6 +19,7 @@ from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.settings import Encoding, LearningError, Token
 from headrace.operators.errors import CorruptError, UnknownName
+from headrace.operators.sealed import sealed
 from headrace.operators.types import Type
 
 ENCODING = Encoding({"hour": Type.INT64}, {}, (Token(("hour",)),), slots=50, bias=True)
@@ -126,7 +127,9 @@ def test_prune_keeps_the_newest_and_those_with_a_name(tmp_path: Path) -> None:
     registry.judged(9, champion=6, previous=4)
     registry.pin(3)
     was = registry.version(5)
+    (tmp_path / ".staging-v000001").mkdir()  # of a publisher that died amid its removal
     assert registry.prune(1, also=[7]) == [1, 5]
+    assert not list(tmp_path.glob(".staging-*"))
     assert registry.numbers() == [2, 3, 4, 6, 7, 8]
     registry.pin(None)
     registry.shadow(None)
@@ -186,6 +189,56 @@ def test_broken_files_are_refused(tmp_path: Path, name: str, cut: int) -> None:
         Scorer(ENCODING, MODEL, Registry(tmp_path).champion())
 
 
+@pytest.mark.parametrize("name", ["v000001/manifest.json", "ALIASES"])
+def test_a_flipped_bit_of_what_names_a_version_is_refused(tmp_path: Path, name: str) -> None:
+    publish(Registry(tmp_path), 1)
+    whole = (tmp_path / name).read_bytes()
+    for position in range(len(whole)):
+        hurt = bytearray(whole)
+        hurt[position] ^= 1 << position % 8
+        (tmp_path / name).write_bytes(hurt)
+        with pytest.raises(CorruptError, match=name):
+            Registry(tmp_path).champion()
+
+
+def test_a_version_in_the_place_of_another_is_refused(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    publish(registry, 1)
+    (tmp_path / "v000001").rename(tmp_path / "v000002")
+    with pytest.raises(CorruptError, match="it is of version 1"):
+        registry.version(2)
+
+
+@pytest.mark.parametrize("name", ["v000002/weights.safetensors", "v000002/manifest.json"])
+def test_a_damaged_version_is_written_anew_where_it_is_published_again(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry(tmp_path)
+    for number in (1, 2):
+        publish(registry, number)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:-9])
+    publish(registry, 2)
+    assert "it is published anew" in caplog.text
+    assert (tmp_path / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("names", [b"", None], ids=["damaged", "gone"])
+def test_names_that_are_lost_are_said_and_the_gate_gives_them_anew(
+    tmp_path: Path, names: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry(tmp_path)
+    publish(registry, 1)
+    registry.pin(1)
+    assert not caplog.text
+    (tmp_path / "ALIASES").unlink()
+    if names is not None:
+        (tmp_path / "ALIASES").write_bytes(names)
+    publish(registry, 2)
+    assert "pin versions, or keep a shadow, again" in caplog.text
+    assert Registry(tmp_path).aliases() == Aliases(2, judged=2, through_ms=2_000)
+
+
 def test_a_flipped_weight_is_refused(tmp_path: Path) -> None:
     publish(Registry(tmp_path), 1)
     path = tmp_path / "v000001" / "weights.safetensors"
@@ -203,7 +256,7 @@ def test_broken_names_are_refused_until_they_are_mended(
     registry = Registry(tmp_path)
     publish(registry, 1)
     whole = orjson.loads((tmp_path / "ALIASES").read_bytes())
-    broken = names if isinstance(names, bytes) else orjson.dumps({**whole, **names})
+    broken = names if isinstance(names, bytes) else sealed({**whole, **names})
     (tmp_path / "ALIASES").write_bytes(broken)
     for _ in range(2):
         with pytest.raises(CorruptError):

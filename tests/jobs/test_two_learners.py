@@ -1,0 +1,85 @@
+"""Two learners on one stream: the second ends, and names the first."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from headrace.jobs import assembly
+from headrace.jobs.learner import LearnerProcess
+from headrace.jobs.machine.broker import Broker
+from headrace.jobs.transport import Writer, create_topics
+from headrace.operators.errors import EnvironmentProblem
+from headrace.pipelines.pipeline import Pipeline
+from tests.chaos_learned import given, made
+
+
+def drained(process: LearnerProcess) -> None:
+    rested = 0
+    while rested < 2:
+        rested = 0 if process.step() else rested + 1
+
+
+def running(broker: Broker, folder: Path, name: str) -> Pipeline:
+    """Give a pipeline whose topics hold a log."""
+    pipeline, log = made(folder, name, "ftrl"), given(60, 1)
+    create_topics(broker.address, assembly.topics(pipeline))
+    with Writer(broker.address) as writer:
+        for value in log.predictions:
+            writer.send(pipeline.predictions_topic, value, partition=0)
+        for value in log.examples:
+            writer.send(pipeline.examples_topic, value, partition=0)
+    return pipeline
+
+
+@pytest.mark.kafka
+def test_a_second_process_of_one_folder_ends_and_names_the_first(
+    broker: Broker, tmp_path: Path
+) -> None:
+    pipeline = running(broker, tmp_path, "two_of_one_folder")
+    argv = [sys.executable, "-m", "headrace.jobs.cli.main", "process", "learner"]
+    argv += [str(pipeline.path), "--bootstrap", broker.address, "--state", str(tmp_path / "state")]
+    folder = tmp_path / "state" / "learner"
+    with closing(LearnerProcess(pipeline, bootstrap=broker.address, folder=folder)) as first:
+        drained(first)
+        digest = first.learner.digest()
+        second = subprocess.run(argv, check=False, capture_output=True, text=True)
+        assert second.returncode == 1
+        said = " ".join(second.stderr.split())
+        named = rf"{os.getpid()} on \S+, since \d{{4}}-\d\d-\d\dT\S+ writes there; stop it"
+        assert re.search(f"the process {named}", said), second.stderr
+        assert first.learner.digest() == digest
+
+
+@pytest.mark.kafka
+def test_a_second_learner_of_another_folder_ends_when_it_hears_the_first(
+    broker: Broker, tmp_path: Path
+) -> None:
+    pipeline = running(broker, tmp_path, "two_of_two_folders")
+    one, two = (
+        LearnerProcess(pipeline, bootstrap=broker.address, folder=tmp_path / name)
+        for name in ("one", "two")
+    )
+    with closing(one), closing(two):
+        drained(one)
+        found = rf"process {os.getpid()} on .*tells there what '{tmp_path}/one' learns"
+        with pytest.raises(EnvironmentProblem, match=found):
+            drained(two)
+        drained(one)  # who was there first hears the other, and stays
+        assert one.learner.status()["versions"] > 5
+
+
+@pytest.mark.kafka
+def test_a_learner_that_starts_again_is_no_second(broker: Broker, tmp_path: Path) -> None:
+    pipeline = running(broker, tmp_path, "one_again")
+    for _ in range(2):
+        folder = tmp_path / "state"
+        with closing(LearnerProcess(pipeline, bootstrap=broker.address, folder=folder)) as one:
+            drained(one)
+            assert one.learner.status()["versions"] > 5
