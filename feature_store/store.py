@@ -27,12 +27,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.feature_store.backfill import TILES, Backfill, found, tables
+from headrace.feature_store.bad_cases import BadCases
 from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.index import Index
 from headrace.feature_store.older import committed, older
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.panes import FIRST, Panes, read_items, read_tiles
 from headrace.feature_store.versions import admit, features_since, note, rows_version, table_of
+from headrace.feature_store.worth import Worth
 from headrace.operators.computed import columns_of, with_computed
 from headrace.operators.drift import PSI
 from headrace.operators.engines.duckdb import as_of_sql, quote
@@ -68,6 +70,7 @@ class Declared:
     id: str
     keys: Mapping[str, Sequence[str]]
     computed: Mapping[str, Expression] = field(default_factory=dict)
+    worth: Worth | None = None
 
     @property
     def asked(self) -> dict[str, Type]:
@@ -186,6 +189,7 @@ class Store:
         self.catalogue.create("predictions", self.declared.prediction_schema)
         example = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
         self.catalogue.create("examples", pa.schema([*example, ("label", pa.bool_())]))
+        self.cases = BadCases(self.catalogue, self.declared.worth)
         with self.catalogue.transaction():
             note(self.catalogue, new, decision)
             for version in (version for version in new if version in backfills):
@@ -249,6 +253,7 @@ class Store:
             "(SELECT COUNT(*) FROM late_rows) AS late"
         ).to_pylist()[0]
         self.counts: dict[str, int] = counts
+        self.cases.load()
         self._metrics: dict[str, float] = {}
         self._metrics_at = 0
         self._remember(
@@ -412,6 +417,7 @@ class Store:
         predictions = scored.select(self.declared.prediction_schema.names)
         self.catalogue.append("predictions", predictions)
         self.counts["predictions"] += predictions.num_rows
+        self.cases.predicted(predictions)
 
     def add(self, table: str, rows: pa.Table, count: str) -> None:
         """Append other rows and count them; inside a transaction."""
@@ -441,13 +447,15 @@ class Store:
 
     def add_examples(self, messages: Sequence[bytes]) -> None:
         """Keep the labels that came; inside a transaction."""
-        decision = pa.struct([("seq", pa.int64()), ("id", pa.string())])
+        head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
+        decision = pa.struct([*head, ("p", pa.float64()), ("version", pa.int64())])
         item = pa.struct([("at", pa.int64()), ("label", pa.bool_()), ("prediction", decision)])
         after = self._complete.get(("examples", 0), 0)
         panes = read_items(messages, after, name="examples", item=item, partly=True)
         if panes is None:
             return
         self.add("examples", _examples(panes), "examples")
+        self.cases.labelled(_labelled(panes))
         if panes.end > after:
             self._completed("examples", 0, panes.end, panes.rows, panes.unkeyed)
         while panes is not None and panes.again:
@@ -498,6 +506,12 @@ def _examples(panes: Panes) -> pa.Table:
     prediction = panes.items["prediction"].combine_chunks()
     told = {name: panes.items[name] for name in (AT, "label")}
     return pa.table({"seq": prediction.field("seq"), "id": prediction.field("id"), **told})
+
+
+def _labelled(panes: Panes) -> pa.Table:
+    prediction = panes.items["prediction"].combine_chunks()
+    told = {name: prediction.field(name) for name in ("seq", "id", "at", "p", "version")}
+    return pa.table({**told, "known": panes.items[AT], "label": panes.items["label"]})
 
 
 def _between_ends(ends: npt.NDArray[np.int64]) -> Iterable[tuple[int, int]]:

@@ -24,6 +24,7 @@ def declared(pipeline: Pipeline) -> Declared:
         id=pipeline.decision.id,
         keys=pipeline.decision.keys,
         computed=pipeline.decision.computed,
+        worth=pipeline.model.bad_cases,
     )
 
 
@@ -78,6 +79,7 @@ def source_topics(pipeline: Pipeline) -> list[Topic]:
 def topics(pipeline: Pipeline) -> list[Topic]:
     """List the pipeline's own topics: a view's partitions are its shards, all others have one."""
     views = [Topic(pipeline.view_topic(v), v.shards, _FOREVER) for v in pipeline.streamed.values()]
+    cases = [pipeline.bad_cases_topic] if pipeline.model.bad_cases else []
     others = (
         pipeline.decisions_topic,
         pipeline.predictions_topic,
@@ -86,4 +88,4 @@ def topics(pipeline: Pipeline) -> list[Topic]:
         pipeline.late_topic,
         pipeline.metrics_topic,
     )
-    return [*views, *(Topic(name, 1, _FOREVER) for name in others)]
+    return [*views, *(Topic(name, 1, _FOREVER) for name in (*others, *cases))]

@@ -30,6 +30,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from headrace.feature_store.bad_cases import CAUSES
 from headrace.feature_store.catalogue import Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
@@ -155,12 +156,14 @@ class StoreProcess:
             seen = orjson.loads(last.value)
             self._published = seen["seq"]
             self._through = seen.get("through", 0)
+        self._told_cases = self._cases_in_topic()
         here = self.store.counts["predictions"]
         inputs = list(self._encoding.inputs)
         self._known = Published(self._bootstrap, topic, here, self._published, inputs)
         if self._scores:
             for rows in self.store.predictions_after(self._published):
                 self._publish(rows)
+            self._publish_cases()
         self._tell_drift()
         self._swap()
 
@@ -185,6 +188,7 @@ class StoreProcess:
         self._offsets |= {place: following for place, (_, following) in moved.items()}
         for rows in scored:
             self._publish(rows)
+        self._publish_cases()
         self._tell_progress()
         self._tell_drift()
         return bool(moved or known or scored)
@@ -322,6 +326,33 @@ class StoreProcess:
             at = one["at"]
             self._writer.send(topic, orjson.dumps(one), key=key, partition=0, timestamp_ms=at)
         self._published = head[-1]["seq"]
+
+    def _cases_in_topic(self) -> dict[str, int]:
+        """Count the cases of each cause that are in their topic."""
+        if self.pipeline.model.bad_cases is not None:
+            last = transport.last(self._bootstrap, self.pipeline.bad_cases_topic, 0)
+            if last is not None and last.value is not None:
+                told: dict[str, int] = orjson.loads(last.value)["told"]
+                return told
+        return dict.fromkeys(CAUSES, 0)
+
+    def _publish_cases(self) -> None:
+        """Send the cases that are committed and not in their topic yet: each once.
+
+        ``{"cause", "number", "seq", "id", "at", "known", "p", "version", "label", "loss", "x",
+        "told"}``; `told` says how many of each cause are in the topic, with this one.
+        """
+        told, there = self._told_cases, self.store.cases.counts
+        declared = self.pipeline.model.bad_cases is not None
+        if not (declared and self._scores and any(there[each] > told[each] for each in CAUSES)):
+            return
+        names = list(self.pipeline.inputs)
+        for case in self.store.cases.after(self._told_cases, names):
+            case["x"] = {name: case.pop(name) for name in names}
+            self._told_cases[str(case["cause"])] += 1
+            value = orjson.dumps({**case, "told": self._told_cases})
+            key = str(case["id"]).encode()
+            self._writer.send(self.pipeline.bad_cases_topic, value, key=key, partition=0)
 
     def _tell_progress(self) -> None:
         """Send ``{"seq", "through"}``: every decision before `through` has been published."""

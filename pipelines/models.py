@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.feature_store.worth import Worth
 from headrace.online_learning.models.batched import (
     Batched,
     DcnV2,
@@ -24,7 +25,7 @@ from headrace.online_learning.settings import Ftrl
 from headrace.operators.types import Type
 from headrace.pipelines.document import Document, Place
 from headrace.pipelines.pipeline import Model, Pipeline, Token
-from headrace.pipelines.schema import PipelineForm
+from headrace.pipelines.schema import ModelForm, PipelineForm
 
 __all__ = ["check_model", "model_of"]
 
@@ -116,7 +117,23 @@ def model_of(form: PipelineForm, document: Document) -> Model:
         score_every_ms=model.score_every,
         score_by=model.score_by,
         max_delay_ms=model.max_delay,
+        bad_cases=_cases(model, kind, document),
     )
+
+
+def _cases(model: ModelForm, kind: Kind, document: Document) -> Worth | None:
+    told, place = model.bad_cases, ("model", "bad_cases")
+    if told is None:
+        return None
+    asked = "asked for bad cases"
+    if told.loss_above is None and told.confidence_below is None:
+        do = "give loss_above or confidence_below"
+        raise document.refuse(place, asked, "it is not said which they are", do, key=True)
+    if kind.task != "probability":
+        found = f"a model of the kind {kind.name!r} gives no probability"
+        raise document.refuse(place, asked, found, "remove them", key=True)
+    with document.at(*place):
+        return Worth(told.loss_above, told.confidence_below, told.most_per_day)
 
 
 def check_model(pipeline: Pipeline, document: Document) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from headrace.feature_store.worth import Worth
 from headrace.online_learning.models.model import Kind
 from headrace.operators.expression import Expression
 from headrace.operators.identity import canonical, step_said, version
@@ -122,6 +123,8 @@ class Model:
     max_delay_ms
         How far, in event time, the version that scores a decision may be behind it; a decision
         waits for a newer one. None never waits.
+    bad_cases
+        Which decisions go to a topic for somebody to look at; None are none.
 
     """
 
@@ -139,6 +142,7 @@ class Model:
     score_every_ms: int | None
     score_by: tuple[str, ...]
     max_delay_ms: int | None
+    bad_cases: Worth | None = None
 
 
 @dataclass(frozen=True)
@@ -263,6 +267,11 @@ class Pipeline:
         return f"{self.name}.examples"
 
     @property
+    def bad_cases_topic(self) -> str:
+        """Name the topic of decisions that are worth a look."""
+        return f"{self.name}.bad_cases"
+
+    @property
     def dead_topic(self) -> str:
         """Name the topic of rows that could not be read."""
         return f"{self.name}.dead"
@@ -301,6 +310,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
             "kind": dict(model.kind.facts),
             "buckets": dict(model.buckets),
             "tokens": [token.parts for token in model.tokens],
+            "bad_cases": asdict(model.bad_cases) if model.bad_cases else None,
         },
         **({"drift": vars(pipeline.drift)} if pipeline.drift else {}),
     }

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from headrace.pipelines import values
 
 __all__ = [
+    "CasesForm",
     "DecisionForm",
     "DedupForm",
     "JoinForm",
@@ -179,6 +180,18 @@ class OutcomeForm(_Form):
     negative_after: LongDuration | None = None
 
 
+class CasesForm(_Form):
+    """Which decisions go to the topic `<pipeline>.bad_cases`, for somebody to look at.
+
+    `loss_above`: those whose label came at a loss above it. `confidence_below`: those whose
+    probability is nearer than this to 0.5. `most_per_day` (100): how many of each, by event time.
+    """
+
+    loss_above: Positive | None = None
+    confidence_below: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    most_per_day: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+
+
 class ModelForm(_Form):
     """What learns, and from what.
 
@@ -190,7 +203,7 @@ class ModelForm(_Form):
     (1d): of event time. `keep` (5): versions. `score_from`: decisions from this time on count in
     the scores. `score_every`: windows of event time that are scored each; `score_by`: inputs by
     whose values they are scored, too. `max_delay`: how far in event time a version may be behind
-    the decision that it scores.
+    the decision that it scores. `bad_cases`: decisions that are worth a look.
     """
 
     kind: Name = "hybrid"
@@ -222,6 +235,7 @@ class ModelForm(_Form):
     score_every: LongDuration | None = None
     score_by: Names = ()
     max_delay: LongDuration | None = None
+    bad_cases: CasesForm | None = None
 
 
 class ServeForm(_Form):

@@ -24,15 +24,17 @@ from headrace.online_learning.models.batched import Hybrid
 from headrace.online_learning.models.ftrl import advance, blank
 from headrace.online_learning.models.linear import Logistic, Squared
 from headrace.online_learning.models.model import PREDICT
-from headrace.online_learning.provisional import Learned
+from headrace.online_learning.moments import Moments
+from headrace.online_learning.provisional import Learned, _cut
 from headrace.online_learning.scores import result, scores
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
+from headrace.online_learning.stepping import columns, steps_of
 from headrace.operators.evaluation.baselines import BASELINES
 from headrace.operators.types import Type
 from tests.online_learning.made_up import ENCODING, FTRL, SETTINGS, WITHIN
 from tests.online_learning.test_learner import ANY_SIZES, LOG, Sizes, feed
 
-AFTER = 4_000
+AFTER = 5_000  # as some outcomes in the log, to the ms
 TOLD = replace(SETTINGS, negative_after_ms=AFTER, score_every_ms=5_500, score_by=("wet",))
 
 
@@ -116,6 +118,26 @@ def test_it_learns_and_scores_as_a_plain_loop(tmp_path: Path) -> None:
     both.update([rates[seq] for seq in seqs], [known[seq] for seq in seqs])
     assert "base_rate" in BASELINES
     assert status["rivals"]["base_rate"] == result(both)
+
+
+def test_a_positive_is_in_another_part_than_its_negative() -> None:
+    cuts = np.empty(3, np.int64)
+    # The negatives at 0 and 2, and one before this step; the second positive's is since the cut.
+    assert _cut(np.array([2, 3, 5]), np.array([0, 2, -1]), cuts) == 2
+    assert cuts[:2].tolist() == [2, 3]
+    assert _cut(np.array([2, 3]), np.array([0, 1]), cuts) == 1
+
+
+def test_a_row_that_is_taken_back_counts_once_in_the_moments() -> None:
+    encoding = replace(ENCODING, numbers=("delay",))
+    told, moments = replace(SETTINGS, encoding=encoding), Moments(1)
+    table = pa.table({"city": ["a"], "hour": [1], "delay": [4.0], "wet": [True]})
+    inputs = columns(Encoder(encoding).inputs(table), np.zeros(2, np.int64))
+    labels = {"at": np.array([1, 2]), "seq": np.zeros(2, np.int64), "label": np.array([0.0, 1.5])}
+    labels |= {**inputs, "again": np.array([False, True])}
+    none = {"at": np.empty(0, np.int64), **{name: column[:0] for name, column in inputs.items()}}
+    steps_of(told, told.model.blank(encoding), moments, none, labels)
+    assert moments.state[0, :2].tolist() == [1.0, 4.0]
 
 
 @given(sizes=ANY_SIZES, again=ANY_SIZES, steps=st.integers(0, 40))
