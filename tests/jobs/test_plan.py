@@ -70,6 +70,9 @@ def planned(folder: Path, text: str) -> tuple[Pipeline, Plan]:
 class Nothing:
     """A supervisor that starts nothing."""
 
+    def __init__(self, *_: object) -> None:
+        pass
+
     def __enter__(self) -> Nothing:
         return self
 
