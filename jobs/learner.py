@@ -96,13 +96,14 @@ class LearnerProcess:
             return
         scores = ("prequential", "served", "prequential_all", "served_all", "staleness")
         told = {score: status[score] for score in scores} | status["rivals"]
+        told["gate"] = status["gate"]
         rows = [
             {"at": at, "name": f"{score}.{name}", "value": value}
             for score, values in told.items()
             for name, value in values.items()
             if value is not None
         ]
-        counts = ("predictions", "examples", "pending", "versions", "unlabelled")
+        counts = ("predictions", "examples", "pending", "versions", "unlabelled", "restarts")
         rows += [{"at": at, "name": f"learner.{name}", "value": status[name]} for name in counts]
         self._told = at
         self._send(rows)

@@ -52,16 +52,19 @@ class Encoder:
         self._ends = np.cumsum([len(some) for some in parts], dtype=np.int64)
         self._seeds = np.array([seed(some) for some in parts], np.uint64)
         self._hashed = Codes()
+        self.replaced = 0
+        """How many numbers were no finite ones, or weights out of their range."""
 
     def encode(self, table: pa.Table | pa.RecordBatch) -> NDArray[np.int32]:
         """Give the slots of each row, as an array of rows x tokens (and bias).
 
-        Columns that are no inputs are not looked at.
+        Columns that are no inputs are not looked at. NaN and the infinities are null: so they are
+        in the JSON that the learner reads.
 
         Raises
         ------
         LearningError
-            When an input is missing, has another type, or is not a number (NaN).
+            When an input is missing or has another type.
         """
         return self._slots(self._table_codes(table))
 
@@ -79,10 +82,9 @@ class Encoder:
             numbers[:, i] = self._number(table, name, np.nan)
         weights = np.ones(table.num_rows)
         if self.encoding.weight is not None:
-            weights = self._number(table, self.encoding.weight, 1.0)
-            if not ((weights >= 0) & (weights <= _HEAVIEST)).all():
-                asked = f"asked to weigh rows by {self.encoding.weight!r}"
-                raise LearningError(asked, f"one is not in [0, {_HEAVIEST:g}]", "scale them")
+            given = self._number(table, self.encoding.weight, 1.0)
+            weights = np.clip(given, 0.0, _HEAVIEST)
+            self.replaced += int((weights != given).sum())
         return Inputs(self._slots(codes), ids, numbers, weights)
 
     def _slots(self, codes: NDArray[np.uint64]) -> NDArray[np.int32]:
@@ -94,8 +96,7 @@ class Encoder:
         self, table: pa.Table | pa.RecordBatch, name: str, null: float
     ) -> NDArray[np.float64]:
         """Give a column as float64, with `null` for null."""
-        column = _column(table, name, self._numbers[name])
-        _check_nan(name, column)
+        column = self._finite(_column(table, name, self._numbers[name]))
         given = column.cast(pa.float64(), safe=False)
         number: NDArray[np.float64] = given.fill_null(null).to_numpy(zero_copy_only=False)
         return number
@@ -110,7 +111,7 @@ class Encoder:
         """Give each value of a column 64 bits of its own."""
         if name not in self._edges:
             return self._hashed.of(column)
-        _check_nan(name, column)
+        column = self._finite(column)
         nulls = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
         values = (column.fill_null(0) if nulls is not None else column).to_numpy(
             zero_copy_only=False
@@ -118,6 +119,16 @@ class Encoder:
         edges = self._edges[name]
         buckets = np.searchsorted(edges, values, side="right").astype(np.uint64)
         return buckets if nulls is None else np.where(nulls, np.uint64(len(edges) + 1), buckets)
+
+    def _finite(self, column: pa.Array) -> pa.Array:
+        """Put null in the place of what is no finite number."""
+        if not pa.types.is_floating(column.type):
+            return column
+        finite = pc.is_finite(column)
+        if pc.all(finite).as_py() is not False:
+            return column
+        self.replaced += pc.sum(pc.invert(finite)).as_py()
+        return pc.if_else(finite, column, None)
 
 
 def _column(table: pa.Table | pa.RecordBatch, name: str, type_: Type) -> pa.Array:
@@ -132,13 +143,3 @@ def _column(table: pa.Table | pa.RecordBatch, name: str, type_: Type) -> pa.Arra
         found = f"it is a {type_.value}, and the rows have it as {column.type}"
         raise LearningError(asked, found, "cast it")
     return column
-
-
-def _check_nan(name: str, column: pa.Array) -> None:
-    if not pa.types.is_floating(column.type):
-        return
-    nan = pc.is_nan(column).fill_null(False).to_numpy(zero_copy_only=False)
-    if nan.any():
-        asked = f"asked to encode the input {name!r}"
-        found = f"row {int(nan.argmax())} is not a number (NaN)"
-        raise LearningError(asked, found, "write null for it")

@@ -1,7 +1,8 @@
 """A learner as a state machine: messages go in, versions come out, and time is the log's.
 
     predictions ──► waiting ─┐ complete: at < min(predictions' through, examples' end)
-    examples    ──► waiting ─┴─► merge by event time ─► predict · score · learn ─► publish · save
+    examples    ──► waiting ─┴─► merge by event time ─► predict · score · learn ─┐
+                                              save ◄─ publish ◄─ the gate judges ┘
 
 The order is that of event time. At one instant all predictions come first, then the labels by
 (partition, offset); so a decision at t is predicted with every label before t learned and no other.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from headrace.online_learning.checksum import Checksum
 from headrace.online_learning.encoding import Encoder
+from headrace.online_learning.gate import PREDICTORS, Gate
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Holder, Lock
 from headrace.online_learning.messages import Parser
@@ -34,12 +37,13 @@ from headrace.online_learning.observer import Note, Observer, Seen
 from headrace.online_learning.pending import Pending
 from headrace.online_learning.provisional import GIVEN, Learned, Provisional
 from headrace.online_learning.registry import Registry
-from headrace.online_learning.rivals import Rivals
+from headrace.online_learning.rivals import Made, Rivals
 from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import result, scores, staleness
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
 from headrace.online_learning.stepping import INPUTS, columns, steps_of
+from headrace.online_learning.version import fault
 from headrace.online_learning.waiting import Columns, Waiting
 from headrace.online_learning.window_scores import WindowScores
 from headrace.operators.evaluation import Rows, State
@@ -56,8 +60,10 @@ _COUNTS = (
     "unlabelled",  # decisions forgotten without a label
     "provisional",  # learned as negative while their outcome could still come
     "taken_back",  # of these: the outcome was positive
+    "restarts",  # times that the model had to begin anew, for a weight was no number
 )
 _NEVER = -(2**62)
+_SAYS_NOTHING = 0.5  # in the place of a prediction that is no number
 _log = logging.getLogger(__name__)
 
 Tell = Callable[[Sequence[Note], int], None]
@@ -98,6 +104,10 @@ class Learner:
     tell
         Is given the notes of each step before anything of it is saved. After a crash the same
         notes come again under the same numbers.
+    also
+        Versions that are written and stay, besides those that would.
+    provenance
+        Which code and which machine learns; it changes nothing that is learned.
 
     Raises
     ------
@@ -107,12 +117,22 @@ class Learner:
         When there are snapshots and none can be used, or they are of other settings.
     """
 
-    def __init__(self, settings: Learning, folder: Path, tell: Tell | None = None) -> None:
+    def __init__(
+        self,
+        settings: Learning,
+        folder: Path,
+        tell: Tell | None = None,
+        *,
+        also: Collection[int] = (),
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
         self.settings = settings
         self._tell = tell
         self._notes: list[Note] = []
         self._noted = 0
         self._observers = _observers(settings)
+        self._also = frozenset(also)
+        self._provenance = provenance or {}
         self._lock = Lock(folder)
         self._registry = registry(folder)
         digest, keep = settings.digest, settings.keep
@@ -123,6 +143,10 @@ class Learner:
         self._moments = Moments(len(settings.encoding.numbers))
         first = Registry(folder / "first")
         self._rivals = Rivals(settings, first=first)
+        self._gate = Gate(settings.gate if self._rivals.names else None)
+        self._read = {name: Checksum() for name in ("predictions", "examples")}
+        self._begun = {"predictions": 0, "examples": 0}  # the offsets at the version before
+        self._parent = 0
         self._scores = {name: scores() for name in (*_SCORES, *self._rivals.names)}
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._through: int | None = None
@@ -135,7 +159,7 @@ class Learner:
         self._pending = Pending(
             {
                 **{"decided": whole, "given": real, "labelled": np.empty(0, np.bool_)},
-                **{"rivals": np.empty((0, len(self._rivals.names))), **by},
+                **{"rivals": np.empty((0, len(self._rivals.said))), **by},
                 **({} if settings.negative_after_ms is None else {"served": real, GIVEN: real}),
             }
         )
@@ -250,8 +274,7 @@ class Learner:
         Raises
         ------
         LearningError
-            When an example tells another time of its decision than the decision did, or a weight
-            is no longer finite.
+            When an example tells another time of its decision than the decision did.
         """
         predictions, examples = self._counts["predictions"], self._counts["examples"]
         horizon = min(self._complete, self._end)
@@ -268,14 +291,14 @@ class Learner:
                 self._next_cut += every
                 self._version += 1
                 published.append(self._version)
-                self._publish(written=(horizon - self._next_cut) // every + 1 < self.settings.keep)
+                stays = (horizon - self._next_cut) // every + 1 < self.settings.keep
+                self._publish(written=stays or self._version in self._also)
             if horizon > self._through_or_never:
                 self._step(horizon)
         self._tell_notes()
         if published:
-            newest, cut = published[-1], (self._next_cut or 0) - self.settings.publish_every_ms
-            self._registry.judged(newest, champion=newest, through_ms=cut)
-            self._registry.prune(self.settings.keep)
+            self._name(published[-1])
+            self._registry.prune(self.settings.keep, self._also)
             self.snapshot_now()
         return Advance(
             self._counts["predictions"] - predictions,
@@ -311,6 +334,7 @@ class Learner:
             **told,
             "staleness": staleness(told["prequential"], told["served"]),
             "rivals": {name: result(self._scores[name]) for name in self._rivals.names},
+            "gate": self._gate.status(),
         }
 
     def digest(self) -> str:
@@ -331,6 +355,8 @@ class Learner:
         decisions, labels = self._predictions.take(until), self._examples.take(until)
         self._decide(decisions)
         labels = self._admit(labels)
+        self._read["predictions"].add([decisions[n] for n in ("at", "place", "slots", "numbers")])
+        self._read["examples"].add([labels[name] for name in ("at", "seq", "decided", "label")])
         final = self._learn(until, decisions, labels)
         self._score(final)
         self._look_on(Seen(until, decisions, self._with_what_was_said(final)))
@@ -347,7 +373,7 @@ class Learner:
     def _decide(self, decisions: Columns) -> None:
         """Wait for the labels of decisions; what is said of them comes when they are predicted."""
         count = len(decisions["at"])
-        unsaid = {"given": np.zeros(count), "rivals": np.zeros((count, len(self._rivals.names)))}
+        unsaid = {"given": np.zeros(count), "rivals": np.zeros((count, len(self._rivals.said)))}
         said = {name: decisions[name] for name in ("served", *self.settings.score_by)}
         labelled, none = np.zeros(count, np.bool_), np.full(count, np.nan)
         if self._provisional:
@@ -387,6 +413,7 @@ class Learner:
             given, labels = self._learn_in_parts(decisions, learned), learned.final
         else:
             given, _ = steps_of(self.settings, self._model, self._moments, decisions, labels)
+        given = np.where(np.isfinite(given), given, _SAYS_NOTHING)
         self._pending.rows["given"][start:] = given
         decided = Inputs(*(decisions[name] for name in INPUTS))
         rivals = self._rivals.predict(decided, decisions["at"], labels)
@@ -422,6 +449,10 @@ class Learner:
             self._scores[name].add(rows if scored.all() else rows.take(np.flatnonzero(scored)))
         for i, name in enumerate(self._rivals.names):
             self._scores[name].add(Rows.of(rivals[scored, i].copy(), labels["label"][scored]))
+        if self._rivals.names:
+            beside = [rivals[:, self._rivals.said.index(name)] for name in PREDICTORS[1:]]
+            said = np.column_stack([trainer, *beside])
+            self._gate.learn(said, labels["label"], labels["decided"])
 
     def _with_what_was_said(self, labels: Columns) -> Columns:
         place = self._pending.place(labels["seq"])
@@ -448,22 +479,73 @@ class Learner:
     def _publish(self, *, written: bool) -> None:
         """Make a version; a crash before the next snapshot makes the same one again."""
         arrays = {MOMENTS: self._moments.state.copy(), **self._model.weights()}
+        number, through, wrong = self._version, self._through_or_never, fault(arrays)
+        size = sum(array.nbytes for array in arrays.values())
+        verdict = self._gate.judge(number, through_ms=through, wrong=wrong, size_bytes=size)
         facts: dict[str, Any] = {
             "encoding": self.settings.encoding.digest,
             "model": self.settings.model.facts,
-            "through_ms": self._through_or_never,
+            "through_ms": through,
+            "parent": self._parent,
             "offsets": self.offsets,
+            "data": self._data(),
             "metrics": {name: result(self._scores[name]) for name in ("prequential", "served")},
+            "gate": verdict.facts,
         }
-        self._rivals.publish(self._version, facts, arrays)
-        if written:
-            self._registry.publish(self._version, arrays, **facts)
+        note = Note(due=through, at=through, name="gate.verdict", value=number, cause=str(verdict))
+        self._notes.append(note)
+        if verdict.verdict in ("held", "rolled_back"):
+            _log.warning("version %d %s; version %s serves", number, verdict, verdict.champion)
+        if wrong:
+            self._begin_anew()
+        else:
+            self._rivals.publish(number, Made(arrays, facts))
+            self._parent = number
+            if written:
+                self._write(number, Made(arrays, facts))
+        self._rivals.choose(verdict.champion, verdict.previous)
+
+    def _begin_anew(self) -> None:
+        """Put a blank model in the place of one with a weight that is no number.
+
+        From such a state nothing leads back. The champion serves until the new model has labels
+        enough, and is not shown worse.
+        """
+        _log.error("a weight is no number: the model begins anew; lower its rates")
+        self._model = self.settings.model.blank(self.settings.encoding)
+        self._counts["restarts"] += 1
+        self._parent = 0
+
+    def _data(self) -> dict[str, Any]:
+        """Say which messages came since the version before, and the checksum of all till now."""
+        told = {
+            name: {"from": self._begun[name], "to": end, "checksum": self._read[name].text}
+            for name, end in self._offsets.items()
+        }
+        self._begun = dict(self._offsets)
+        return told
+
+    def _write(self, number: int, made: Made) -> None:
+        self._registry.publish(number, made.arrays, **made.facts, provenance=self._provenance)
+
+    def _name(self, newest: int) -> None:
+        """Write what bears a name, which may be older than all that stay; then the names."""
+        gate = self._gate
+        for number in (gate.champion, gate.previous):
+            if number is not None:
+                self._write(number, self._rivals.made(number))
+        cut = (self._next_cut or 0) - self.settings.publish_every_ms
+        self._registry.judged(
+            newest, champion=gate.champion, previous=gate.previous, through_ms=cut
+        )
 
     def _snapshot(self) -> Snapshot:
-        model, rivals = self._model.state(), self._rivals.state()
+        model, rivals, gate = self._model.state(), self._rivals.state(), self._gate.state()
         arrays: dict[str, NDArray[Any]] = {
             **{f"model/{name}": array for name, array in model.arrays.items()},
-            **{f"last/{name}": array for name, array in rivals.arrays.items()},
+            **{f"made/{name}": array for name, array in rivals.arrays.items()},
+            **{f"gate/{name}": array for name, array in gate.arrays.items()},
+            **{f"read/{name}": read.state for name, read in self._read.items()},
             "moments": self._moments.state,
         }
         pending, names = self._pending.said()
@@ -480,6 +562,9 @@ class Learner:
         facts = {
             "model": dict(model.facts),
             "rivals": dict(rivals.facts),
+            "gate": dict(gate.facts),
+            "parent": self._parent,
+            "begun": self._begun,
             "scores": {name: state.facts for name, state in states.items()},
             "counts": self._counts,
             "through": self._through,
@@ -511,7 +596,11 @@ class Learner:
             told = _under(f"observers/{name}/", arrays)
             observer.restore(models.State(told, facts["observers"][name]))
         self._noted = facts["noted"]
-        self._rivals.restore(models.State(_under("last/", arrays), facts["rivals"]))
+        self._rivals.restore(models.State(_under("made/", arrays), facts["rivals"]))
+        self._gate.restore(models.State(_under("gate/", arrays), facts["gate"]))
+        for name, read in self._read.items():
+            read.state[:] = arrays[f"read/{name}"]
+        self._parent, self._begun = facts["parent"], dict(facts["begun"])
         for name in self._scores:
             state = State(arrays, {}).part(name, facts["scores"][name])
             self._scores[name] = self._scores[name].from_state(state)

@@ -5,10 +5,11 @@ Values only. They are checked when they are made; the pipeline that made them kn
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Encoding, LearningError, digest
+from headrace.online_learning.verdict import Limits
 from headrace.operators.errors import UnknownName
 from headrace.operators.types import Type
 
@@ -45,6 +46,8 @@ class Learning:
         The length of the windows of event time that are scored each; None is no windows.
     score_by
         The inputs by whose values the windows are scored, too: bools, whole numbers, strings.
+    gate
+        When a version is not served; None serves each that is finite.
 
     Examples
     --------
@@ -69,6 +72,7 @@ class Learning:
     negative_after_ms: int | None = None
     score_every_ms: int | None = None
     score_by: tuple[str, ...] = ()
+    gate: Limits | None = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         for name in ("publish_every_ms", "keep", "within_ms", "every_ms"):
@@ -132,6 +136,7 @@ class Learning:
             "negatives": self.negatives,
             "negative_after_ms": self.negative_after_ms,
             "windows": [self.score_every_ms, *self.score_by],
-            "scores": "operators/evaluation: 3",  # the form of their state, and of the rivals
+            "gate": asdict(self.gate) if self.gate else None,
+            "scores": "operators/evaluation: 4",  # the form of their state, rivals' and gate's
         }
         return digest(facts)

@@ -2,10 +2,12 @@
 
     no_change, majority, base_rate    from the labels before the decision, and no more
     frozen_first                      the first version, never learned again
-    frozen_last                       the last version: what is served, were nothing in between slow
+    frozen_last                       the last version that was made
+    champion                          the version that the gate chose: what is served
+    previous                          the champion before, for the gate alone: it is not scored
 
-The last version's arrays are a part of the state: of the versions that are published only the
-newest stay, and a snapshot may be older than all of them.
+The versions' arrays are a part of the state: of those that are published only the newest stay, and
+a snapshot may be older than all of them. A version that bears two names is kept, and asked, once.
 
 Before there is a version, the frozen ones say what a model says that has seen nothing.
 """
@@ -13,7 +15,7 @@ Before there is a version, the frozen ones say what a model says that has seen n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,19 @@ from headrace.online_learning.scorer import MOMENTS
 from headrace.operators.errors import CorruptError
 from headrace.operators.evaluation.baselines import BASELINES
 
-__all__ = ["RIVALS", "Rivals"]
+__all__ = ["RIVALS", "Made", "Rivals"]
 
-_FROZEN = ("frozen_first", "frozen_last")
+_FROZEN = ("frozen_first", "frozen_last", "champion")
 RIVALS = (*BASELINES, *_FROZEN)
+_NONE = 0  # stands for a model that has seen nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A version as it was made: its arrays, and what its manifest says."""
+
+    arrays: Arrays
+    facts: Mapping[str, Any]
 
 
 class Rivals:
@@ -46,11 +57,13 @@ class Rivals:
 
     def __init__(self, settings: Learning, *, first: Registry) -> None:
         self.names = RIVALS if settings.model.task == "probability" else ()
+        self.said = (*self.names, "previous") if self.names else ()
         self._settings = settings
         self._first = first
-        self._last: Arrays = {}
         self._baselines = {name: BASELINES[name]() for name in self.names if name in BASELINES}
-        self._frozen = {name: self._of({}) for name in self.names if name in _FROZEN}
+        self._bears = dict.fromkeys((*_FROZEN, "previous"), _NONE)
+        self._made: dict[int, Made] = {}
+        self._frozen = {_NONE: Frozen(settings, {})} if self.names else {}
 
     def predict(
         self, inputs: Inputs, at: NDArray[np.int64], labels: Mapping[str, NDArray[Any]]
@@ -66,12 +79,16 @@ class Rivals:
 
         Returns
         -------
-        Of shape (decisions, names).
+        Of shape (decisions, `said`).
         """
-        said = np.empty((len(at), len(self.names)))
-        for i, name in enumerate(self.names):
-            if name in self._frozen:
-                said[:, i] = self._frozen[name](inputs)
+        said = np.empty((len(at), len(self.said)))
+        asked: dict[int, NDArray[np.float64]] = {}
+        for i, name in enumerate(self.said):
+            if name not in self._baselines:
+                number = self._bears[name]
+                if number not in asked:
+                    asked[number] = self._frozen[number](inputs)
+                said[:, i] = asked[number]
                 continue
             baseline = self._baselines[name]
             known = labels["at"]
@@ -79,39 +96,74 @@ class Rivals:
             baseline.learn(labels["label"])
         return said
 
-    def publish(self, number: int, facts: Mapping[str, Any], arrays: Arrays) -> None:
-        """Take up a version; the first stays for good."""
-        if not self.names:
-            return
-        if number == 1:
-            self._first.publish(number, arrays, **facts)
-            self._frozen["frozen_first"] = self._of(arrays)
-        self._last = arrays
-        self._frozen["frozen_last"] = self._of(arrays)
+    def publish(self, number: int, made: Made) -> None:
+        """Take up the version that was just made; the first stays for good."""
+        if self.names and not self._bears["frozen_first"]:
+            self._first.publish(number, made.arrays, **made.facts)
+            self._bears["frozen_first"] = number
+        self._made[number] = made
+        self._bears["frozen_last"] = number
+
+    def choose(self, champion: int | None, previous: int | None) -> None:
+        """Take up what the gate chose, among the versions that bear a name and the newest."""
+        self._bears |= {"champion": champion or _NONE, "previous": previous or _NONE}
+        borne = {number for name, number in self._bears.items() if name != "frozen_first"}
+        self._made = {number: made for number, made in self._made.items() if number in borne}
+        self._load()
+
+    def made(self, number: int) -> Made:
+        """Give a version that bears a name."""
+        return self._made[number]
 
     def state(self) -> State:
         """Give what `restore` needs beside the first version."""
-        facts = {name: baseline.state() for name, baseline in self._baselines.items()}
-        return State(self._last, facts)
+        arrays = {
+            f"{number}/{name}": array
+            for number, made in self._made.items()
+            for name, array in made.arrays.items()
+        }
+        return State(
+            arrays,
+            {
+                "baselines": {name: one.state() for name, one in self._baselines.items()},
+                "bears": dict(self._bears),
+                "made": {str(number): dict(made.facts) for number, made in self._made.items()},
+            },
+        )
 
     def restore(self, state: State) -> None:
         """Take up a state."""
+        facts = state.facts
         for name, baseline in self._baselines.items():
-            baseline.restore(state.facts[name])
-        if state.arrays:
-            self._last = state.arrays
-            self._frozen["frozen_first"] = self._of(self._of_first())
-            self._frozen["frozen_last"] = self._of(state.arrays)
+            baseline.restore(facts["baselines"][name])
+        self._bears = dict(facts["bears"])
+        for number, told in facts["made"].items():
+            own = f"{number}/"
+            arrays = {k.removeprefix(own): a for k, a in state.arrays.items() if k.startswith(own)}
+            self._made[int(number)] = Made(arrays, told)
+        self._load()
 
-    def _of_first(self) -> Arrays:
+    def _load(self) -> None:
+        """Load each version that is asked once, and let go of the others."""
+        if not self.names:
+            return
+        loaded = self._frozen
+        self._frozen = {}
+        for number in set(self._bears.values()):
+            if number in loaded:
+                self._frozen[number] = loaded[number]
+            elif number in self._made:
+                self._frozen[number] = Frozen(self._settings, self._made[number].arrays)
+            else:
+                arrays = self._of_first(number) if number else {}
+                self._frozen[number] = Frozen(self._settings, arrays)
+
+    def _of_first(self, number: int) -> Arrays:
         try:
-            return self._first.version(1).arrays()
+            return self._first.version(number).arrays()
         except CorruptError as error:
             do = "restore the learner's folder from a backup, or give an empty one to learn anew"
             raise CorruptError(error.path, error.asked, error.found, do) from error
-
-    def _of(self, arrays: Arrays) -> Frozen:
-        return Frozen(self._settings, arrays)
 
 
 class Frozen:

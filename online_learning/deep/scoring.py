@@ -56,10 +56,14 @@ def scored(net: Net, rows: Tensor, numerics: Tensor) -> Floats:
 
 
 def given(out: Tensor) -> Floats:
-    """Give logits as numpy has them: (rows,), or (rows, tasks) where there are several."""
+    """Give logits as numpy has them: (rows,), or (rows, tasks) where there are several.
+
+    Of a net that has run away they may be no numbers: they are 0 then, so that a wide part beside
+    it stays whole until its learner begins anew.
+    """
     logits = out.detach().squeeze(1) if out.shape[1] == 1 else out.detach()
     array: Floats = logits.cpu().numpy().astype(np.float64)
-    return array
+    return np.nan_to_num(array, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ import orjson
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.settings import Encoding, Ftrl, Token
+from headrace.online_learning.verdict import Limits
 from headrace.operators.types import Type
 
 EVERY = 1_000
@@ -42,6 +43,7 @@ SETTINGS = Learning(
     score_from_ms=STARTS + 10_000,
     within_ms=WITHIN,
     every_ms=EVERY,
+    gate=Limits(least=20, alpha=0.2),  # the log is short
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_null_is_a_value_of_its_own() -> None:
 
 
 def test_a_bucket_is_the_number_of_edges_at_or_below() -> None:
-    got = slots("delay", delay=[-1.0, -0.0, 0.0, 4.9, 5.0, float("inf"), None, float("-inf")])
+    got = slots("delay", delay=[-1.0, -0.0, 0.0, 4.9, 5.0, 1e308, None, -1e308])
     below, zero, also_zero, between, edge, above, null, lowest = got
     assert below == lowest
     assert zero == also_zero == between
@@ -143,9 +144,23 @@ def test_a_missing_or_mistyped_input_is_refused(table: pa.Table, says: str) -> N
         Encoder(encoding("city")).encode(table)
 
 
-def test_nan_is_refused_with_its_row() -> None:
-    with pytest.raises(LearningError, match="'delay'; row 1 is not a number"):
-        slots("delay", delay=[1.0, float("nan"), None])
+def test_what_is_no_finite_number_is_null_and_counted() -> None:
+    numbers = Encoding(INPUTS, {"delay": (0.0,)}, (Token(("delay",)),), 64, False, ("delay",))
+    encoder = Encoder(numbers)
+    odd: list[object] = [1.0, math.nan, math.inf, -math.inf, None, 1e308]
+    read, null = encoder.inputs(rows(delay=odd)), encoder.inputs(rows(delay=[None]))
+    assert encoder.replaced == 3 * 2  # as a token, and as a number
+    assert read.slots[1:5, 0].tolist() == [null.slots[0, 0]] * 4
+    assert np.isnan(read.numbers[:, 0]).tolist() == [False, True, True, True, True, False]
+    assert read.slots[5, 0] == read.slots[0, 0] != null.slots[0, 0]
+
+
+def test_a_weight_out_of_its_range_is_cut_and_counted() -> None:
+    encoder = Encoder(Encoding(INPUTS, {}, (Token(("hour",)),), 64, False, weight="delay"))
+    delays: list[object] = [2.5, None, math.nan, -1.0, 1e308]
+    given = encoder.inputs(rows(hour=[1] * 5, delay=delays)).weights
+    assert given.tolist() == [2.5, 1.0, 1.0, 0.0, 1e4]
+    assert encoder.replaced == 3
 
 
 def test_what_cannot_be_encoded_is_refused_when_it_is_said() -> None:
