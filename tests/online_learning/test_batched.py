@@ -219,7 +219,8 @@ def test_what_the_store_serves_is_what_the_learner_published(tmp_path: Path) -> 
         learner._publish(written=True)
         state = learner._model
     rows = pa.table({"city": ["Oslo"], "hour": [1], "delay": [4.5], "wet": [True]})
-    scorer = Scorer(TOLD.encoding, TOLD.model, registry(tmp_path).champion())
+    published = registry(tmp_path).version(learner._version)
+    scorer = Scorer(TOLD.encoding, TOLD.model, published)
     read = Encoder(TOLD.encoding).inputs(rows, deep=True)
     inputs = replace(read, numbers=learner._moments.scaled(read.numbers))
     trainer = state.advance(inputs, Steps(np.array([0]), np.array([PREDICT])))
