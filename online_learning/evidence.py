@@ -51,8 +51,8 @@ class Evidence:
     >>> x = np.array([[0.4, -0.4]] * 50 + [[0.4, 0.4]] * 50)
     >>> evidence.add(x, np.full_like(x, 0.5))
     >>> evidence.logs.round(1).tolist()
-    [31.6, 14.7]
-    >>> evidence.shown(0, alpha=0.01), evidence.shown(1, alpha=1e-7)
+    [52.2, 25.0]
+    >>> evidence.shown(0, alpha=0.01), evidence.shown(1, alpha=1e-12)
     (True, False)
     """
 
