@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from benchmarks.by_hand import REFERENCE
 from benchmarks.measure import Ratio, alternate, cost, equal, say, store
-from headrace.feature_store.history import LOG, read
+from headrace.feature_store.history import read
+from headrace.feature_store.messages import LOG
 from headrace.jobs.demo import flights
 from headrace.operators.engines.duckdb import features_sql, quote, tiles_sql
 from headrace.pipelines.load import load

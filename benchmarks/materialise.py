@@ -40,8 +40,8 @@ _TEXT = """\
 pipeline: NAME
 every: 1s
 sources:
-  bid: {columns: {item: int64, price: int64}}
-  ask: {columns: {name: string required, item: int64}}
+  bid: {keep: false, columns: {item: int64, price: int64}}
+  ask: {keep: false, columns: {name: string required, item: int64}}
 views:
   bids:
     source: bid

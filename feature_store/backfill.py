@@ -26,11 +26,13 @@ import pyarrow as pa
 from headrace.feature_store.export import synced
 from headrace.operators.errors import CorruptError
 
-__all__ = ["FOREVER", "TILES", "Backfill", "found", "tables", "write"]
+__all__ = ["EVENTS", "FOREVER", "TILES", "Backfill", "found", "tables", "write"]
 
 FOREVER = 10**14
 """Later than any event: how far the rows of files alone are complete."""
 TILES = "tiles"
+EVENTS = "events"
+"""A table of a source's files: their events, and the late rows among them."""
 _FACTS = "backfill.json"
 _AGAIN = "remove its folder and run `headrace backfill` again"
 

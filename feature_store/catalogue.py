@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -67,6 +67,12 @@ _TABLES = {
         ("at", pa.int64()),
         ("watermark", pa.int64()),
         ("payload", pa.binary()),
+    ],
+    "gaps": [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("first", pa.int64()),
+        ("next", pa.int64()),
     ],
     "models": [
         ("number", pa.int64()),
@@ -185,8 +191,17 @@ class Catalogue:
             f"CREATE OR REPLACE VIEW {_quoted(name)} AS SELECT * FROM {_quoted(table)}"
         )
 
+    def hide(self, space: str, keep: Collection[str]) -> None:
+        """Remove what `show` made in a schema, but for some."""
+        shown = self._connection.execute(
+            "SELECT view_name FROM duckdb_views() WHERE schema_name = ?", [space]
+        ).fetchall()
+        for (name,) in shown:
+            if name not in keep:
+                self._connection.execute(f"DROP VIEW {quote(space)}.{quote(name)}")
+
     def forget(self, version: str, tables: Sequence[str]) -> None:
-        """Remove a version of a view: its tables, which views may show, and what is noted of it."""
+        """Remove a version of a view or of events: its tables, what shows them or is noted."""
         with self.transaction():
             shown = self._connection.execute(
                 "SELECT schema_name, view_name FROM duckdb_views() WHERE contains(sql, ?)",
@@ -195,9 +210,9 @@ class Catalogue:
             for space, name in shown:
                 self._connection.execute(f"DROP VIEW {quote(space)}.{quote(name)}")
             for table in tables:
-                self._connection.execute(f"DROP TABLE tiles.{quote(table)}")
-            for table in ("versions", "panes"):
-                self._connection.execute(f"DELETE FROM {table} WHERE name = ?", [version])
+                self._connection.execute(f"DROP TABLE {_quoted(table)}")
+            for table, column in (("versions", "name"), ("panes", "name"), ("offsets", "topic")):
+                self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [version])
         self.checkpoint()
 
     def _space(self, name: str) -> None:
@@ -364,9 +379,15 @@ class Catalogue:
                 [name, shard, end, rows, unkeyed, began],
             )
 
+    @contextmanager
+    def beside(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Give a cursor for queries over what is in memory: it is in no transaction."""
+        with closing(self._connection.cursor()) as cursor, explained(self.path, _READ):
+            yield cursor
+
     def read(self, query: str, parameters: list[object] | None = None) -> pa.Table:
         """Run a query of ours on its own cursor: it sees what is committed."""
-        with closing(self._connection.cursor()) as cursor, explained(self.path, _READ):
+        with self.beside() as cursor:
             return cursor.sql(query, params=parameters or None).to_arrow_table()
 
     def tables(self) -> list[str]:

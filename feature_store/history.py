@@ -6,8 +6,8 @@ cell for cell; training sets come from here, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -18,40 +18,25 @@ import pyarrow as pa
 
 from headrace.feature_store.files import FileRows
 from headrace.feature_store.files import read as read_file
+from headrace.feature_store.messages import registered, said
 from headrace.feature_store.past import Past, Tiles
 from headrace.feature_store.store import Declared
 from headrace.operators.computed import computed_sql
 from headrace.operators.engines.duckdb import quote, rows_sql, tiles_sql
 from headrace.operators.engines.duckdb_log import (
     checked_file_sql,
-    checked_sql,
     events_sql,
-    forms,
     known_sql,
-    odd_sql,
     refused_sql,
 )
 from headrace.operators.engines.duckdb_streams import refused_sql as stream_refused_sql
 from headrace.operators.engines.duckdb_streams import stream_sql
 from headrace.operators.errors import StoreError
-from headrace.operators.message import texts
 from headrace.operators.source import AT, FROM_TOPIC, Source
 from headrace.operators.streams.stream import Stream, lineage, roots, starts_ms
 
-__all__ = ["LOG", "History", "read"]
+__all__ = ["History", "read"]
 
-LOG = pa.schema(
-    [
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("timestamp", pa.int64()),
-        ("payload", pa.binary()),
-    ]
-)
-"""The form of a raw log: messages with their place and the broker's time stamp."""
-
-_SAMPLE = 64
-"""So many messages say which forms a log has: a millisecond."""
 _BATCH = 65_536
 
 
@@ -173,7 +158,7 @@ class History:
 
     def ask(self, rows: pa.Table) -> None:
         """Take rows with `seq`, `at` and the columns of the views' keys, for `features` of them."""
-        with _registered(self._connection, "given", rows):
+        with registered(self._connection, "given", rows):
             self._connection.execute("CREATE OR REPLACE TABLE asks AS SELECT * FROM given")
 
     def features(self, name: str, *, of: str = "decisions") -> pa.Table:
@@ -231,21 +216,12 @@ def read(
     They are ``checked_<source>``, ``events_<source>`` (a view) and ``refused_<source>``.
     """
     if as_known_at is not None:
-        with _registered(connection, "log", log):
+        with registered(connection, "log", log):
             log = connection.sql(known_sql("log", as_known_at)).to_arrow_table()
-    sample = (log["payload"][at].as_py() for at in range(0, len(log), len(log) // _SAMPLE + 1))
-    # DuckDB's threads share a table by its batches.
-    batches = log.to_batches(max_chunksize=_BATCH)
-    with _registered(connection, "log", pa.Table.from_batches(batches, log.schema)):
-        found = connection.sql(odd_sql(source, "log", forms(sample))).to_arrow_reader()
-        schema = _odd_schema(source)
-        odd = pa.Table.from_batches((_said(each, schema) for each in found), schema)
-        names = (quote(f"{what}_{source.name}") for what in ("checked", "events", "refused"))
-        checked, events, refused = names
-        with _registered(connection, "odd", odd):
-            which = "odd" if odd.num_rows else ""
-            said = checked_sql(source, "log", which, corrected=as_known_at is not None)
-            connection.execute(f"CREATE OR REPLACE TABLE {checked} AS {said}")
+    names = (quote(f"{what}_{source.name}") for what in ("checked", "events", "refused"))
+    checked, events, refused = names
+    with said(connection, source, log, corrected=as_known_at is not None) as query:
+        connection.execute(f"CREATE OR REPLACE TABLE {checked} AS {query}")
         connection.execute(f"CREATE OR REPLACE VIEW {events} AS {events_sql(source, checked)}")
         connection.execute(f"CREATE OR REPLACE TABLE {refused} AS {refused_sql(checked, 'log')}")
 
@@ -256,11 +232,11 @@ def add_file(
     """Add the rows of a file to the tables of a source."""
     checked, refused = (quote(f"{what}_{source.name}") for what in ("checked", "refused"))
     with (
-        _registered(connection, "plain", rows.plain),
-        _registered(connection, "odd", rows.odd),
+        registered(connection, "plain", rows.plain),
+        registered(connection, "odd", rows.odd),
     ):
-        said = checked_file_sql(source, "plain", "odd", corrected=corrected)
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE of_file AS {said}")
+        query = checked_file_sql(source, "plain", "odd", corrected=corrected)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE of_file AS {query}")
         connection.execute(f"INSERT INTO {checked} BY NAME SELECT * FROM of_file")
         for each in ("plain", "odd"):
             payload = "encode(CAST(to_json(said) AS VARCHAR)) AS payload"
@@ -269,28 +245,3 @@ def add_file(
                 f"INSERT INTO {refused} BY NAME {refused_sql('of_file', f'({places})')}"
             )
         connection.execute("DROP TABLE of_file")
-
-
-@contextmanager
-def _registered(
-    connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table
-) -> Iterator[None]:
-    connection.register(name, table)
-    try:
-        yield
-    finally:
-        connection.unregister(name)
-
-
-def _odd_schema(source: Source) -> pa.Schema:
-    texts = [(name, pa.string()) for name in (AT, *(column.name for column in source.columns))]
-    fields = [*list(LOG)[:3], ("said", pa.struct(texts)), ("unread", pa.string())]
-    return pa.schema(fields)
-
-
-def _said(odd: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Read messages that are not plain: none of the million of the flights."""
-    read = [texts(payload) for payload in odd["payload"].to_pylist()]
-    said = pa.array([None if isinstance(each, str) else each for each in read], schema[3].type)
-    unread = pa.array([each if isinstance(each, str) else None for each in read], pa.string())
-    return pa.RecordBatch.from_arrays([*odd.columns[:3], said, unread], schema=schema)

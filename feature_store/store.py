@@ -26,9 +26,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.feature_store.backfill import TILES, Backfill, found, tables
+from headrace.feature_store.backfill import EVENTS, TILES, Backfill, found, tables
 from headrace.feature_store.bad_cases import BadCases
 from headrace.feature_store.catalogue import Catalogue, Place
+from headrace.feature_store.events import Events
 from headrace.feature_store.index import Index
 from headrace.feature_store.older import committed, older
 from headrace.feature_store.online import OnlineReader
@@ -46,7 +47,7 @@ from headrace.operators.identity import (
     origin_identity,
     version,
 )
-from headrace.operators.source import AT
+from headrace.operators.source import AT, Source
 from headrace.operators.streams.stream import Origin, roots, starts_ms
 from headrace.operators.types import Type
 from headrace.operators.view import END, View
@@ -71,6 +72,8 @@ class Declared:
     keys: Mapping[str, Sequence[str]]
     computed: Mapping[str, Expression] = field(default_factory=dict)
     worth: Worth | None = None
+    kept: Mapping[str, Source] = field(default_factory=dict)
+    """The sources whose events are kept."""
 
     @property
     def asked(self) -> dict[str, Type]:
@@ -152,6 +155,7 @@ class Store:
         self.versions = {name: version(view) for name, view in declared.views.items()}
         """The version of each view, by the view's name: whose tiles these are in the file."""
         self.catalogue = Catalogue(path)
+        self.events = Events(self.catalogue, declared.kept)
         self._indexes = {
             name: Index(view, partial(older, self.catalogue, view))
             for name, view in declared.views.items()
@@ -194,6 +198,7 @@ class Store:
             note(self.catalogue, new, decision)
             for version in (version for version in new if version in backfills):
                 self._take_backfill(folder, backfills[version])
+        self.events.create(folder)  # after the views: a file with no view noted has not begun
         self.catalogue.checkpoint()
 
     def _of_files(self) -> list[str]:
@@ -211,6 +216,8 @@ class Store:
         names = {version: name for name, version in self.versions.items()}
         view = self.declared.views.get(names.get(backfill.version, ""))
         for name, rows in tables(folder, backfill):
+            if name == EVENTS:
+                continue  # `Events` takes them
             companion = "" if name == TILES else name
             self.catalogue.append(table_of(backfill.version, companion) if view else name, rows)
         for shard in range(view.shards if view else 0):

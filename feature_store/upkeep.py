@@ -146,4 +146,8 @@ def _facts(names: Mapping[str, str]) -> dict[str, str]:
                 f"SELECT COUNT(*) = (SELECT COUNT(*) FROM (SELECT DISTINCT * FROM {name})) "
                 f"FROM {name}"
             )
+        elif table.startswith("rows."):
+            facts[f"each place of the log is in {table} once"] = (
+                f'SELECT COUNT(*) = COUNT(DISTINCT (partition, "offset")) FROM {name}'
+            )
     return facts

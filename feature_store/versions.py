@@ -26,7 +26,18 @@ from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.identity import origin_identity
 from headrace.operators.source import Source
 
-__all__ = ["admit", "drop", "features_since", "held", "note", "rows_version", "table_of"]
+__all__ = [
+    "admit",
+    "drop",
+    "events_table",
+    "events_version",
+    "features_since",
+    "held",
+    "note",
+    "note_events",
+    "rows_version",
+    "table_of",
+]
 
 _SCHEMA = pa.schema(
     [("kind", pa.string()), ("name", pa.string()), ("identity", pa.string()), ("since", pa.int64())]
@@ -44,9 +55,19 @@ def rows_version(source: Source) -> str:
     return f"rows.{source.name}-{origin_identity(source)}"
 
 
-def held(catalogue: Catalogue) -> set[str]:
-    """Name the versions of views that the file holds."""
-    rows = catalogue.read("SELECT name FROM versions WHERE kind = 'view'")
+def events_version(source: Source) -> str:
+    """Name a source's events as it is declared now."""
+    return f"{source.name}-{origin_identity(source)}"
+
+
+def events_table(version: str) -> str:
+    """Name the table of the events of a version of a source."""
+    return f"rows.{version}"
+
+
+def held(catalogue: Catalogue, kind: str = "view") -> set[str]:
+    """Name the versions of views that the file holds, or those of sources' ``events``."""
+    rows = catalogue.read("SELECT name FROM versions WHERE kind = ?", [kind])
     return set(rows["name"].to_pylist())
 
 
@@ -106,8 +127,15 @@ def note(catalogue: Catalogue, versions: Collection[str], decision: str) -> None
     _append(catalogue, rows)
 
 
+def note_events(catalogue: Catalogue, version: str) -> None:
+    """Note a new version of a source's events; inside a transaction."""
+    _append(catalogue, [("events", version, version, 0)])
+
+
 def drop(path: Path, version: str) -> None:
-    """Remove a version of a view from the file at `path`, which nobody has open, and its backfill.
+    """Remove a version of a view, or of events, from the file at `path`, and its backfill.
+
+    Nobody may have the file open.
 
     Raises
     ------
@@ -116,11 +144,12 @@ def drop(path: Path, version: str) -> None:
 
     """
     with closing(Catalogue(path)) as catalogue:
-        known = held(catalogue)
+        known = held(catalogue) | held(catalogue, "events")
         if version not in known:
             raise UnknownName(kind="version", name=version, known=sorted(known))
         rows = catalogue.read(
-            "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'tiles' "
+            "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
+            "WHERE table_schema IN ('tiles', 'rows') "
             "AND (table_name = ? OR starts_with(table_name, ? || '__'))",
             [version, version],
         )

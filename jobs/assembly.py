@@ -25,6 +25,7 @@ def declared(pipeline: Pipeline) -> Declared:
         keys=pipeline.decision.keys,
         computed=pipeline.decision.computed,
         worth=pipeline.model.bad_cases,
+        kept={name: source for name, source in pipeline.sources.items() if source.keep},
     )
 
 

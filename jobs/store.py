@@ -3,6 +3,7 @@
 ::
 
     topics ─poll─► tiles, decisions, labels ─► features ─► p ─┬─ one transaction with the offsets
+       └─────────► events of sources that are kept ───────────┤
                                                               └─ then: published, from the table
 
 Predictions are published after they are committed, in the order of their numbers. After a kill the
@@ -11,8 +12,8 @@ table, so each is in the topic once, with the features and the version it was ma
 file is behind the topic (it was lost, repaired, or is rebuilt) what was published is taken from
 there, and not made again.
 
-The topics that the process reads are headrace's own: no transactions, no compaction, so offsets
-have no holes, and one that is left out is a message that was lost.
+But for raw topics, those that the process reads are headrace's own: no transactions, no
+compaction, so offsets have no holes, and one that is left out is a message that was lost.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
 from headrace.jobs.checks.drift import Period, Watch
 from headrace.jobs.published import Published
+from headrace.jobs.raw_events import RawEvents
 from headrace.jobs.serving.metrics import Metrics
 from headrace.jobs.transport import LogGap, Message, Reader, Writer
 from headrace.online_learning.models.model import Arrays
@@ -118,6 +120,7 @@ class StoreProcess:
         places = list(self._takers)
         self._offsets = self.store.offsets(places)
         self._reader = Reader(self._bootstrap, self._offsets, max_records=_POLL_MESSAGES)
+        self._raw = RawEvents(self.store.events, self.store.catalogue, self._bootstrap)
         self._writer = Writer(self._bootstrap)
         self._complaint = ""
         self._refused: Version | None = None
@@ -171,7 +174,8 @@ class StoreProcess:
         """Take one poll's messages through to the log; say whether there was anything to do."""
         messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
         self._swap()
-        if not messages and not self.store.waiting:
+        raw = self._raw.poll()
+        if not messages and not raw and not self.store.waiting:
             self._tell_progress()
             return False
         moved = {
@@ -184,6 +188,7 @@ class StoreProcess:
             known = [self._keep(each, self._known.take) for each in self._ready(self.behind)]
             scored = [] if known else [self._keep(each, self._score) for each in self._ready()]
             self._note_models()
+            self._raw.keep(raw)
             self.store.catalogue.advance(moved)
         self._offsets |= {place: following for place, (_, following) in moved.items()}
         for rows in scored:
@@ -191,7 +196,7 @@ class StoreProcess:
         self._publish_cases()
         self._tell_progress()
         self._tell_drift()
-        return bool(moved or known or scored)
+        return bool(moved or raw or known or scored)
 
     def _watching(self) -> Watch | None:
         """Watch the drift of features, where the pipeline says from which baseline."""
@@ -235,7 +240,7 @@ class StoreProcess:
     @property
     def read(self) -> Mapping[Place, int]:
         """Give the next offset of every partition that it reads."""
-        return self._offsets
+        return {**self._offsets, **self._raw.read}
 
     def _latest(self) -> int | None:
         """Say how far decisions may run ahead of the model, if there is a bound."""
@@ -381,14 +386,15 @@ class StoreProcess:
 
     def lag(self) -> dict[Place, int]:
         """Say how many messages of each partition are in the log and not yet committed."""
-        offsets = self._offsets
-        ends = self._reader.highwater()
+        offsets = self.read
+        ends = {**self._reader.highwater(), **self._raw.highwater()}
         return {place: max(0, end - offsets[place]) for place, end in ends.items()}
 
     def close(self) -> None:
         """Stop reading and writing, close the file."""
         self._known.close()
         self._reader.close()
+        self._raw.close()
         self._writer.close()
         self.store.catalogue.close()
 

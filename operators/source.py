@@ -94,6 +94,8 @@ class Source:
         0 means never, which is right for a replay.
     partitions
         How many partitions the topic has, when headrace creates it.
+    keep
+        Whether the store keeps its events, for questions; no part of what the source means.
 
     """
 
@@ -108,6 +110,7 @@ class Source:
     hidden: Mapping[str, Hidden] = field(default_factory=dict)
     files: str | None = None
     live_from_ms: int | None = None
+    keep: bool = True
 
     @property
     def live(self) -> bool:

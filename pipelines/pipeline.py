@@ -321,7 +321,7 @@ def _source(source: Source) -> dict[str, object]:
         name: [canonical(each.expression), each.features] for name, each in source.hidden.items()
     }
     return {
-        **{name: value for name, value in vars(source).items() if name != "hidden"},
+        **{name: value for name, value in vars(source).items() if name not in ("hidden", "keep")},
         **({"hidden": hidden} if hidden else {}),
         "columns": {c.name: [c.type.value, c.required] for c in source.columns},
         "derived": {name: canonical(tree) for name, tree in source.derived.items()},

@@ -59,7 +59,8 @@ class SourceForm(_Form):
     broker's time. `idle` (0s, never): after so long without rows a partition holds nobody up.
     `partitions` (1): how many the topic gets when headrace creates it. `files`: a path or pattern
     of Parquet, CSV or Arrow files with the same rows; without `live_from` they are all there is,
-    with it they count before that time, and the topic from it on.
+    with it they count before that time, and the topic from it on. `keep` (true): whether the store
+    keeps the events, in `events.<source>`.
     """
 
     columns: Annotated[
@@ -74,6 +75,7 @@ class SourceForm(_Form):
     partitions: Shares = 1
     files: Annotated[str, BeforeValidator(values.files)] | None = None
     live_from: Annotated[int, BeforeValidator(values.instant)] | None = None
+    keep: bool = True
 
 
 class SampleForm(_Form):

@@ -81,6 +81,7 @@ def _source(name: str, topic: str, form: SourceForm, document: Document) -> Sour
         partitions=form.partitions,
         files=form.files,
         live_from_ms=form.live_from,
+        keep=form.keep,
     )
 
 

@@ -42,8 +42,8 @@ __all__ = [
 DAY_MS = 86_400_000
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _LOG = ("at", "partition", "offset", "end", "rows", "id", "seq", "p", "version")
-# Columns that the Flink engine adds while it reads a source and while it makes tiles.
-_READING = ("payload", "rowtime", "form", "high", "reason", "arrived", "timestamp")
+# Columns that engines add while they read a source, keep its events, and make tiles.
+_READING = ("payload", "rowtime", "form", "high", "reason", "arrived", "timestamp", "came_late")
 _TILES = ("pane", "pane_time", "newest", *(f"p{i}" for i in range(1000)))
 RESERVED = frozenset((*_LOG, *_READING, *_TILES))
 # Tables that the jobs make beside those of sources and views, whose parts they join by `__`.

@@ -140,7 +140,8 @@ class Target:
     def __init__(self, pipeline: Pipeline, bootstrap: str, folder: Path) -> None:
         self.pipeline, self.bootstrap, self.folder = pipeline, bootstrap, folder
         folder.mkdir()
-        create_topics(bootstrap, assembly.topics(pipeline))
+        topics = [*assembly.topics(pipeline), *assembly.source_topics(pipeline)]
+        create_topics(bootstrap, topics)
         publish(folder / "models", pipeline, 1)
 
     def write(self, sent: Sequence[Sent]) -> None:
@@ -253,8 +254,9 @@ def run(count: int, seed: int, bootstrap: str, folder: Path) -> tuple[int, list[
     sent = list(messages(_PANES_A_KILL * count, seed))
     calm = Target(named(folder, f"calm{seed}"), bootstrap, folder / "calm")
     target = Target(named(folder, f"torn{seed}"), bootstrap, folder / "torn")
+    calm.write([each for each in sent if each.topic.startswith("raw.")])
     for each in (calm, target):
-        each.write(sent)
+        each.write([each for each in sent if not each.topic.startswith("raw.")])
     process = calm.process()
     drain(process)
     truth = state_of(process)

@@ -1,13 +1,14 @@
 """The log that the store process is given while it is killed and damaged, and its right answer.
 
-Panes of both views, decisions, labels, metrics, late rows and dead letters; a fifth of the panes
-are sent again. All that the store makes of it is a function of it, so there is one right answer:
-the digests of an undisturbed run.
+Panes of both views, decisions, labels, metrics, late rows, dead letters and raw events; a fifth of
+the panes are sent again. All that the store makes of it is a function of it, so there is one right
+answer: the digests of an undisturbed run.
 """
 
 from __future__ import annotations
 
 import random
+import string
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 import orjson
 
 from headrace.feature_store.export import digests
-from headrace.jobs import assembly
+from headrace.jobs import assembly, raw_events, transport
 from headrace.jobs.store import StoreProcess
 from headrace.online_learning.registry import Registry
 from headrace.pipelines.load import load
@@ -35,6 +36,8 @@ __all__ = [
     "topic_of",
 ]
 
+raw_events._REST_SECONDS = 0  # so that raw events are killed as often as others
+
 Digests = dict[str, str]
 """Of each table the sha256 of its sorted Parquet file."""
 
@@ -51,14 +54,23 @@ class Sent:
 
 def topic_of(pipeline: Pipeline, sent: Sent) -> str:
     """Give a message's topic in the log of a pipeline."""
-    kind, _, view = sent.topic.partition(".")
-    return pipeline.view_topic(pipeline.views[view]) if view else f"{pipeline.name}.{kind}"
+    kind, _, name = sent.topic.partition(".")
+    if kind == "raw":
+        return pipeline.sources[name].topic
+    return pipeline.view_topic(pipeline.views[name]) if name else f"{pipeline.name}.{kind}"
 
 
 def named(folder: Path, name: str) -> Pipeline:
-    """Load the made-up pipeline under another name: other topics, the same tables."""
+    """Load the made-up pipeline under another name: other topics, the same tables.
+
+    The raw topics are those of all whose names end with the same number.
+    """
     path = folder / f"{name}.yaml"
-    path.write_text(made_up.TEXT.replace("pipeline: small", f"pipeline: {name}"))
+    text = made_up.TEXT.replace("pipeline: small", f"pipeline: {name}")
+    for source in ("ask", "click"):
+        topic = f"chaos{name.lstrip(string.ascii_letters)}.{source}"
+        text = text.replace(f"{source}: {{", f"{source}: {{topic: {topic}, ")
+    path.write_text(text)
     return load(path)
 
 
@@ -90,6 +102,12 @@ def messages(steps: int, seed: int) -> Iterator[Sent]:
 
 def _others(step: int) -> Iterator[Sent]:
     at = step * EVERY
+    for x in range(step % 4):
+        event = {"at": at - 10 * x, "name": f"n{step}", "user": "u", "x": x}
+        yield Sent("raw.click", 0, orjson.dumps(event))
+    if step % 3 == 0:
+        yield Sent("raw.click", 0, b'{"at": %d, "name": "n", "x": 1.0}' % at)  # dead
+        yield Sent("raw.ask", 0, b'{"name": "a\\u00e9", "at": %d, "wind": 2e0}' % at)  # odd
     yield Sent("metrics", 0, orjson.dumps([{"at": at, "name": "loss", "value": 1 / step}]))
     place = [("source", b"click"), ("topic", b"click"), ("partition", b"0")]
     place.append(("offset", str(step).encode()))
@@ -118,9 +136,10 @@ def publish(models: Path, pipeline: Pipeline, number: int) -> None:
 
 
 def drain(process: StoreProcess, idle: int = 2) -> None:
-    """Step until there is nothing to do, `idle` times in a row."""
+    """Step until all is read and there is nothing to do, `idle` times in a row."""
+    ends = transport.ends(process._bootstrap, {topic for topic, _ in process.read})
     rested = 0
-    while rested < idle:
+    while rested < idle or any(at < ends.get(place, 0) for place, at in process.read.items()):
         rested = 0 if process.step() else rested + 1
 
 
@@ -131,7 +150,8 @@ def state_of(process: StoreProcess) -> Digests:
     made = {
         each.table: f"{each.rows} rows, {each.sha256}" for each in found if each.table != "models"
     }
-    for table in ("predictions", *(name for name in made if name.startswith("tiles."))):
+    events = (name for name in made if name.startswith(("tiles.", "rows.")))
+    for table in ("predictions", *events):
         assert not made[table].startswith("0 rows"), table  # a run that proves nothing
     name = process.pipeline.name
     offsets = sorted((topic.removeprefix(name), p, n) for (topic, p), n in process.read.items())

@@ -13,8 +13,9 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 
-from headrace.feature_store.history import LOG, History
+from headrace.feature_store.history import History
 from headrace.feature_store.index import Index
+from headrace.feature_store.messages import LOG
 from headrace.feature_store.store import Declared
 from headrace.operators.engines import in_process
 from headrace.operators.engines.duckdb import features_sql, quote

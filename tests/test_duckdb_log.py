@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.feature_store import history
+from headrace.feature_store import messages as said_by
 from headrace.feature_store.history import read
 from headrace.operators.engines import in_process
 from headrace.operators.engines.duckdb_log import forms, odd_sql
@@ -118,7 +118,7 @@ def test_each_plain_message_says_what_the_oracle_reads() -> None:
     log: list[Message] = logs.placed(list(enumerate((*PLAIN, *ODD))))
     truth = in_process.events(SOURCE, log)
     assert len(truth.events) > 10
-    with duckdb.connect() as connection, patch.object(history, "forms", lambda _: forms([FIRST])):
+    with duckdb.connect() as connection, patch.object(said_by, "forms", lambda _: forms([FIRST])):
         read(connection, SOURCE, table_of(log))
         query = "SELECT * FROM events_events ORDER BY partition"
         found = connection.sql(query).to_arrow_table().to_pylist()
@@ -146,7 +146,7 @@ def test_the_way_that_a_message_takes_changes_no_verdict(
 ) -> None:
     log = table_of(logs.placed(said))
     ours = tables(SOURCE, log)
-    with patch.object(history, "forms", lambda _: []):
+    with patch.object(said_by, "forms", lambda _: []):
         assert tables(SOURCE, log) == ours
 
 

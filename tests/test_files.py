@@ -15,7 +15,8 @@ import pytest
 from pyarrow import feather
 
 from headrace.feature_store import files
-from headrace.feature_store.history import LOG, History
+from headrace.feature_store.history import History
+from headrace.feature_store.messages import LOG
 from headrace.operators.engines import in_process
 from headrace.operators.errors import StoreError
 from headrace.operators.record import records

@@ -19,16 +19,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.feature_store import files
-from headrace.feature_store.history import LOG, History
+from headrace.feature_store.history import History
+from headrace.feature_store.messages import LOG
 from headrace.feature_store.store import Declared
+from headrace.feature_store.versions import events_version
 from headrace.jobs import assembly, transport
 from headrace.jobs.checks.cells import Random, compare_cells
 from headrace.jobs.checks.verdict import Difference, Verdict, compare
 from headrace.jobs.transport import Reader
 from headrace.operators.aggregates import Bins, Ends
 from headrace.operators.engines.duckdb import quote
+from headrace.operators.engines.duckdb_log import kept_sql, kept_types
 from headrace.operators.errors import StoreError
 from headrace.operators.identity import version
+from headrace.operators.source import FILE_PARTITION, Source
 from headrace.operators.view import END, View
 from headrace.pipelines.pipeline import Pipeline
 
@@ -91,6 +95,8 @@ def verify(
             if random is not None:
                 logs[name] = log
             _refused(verdict, history, name, ask)
+            if source.keep:
+                _events(verdict, history, source, ask)
         for name in pipeline.streams:
             _refused_by(verdict, history, name, ask)
         history.decisions()
@@ -161,6 +167,25 @@ def _features(
             for rows in (served, made)
         )
         compare(verdict, history, where, ["seq"], columns, stream=stream, truth=truth)
+
+
+def _events(verdict: Verdict, history: History, source: Source, ask: Ask) -> None:
+    """Compare the events that are kept, as far as they were read here and there."""
+    kept = ask(f"SELECT partition, next FROM offsets WHERE topic = '{events_version(source)}'")
+    stream = ask(f"SELECT * FROM events.{quote(source.name)}")
+    checked = quote(f"checked_{source.name}")
+    last = f'SELECT partition, MAX("offset") AS last FROM {checked} GROUP BY ALL'
+    both = (
+        "SELECT * EXCLUDE (next, last) FROM ({}) LEFT JOIN kept USING (partition) "
+        f"LEFT JOIN ({last}) USING (partition) "
+        f'WHERE partition >= {FILE_PARTITION} OR ("offset" < next AND "offset" <= last)'
+    )
+    truth = history.query(both.format(kept_sql(source, checked)), kept=kept)
+    stream = history.query(both.format("SELECT * FROM told"), kept=kept, told=stream)
+    key = ["partition", "offset"]
+    columns = [name for name in kept_types(source) if name not in key]
+    where = f"events of {source.name}"
+    compare(verdict, history, where, key, columns, stream=stream, truth=truth)
 
 
 def _refused(verdict: Verdict, history: History, name: str, ask: Ask) -> None:

@@ -132,13 +132,14 @@ def _show(console: Console, planned: Plan) -> None:
 def drop(
     version: Annotated[str, typer.Argument(help="As `versions` names it.")], state: _State = _STATE
 ) -> None:
-    """Remove an old version of a view, its tiles and its history, from a store that is stopped."""
+    """Remove an old version of a view or of events, and its history, from a stopped store."""
     from headrace.feature_store.versions import drop as drop_version
     from headrace.jobs.evolve import plan as planning
     from headrace.jobs.machine.state import locked
     from headrace.operators.errors import EnvironmentProblem
 
-    used = {each["version"] for each in planning.applied(state)["views"].values()}
+    ran = planning.applied(state)
+    used = {each["version"] for each in ran["views"].values()} | {*ran.get("events", {}).values()}
     if version in used:
         asked, found = f"asked to drop {version}", "the pipeline that ran last has it"
         raise EnvironmentProblem(asked, found, "run a pipeline without it first")

@@ -89,7 +89,8 @@ def _recomputing(
 ) -> Iterator[Recompute]:
     """Give what recomputes: the index, or DuckDB that has read the raw log."""
     from headrace.feature_store import files
-    from headrace.feature_store.history import LOG, History
+    from headrace.feature_store.history import History
+    from headrace.feature_store.messages import LOG
     from headrace.jobs import assembly
     from headrace.jobs.checks.skew import recomputed
     from headrace.jobs.checks.verify import read_log

@@ -21,11 +21,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from headrace.feature_store import backfill, files
-from headrace.feature_store.backfill import FOREVER, TILES, Backfill
-from headrace.feature_store.history import LOG, History
+from headrace.feature_store.backfill import EVENTS, FOREVER, TILES, Backfill
+from headrace.feature_store.history import History
+from headrace.feature_store.messages import LOG
 from headrace.feature_store.versions import rows_version
 from headrace.jobs import assembly
 from headrace.operators.engines.duckdb import quote
+from headrace.operators.engines.duckdb_log import kept_sql
 from headrace.operators.errors import EnvironmentProblem, UnknownName
 from headrace.operators.identity import version
 from headrace.operators.source import FILE_PARTITION, FROM_TOPIC, Source
@@ -212,10 +214,10 @@ def _refused(history: History, source: Source, folder: Path, base: Path) -> Back
     )
     passed = f"SELECT * FROM {refused} WHERE reason = '{FROM_TOPIC}'"
     named = pa.table({"partition": numbers, "topic": pa.array(names, pa.string())})
-    tables = (
-        (name, history.query(query, file_names=named).to_reader())
-        for name, query in (("dead_letters", dead), ("late_rows", late))
-    )
+    kept = [("dead_letters", dead), ("late_rows", late)]
+    if source.keep:
+        kept.append((EVENTS, f"{kept_sql(source, checked)} AND partition >= {FILE_PARTITION}"))
+    tables = ((name, history.query(query, file_names=named).to_reader()) for name, query in kept)
     return backfill.write(
         folder,
         rows_version(source),

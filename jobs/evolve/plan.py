@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.feature_store import files
+from headrace.feature_store.versions import events_version
 from headrace.jobs import assembly, labels, views
 from headrace.jobs.evolve import backfill
 from headrace.jobs.evolve.raw_log import Topics
@@ -108,6 +109,7 @@ def _facts(pipeline: Pipeline) -> dict[str, Any]:
             }
             for name, view in pipeline.views.items()
         },
+        "events": {name: events_version(source) for name, source in declared.kept.items()},
         "decision": declared.decision,
         "outcome": json.loads(json.dumps([*said, outcome.within_ms])),
         "model": assembly.learning(pipeline).digest,
@@ -135,6 +137,7 @@ def plan(pipeline: Pipeline, before: Mapping[str, Any], topics: Topics) -> Plan:
         for name, old in before["views"].items()
         if name not in now["views"]
     ]
+    changes += _events(before.get("events", {}), now["events"])
     changes += _others(before, now)
     costs = tuple(_cost(pipeline, pipeline.views[name], topics) for name in new)
     return Plan(tuple(changes), tuple(unchanged), costs)
@@ -145,6 +148,19 @@ def _new_view(name: str, view: Mapping[str, Any], old: Mapping[str, Any] | None)
         return Change("view", name, "is new: its history is computed")
     says = f"is another version, {view['version']}: its history is computed, and that of"
     return Change("view", name, f"{says} {old['version']} stays until it is dropped")
+
+
+def _events(before: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:
+    """Say how the events that are kept differ: nothing of them is needed by what is served."""
+    stays = "those of before stay until `headrace drop {}`"
+    found = [
+        Change("events", name, f"are read anew from the topic; {stays.format(before[name])}")
+        for name, version in now.items()
+        if before.get(name, version) != version
+    ]
+    gone = [name for name in before if name not in now]
+    says = "are kept no more; " + stays
+    return [*found, *(Change("events", name, says.format(before[name])) for name in gone)]
 
 
 def _features(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from headrace.feature_store.history import LOG
+from headrace.feature_store.messages import LOG
 from headrace.jobs import transport
 from headrace.jobs.checks.verify import read_log
 from headrace.jobs.machine import broker

@@ -33,16 +33,21 @@ from headrace.operators.source import (
 from headrace.operators.types import Type
 
 __all__ = [
+    "CAME_LATE",
     "TYPED",
     "checked_file_sql",
     "checked_sql",
     "events_sql",
     "forms",
+    "kept_sql",
+    "kept_types",
     "known_sql",
     "odd_sql",
     "refused_sql",
 ]
 
+CAME_LATE = "came_late"
+"""The column that tells late rows from events: a name that nobody can declare."""
 Form = tuple[str, ...]
 """The names of a message's fields, in their order."""
 
@@ -69,6 +74,7 @@ _PLAIN = {
 reads the text, which for a whole number, a bool and a string is the same everywhere."""
 TYPED = frozenset(_PLAIN)
 """Their columns hold values in a file's plain rows; those of others hold texts."""
+_KEPT = "(reason IS NULL OR reason = 'late')"
 _TEXT = (f"{_STRING}|{_WHOLE}|true|false|null", "VARCHAR")
 
 
@@ -130,8 +136,8 @@ WHERE (regexp_full_match(body, '\{{(?:{plain})')
 def checked_sql(source: Source, log: str, odd: str = "", *, corrected: bool = False) -> str:
     """Print the log with every column's value, or the reason why a message is no event.
 
-    The reason of a late row is ``late``. Derived columns are NULL where there is a reason: they
-    might be beyond their types.
+    The reason of a late row is ``late``. Derived columns are NULL where there is another reason:
+    they might be beyond their types.
 
     Parameters
     ----------
@@ -192,7 +198,7 @@ def checked_file_sql(source: Source, plain: str, odd: str, *, corrected: bool = 
 def _verdicts_sql(source: Source, read: str, late: str) -> str:
     names = [AT, *(column.name for column in source.columns)]
     derived = "".join(
-        f", CASE WHEN reason IS NULL THEN {expression.sql('duckdb')} END AS {quote(name)}"
+        f", CASE WHEN {_KEPT} THEN {expression.sql('duckdb')} END AS {quote(name)}"
         for name, expression in source.computed.items()
     )
     listed = f'partition, "offset", {", ".join(map(quote, names))}'
@@ -233,6 +239,29 @@ def events_sql(source: Source, checked: str) -> str:
     """Print the query for a source's events: checked, punctual, derived."""
     names = ", ".join(map(quote, ("partition", "offset", *source.types, *source.hidden)))
     return f"SELECT {names} FROM {checked} WHERE reason IS NULL"
+
+
+def kept_sql(source: Source, checked: str) -> str:
+    """Print the query for a source's events, progress events aside, and its late rows.
+
+    These are told apart by `came_late`.
+    """
+    names = ", ".join(map(quote, kept_types(source)))
+    late = f"COALESCE(reason = 'late', FALSE) AS {CAME_LATE}"
+    said = " OR ".join(f"{quote(column.name)} IS NOT NULL" for column in source.columns)
+    return f"SELECT {names} FROM (SELECT *, {late} FROM {checked}) WHERE {_KEPT} AND ({said})"
+
+
+def kept_types(source: Source) -> dict[str, Type]:
+    """Give the columns of that query: time, place, whether it is late, all that have a name."""
+    types = source.types
+    return {
+        AT: types.pop(AT),
+        "partition": Type.INT32,
+        "offset": Type.INT64,
+        CAME_LATE: Type.BOOL,
+        **types,
+    }
 
 
 def refused_sql(checked: str, log: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from headrace.jobs import learner, published, replay, store, transport
+from headrace.jobs import learner, published, raw_events, replay, store, transport
 from headrace.jobs.store import StoreProcess
-from headrace.jobs.transport import Place
+from headrace.jobs.transport import LogGap, Place
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["Killed", "Log", "Said"]
@@ -39,12 +39,14 @@ class Said:
 class Log:
     """Partitions of messages; `left` writes from now on, then the writer is killed.
 
-    `reading` counts the readers that were entered and not left.
+    `reading` counts the readers that were entered and not left; `lost` is of partitions that do not
+    begin at 0 any more.
     """
 
     messages: dict[Place, list[Said]] = field(default_factory=lambda: defaultdict(list))
     left: int | None = None
     reading: int = 0
+    lost: dict[Place, int] = field(default_factory=dict)
 
     def put(self, topic: str, *values: bytes, partition: int = 0) -> None:
         """Append messages."""
@@ -89,7 +91,7 @@ class Log:
         """Put it in the place of Kafka."""
         for module in (store, replay, learner):
             monkeypatch.setattr(module, "Writer", lambda *_, **__: self)
-        for module in (store, published, learner):
+        for module in (store, published, raw_events, learner):
             monkeypatch.setattr(module, "Reader", lambda _, start, **__: _Reader(self, dict(start)))
         monkeypatch.setattr(transport, "last", self.last)
         monkeypatch.setattr(transport, "ends", self.ends)
@@ -107,8 +109,18 @@ class _Reader:
     log: Log
     next: dict[Place, int]
 
+    def __post_init__(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        for place, at in self.next.items():
+            first, end = self.log.lost.get(place, 0), len(self.log.messages[place])
+            if not first <= at <= end:
+                raise LogGap(*place, offset=at, earliest=first, end=end)
+
     def poll(self, _: int, most: int) -> Mapping[Place, list[Said]]:
         """Give at most `most` messages of each partition."""
+        self._check()
         found = {p: self.log.messages[p][at : at + most] for p, at in self.next.items()}
         found = {place: said for place, said in found.items() if said}
         self.next |= {place: said[-1].offset + 1 for place, said in found.items()}

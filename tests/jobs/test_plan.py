@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.feature_store.history import History
-from headrace.feature_store.versions import held
+from headrace.feature_store.versions import events_version, held
 from headrace.jobs import assembly, transport, views
 from headrace.jobs.cli.main import application
 from headrace.jobs.evolve import raw_log
@@ -144,6 +144,19 @@ def test_a_plan_says_what_changes(tmp_path: Path, kafka: Kafka, name: str) -> No
     del kafka
     assert WHOLE.count(right) >= 1
     assert sentences(planned(tmp_path, WHOLE.replace(right, wrong))[1]) == told
+
+
+def test_what_only_questions_read_is_read_anew(tmp_path: Path, kafka: Kafka) -> None:
+    """No view changes; the events of before stay, also where none are kept any more."""
+    old = events_version(pipeline(tmp_path, WHOLE).sources["click"])
+    text = WHOLE.replace("click: {", "click: {derive: {known: x IS NULL}, ")
+    made = planned(tmp_path, text)[1]
+    stay = f"those of before stay until `headrace drop {old}`"
+    assert f"events click are read anew from the topic; {stay}" in sentences(made)
+    assert made.costs == ()
+    made = planned(tmp_path, WHOLE.replace("click: {", "click: {keep: false, "))[1]
+    assert sentences(made) == [f"events click are kept no more; {stay}"]
+    del kafka
 
 
 def test_another_aggregate_is_another_version_with_its_cost(tmp_path: Path, kafka: Kafka) -> None:

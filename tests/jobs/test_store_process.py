@@ -443,7 +443,7 @@ def test_decisions_wait_for_a_model_recent_enough(
 def test_on_the_broker_nothing_is_published_twice(
     broker: Broker, tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_topics(broker.address, assembly.topics(small))
+    create_topics(broker.address, [*assembly.source_topics(small), *assembly.topics(small)])
     with Writer(broker.address) as writer:
         for topic, partition, value in panes(small, COUNT):
             writer.send(topic, value, partition=partition)

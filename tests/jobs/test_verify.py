@@ -12,11 +12,14 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from headrace.feature_store.history import LOG, History
+from headrace.feature_store.history import History
 from headrace.feature_store.index import Index
+from headrace.feature_store.messages import LOG
+from headrace.feature_store.versions import events_version
 from headrace.jobs import assembly
 from headrace.jobs.checks.verify import Difference, Random, Verdict, verify
 from headrace.operators.computed import with_computed
+from headrace.operators.engines.duckdb_log import kept_sql
 from headrace.operators.errors import HeadraceError, StoreError
 from headrace.operators.identity import version
 from headrace.pipelines.pipeline import Pipeline
@@ -103,15 +106,21 @@ class Stream:
     def __init__(self, small: Pipeline, logs: Mapping[str, pa.Table] = LOGS) -> None:
         self._declared = declared = assembly.declared(small)
         self._store = duckdb.connect()
-        self._store.execute("CREATE SCHEMA views")
+        self._store.execute("CREATE SCHEMA views; CREATE SCHEMA events")
         click, page = (version(small.views[name]) for name in ("clicks", "pages"))
         self._store.execute(
             f"CREATE TABLE panes AS SELECT name, shard, {100 * EVERY} AS complete "
             f"FROM (VALUES ('{click}', 0), ('{page}', 0), ('{page}', 1)) AS t(name, shard)"
         )
         with History(declared, small.sources, small.streams) as history:
+            offsets = []
             for name, log in logs.items():
                 history.load(name, log)
+                events = kept_sql(small.sources[name], f"checked_{name}")
+                self._create(f"events.{name}", history.query(events))
+                place = {"topic": events_version(small.sources[name]), "partition": 0}
+                offsets.append({**place, "next": len(log)})
+            self._create("offsets", pa.Table.from_pylist(offsets))
             history.decisions()
             for name in small.views:
                 self._create(f"views.{name}", history.query(f"SELECT * FROM tiles_{name}"))
@@ -214,6 +223,8 @@ def test_no_difference_is_found_where_there_is_none(small: Pipeline, stream: Str
     assert set(found.tables) == {
         "refused rows of ask",
         REFUSED,
+        "events of ask",
+        "events of click",
         "tiles of clicks",
         "values_x of clicks",
         "last_x of clicks",
@@ -312,6 +323,18 @@ PLANTED = {
     "a late row missing": (
         "DELETE FROM late_rows",
         Difference(REFUSED, "0 5", "reason", None, "late"),
+    ),
+    "an event of another value": (
+        'UPDATE events.click SET x = x + 1 WHERE "offset" = 1',
+        Difference("events of click", "0 1", "x", 3, 2),
+    ),
+    "a late event that is told as punctual": (
+        "UPDATE events.click SET came_late = FALSE WHERE came_late",
+        Difference("events of click", "0 5", "came_late", False, True),
+    ),
+    "an event that is read and not kept": (
+        'DELETE FROM events.ask WHERE "offset" = 1',
+        Difference("events of ask", "0 1", "at", None, 120000),
     ),
     "an extra decision": (
         "INSERT INTO decisions BY NAME SELECT * REPLACE (3 AS seq, 'd3' AS id) FROM decisions "

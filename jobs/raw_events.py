@@ -1,0 +1,135 @@
+"""The raw topics as the store process reads them: the events of each source that is kept.
+
+::
+
+    raw topics ─poll, at most each second─► messages ─► what they say ─┐ in the transaction of
+                    └ what they have lost ─► gaps, and on              └► the step, with the offsets
+
+Others write to these topics, so an offset may be without a message: a transaction's end, or what
+compaction took. What is gone before it was read is noted, and reading goes on behind it: nothing
+that is served depends on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from headrace.feature_store.catalogue import Catalogue, Place
+from headrace.feature_store.events import Events, Said
+from headrace.feature_store.messages import LOG
+from headrace.jobs.transport import LogGap, Message, Reader
+
+__all__ = ["RawEvents", "Taken"]
+
+_log = logging.getLogger(__name__)
+_REST_SECONDS = 1.0
+"""A batch of a source costs 10 ms before its first message: so few are not read at once."""
+_POLL_MS = 10
+_POLL_MESSAGES = 20_000
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was read in one go: what it says, and from where to where."""
+
+    said: Sequence[Said] = ()
+    moved: Mapping[Place, tuple[int, int]] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.moved)
+
+
+class RawEvents:
+    """Reads the raw topics of the sources that are kept, from where the store's file is.
+
+    Parameters
+    ----------
+    events
+        The tables.
+    catalogue
+        The file, in which the offsets are.
+    bootstrap
+        The broker.
+
+    """
+
+    def __init__(self, events: Events, catalogue: Catalogue, bootstrap: str) -> None:
+        self._events, self._bootstrap = events, bootstrap
+        self._kept = events.places
+        self._sources = {source.topic: name for name, source in events.sources.items()}
+        catalogue.begin(list(self._kept.values()))
+        known = catalogue.offsets()
+        self.read = {place: known[kept] for place, kept in self._kept.items()}
+        """The next offset of every partition."""
+        self._catalogue = catalogue
+        self._reader = self._open() if self._kept else None
+        self._rests_until = 0.0
+
+    def _open(self) -> Reader:
+        while True:
+            try:
+                return Reader(self._bootstrap, self.read, max_records=_POLL_MESSAGES)
+            except LogGap as gap:
+                self._lose(gap)
+
+    def _lose(self, gap: LogGap) -> None:
+        """Note what is gone; a log that ends before what was read is another one."""
+        if not gap.lost:
+            raise gap
+        place = (gap.topic, gap.partition)
+        _log.warning("%s", gap)
+        self._events.lose(place, gap.offset, gap.earliest)
+        self.read[place] = gap.earliest
+
+    def poll(self) -> Taken:
+        """Read what there is, unless it was read not long ago; say what it means."""
+        if self._reader is None or time.monotonic() < self._rests_until:
+            return Taken()
+        try:
+            messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
+        except LogGap as gap:
+            self._lose(gap)
+            self._reader.close()
+            self._reader = self._open()
+            return Taken()
+        if sum(map(len, messages.values())) < _POLL_MESSAGES // 2:
+            self._rests_until = time.monotonic() + _REST_SECONDS
+        positions = self._reader.positions()
+        moved = {p: (was, positions[p]) for p, was in self.read.items() if positions[p] != was}
+        by_source: dict[str, list[pa.Table]] = {}
+        for (topic, partition), some in messages.items():
+            by_source.setdefault(self._sources[topic], []).append(_log_of(partition, some))
+        said = [self._events.read(name, pa.concat_tables(logs)) for name, logs in by_source.items()]
+        return Taken(said, moved)
+
+    def keep(self, taken: Taken) -> None:
+        """Keep what was read, and how far; inside a transaction."""
+        for said in taken.said:
+            self._events.add(said)
+        moved = taken.moved or {}
+        self._catalogue.advance({self._kept[place]: offsets for place, offsets in moved.items()})
+        self.read |= {place: following for place, (_, following) in moved.items()}
+
+    def highwater(self) -> Mapping[Place, int]:
+        """Give the ends of the partitions, as far as they are known."""
+        return {} if self._reader is None else self._reader.highwater()
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._reader is not None:
+            self._reader.close()
+
+
+def _log_of(partition: int, messages: Sequence[Message]) -> pa.Table:
+    columns = {
+        "partition": [partition] * len(messages),
+        "offset": [message.offset for message in messages],
+        "timestamp": [message.timestamp for message in messages],
+        "payload": [message.value for message in messages],
+    }
+    return pa.table(columns, LOG)
