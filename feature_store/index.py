@@ -160,6 +160,14 @@ class Index:
         """Plan reads of some of the view's features."""
         return plan(self.view, self._layout, features)
 
+    def expect(self, keys: pa.Table) -> None:
+        """Make room for what an empty index will be given: each key, and how many ``tiles``."""
+        if keys.num_rows:
+            slots = self._keys.slots([whole_array(keys[name]) for name in self.view.key], add=True)
+            counts = np.zeros(len(self._keys), np.int64)
+            counts[slots] = whole_array(keys["tiles"]).to_numpy()
+            self.tiles.expect(counts)
+
     def append(self, tiles: pa.Table, rows: Mapping[str, pa.Table] | None = None) -> None:
         """Take in tiles, each key's in order of their ends, and their companion rows by name.
 

@@ -157,7 +157,21 @@ def _compact(
 
 
 @compiled
+def _by_slot(coming: Ints, slots: Ints) -> Ints:
+    """Give the rows slot by slot, each slot's in their order."""
+    starts = np.zeros(len(coming) + 1, np.int64)
+    for slot in range(len(coming)):
+        starts[slot + 1] = starts[slot] + coming[slot]
+    order = np.empty(len(slots), np.int64)
+    for row in range(len(slots)):
+        order[starts[slots[row]]] = row
+        starts[slots[row]] += 1
+    return order
+
+
+@compiled
 def _append(
+    order: Ints,
     runs: Ints,
     coming: Ints,
     used: int,
@@ -171,7 +185,7 @@ def _append(
     own: Ints,
     high: Ints,
 ) -> tuple[int, int, int]:
-    """Write tiles at the ends of their runs; give the place behind all of them.
+    """Write tiles in an order at the ends of their runs; give the place behind all of them.
 
     Besides: the first row that does not come after its key's last or whose sum leaves its type, −1
     if there is none, and the column of that sum, −1 if it is the order.
@@ -184,7 +198,7 @@ def _append(
             room = _holds(run[2] - run[1] + more)
             _move(run, used, room, end, rows, highs, end, rows, highs, blocks)
             used += room
-    for row in range(len(slots)):
+    for row in order:
         run = runs[slots[row]]
         place = run[2]
         before = place - 1 if place > run[1] else -1
@@ -290,6 +304,20 @@ class Tiles:
         arrays = (now.runs, now.end, now.rows, now.highs, now.blocks, self._runs, self._coming)
         return sum(array.nbytes for array in arrays)
 
+    def expect(self, counts: Ints) -> None:
+        """Make room for so many tiles of each slot, before the first is appended.
+
+        A run that is where it will stay is written once: ten million tiles load in half the time.
+        """
+        self._reserve_slots(len(counts))
+        rooms = counts + counts // 8 + 2
+        stops = np.cumsum(rooms)
+        runs = self._runs[: len(counts)]
+        runs[:, 0], runs[:, 1], runs[:, 2] = stops, stops - rooms, stops - rooms
+        self._used = int(stops[-1])
+        size, now = self._used + self._used // 8 + 1024, self._next
+        self._next = _arrays(len(now.runs), size, len(self._kinds), len(now.highs))
+
     def append(
         self, keys: int, slots: Ints, ends: Ints, own: Ints, high: Ints
     ) -> tuple[int, int] | None:
@@ -305,7 +333,11 @@ class Tiles:
         now = self._next
         arrays = (now.end, now.rows, now.highs, now.blocks)
         rest = (self._kinds, slots, ends, own, high)
-        found = _append(self._runs, self._coming, self._used, *arrays, *rest)
+        # Many tiles are written run by run: long runs are each in pages of their own, and one after
+        # the other in the order of time is twice as slow.
+        many = len(slots) > len(self._runs)
+        order = _by_slot(self._coming, slots) if many else np.arange(len(slots))
+        found = _append(order, self._runs, self._coming, self._used, *arrays, *rest)
         self._used, wrong, column = found
         self._slots = slots
         if wrong >= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -148,8 +148,16 @@ def test_a_store_that_is_opened_again_has_the_same_rows(
         known = [(row.pop("user"), row.pop("at")) for row in found]
         assert found == asked(store, *known)
     store.catalogue.close()
+    between = store_module._between_ends
     for rows_at_once in (1, 3, 1_000_000):
-        monkeypatch.setattr(store_module, "_LOAD_ROWS", rows_at_once)
+
+        def parts(batches: pa.RecordBatchReader, most: int = rows_at_once) -> Iterator[pa.Table]:
+            small = batches.read_all().to_batches(max_chunksize=most)
+            found = list(between(pa.RecordBatchReader.from_batches(batches.schema, small)))
+            assert len(found) > 10 or most > 3 or not small
+            return iter(found)
+
+        monkeypatch.setattr(store_module, "_between_ends", parts)
         again = Store(tmp_path / "store.duckdb", declared(tmp_path))
         assert asked(again, *asks) == truth
         again.catalogue.close()

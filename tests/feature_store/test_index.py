@@ -39,14 +39,21 @@ def _tiles(view: View, keys: list[int], ends: list[int], values: list[float | No
     return pa.table({name: columns[name] for name in view.tile_schema.names}, view.tile_schema)
 
 
-def test_extremes_and_sums_over_long_runs_are_the_plain_ones() -> None:
-    """Runs of thousands of tiles, appended in parts of any size: moved, compacted, by blocks."""
+@pytest.mark.parametrize("expected", [None, 1.0, 0.5, 2.0])
+def test_extremes_and_sums_over_long_runs_are_the_plain_ones(expected: float | None) -> None:
+    """Runs of thousands of tiles, appended in parts of any size: moved, compacted, by blocks.
+
+    Also where so many times what comes was expected, of keys that do not come, too.
+    """
     dice = np.random.default_rng(5)
     view = _view()
     index, count = Index(view), 9_000
     keys = dice.choice(3, count, p=(0.7, 0.25, 0.05))
     values = np.round(dice.normal(0, 1e6, count) * dice.choice((1, 1e-3), count), 6)
     null = dice.random(count) < 0.2
+    if expected is not None:
+        counts = [int(expected * (keys == key).sum()) for key in range(3)]
+        index.expect(pa.table({"k": [0, 9, 1, 2], "tiles": [counts[0], 5, *counts[1:]]}))
     start = 0
     while start < count:
         stop = min(count, start + int(dice.choice((1, 7, 300, 2_000))))
