@@ -22,9 +22,10 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Served:
 
     def count(self, kind: str, status: object, what: object, *, failed: bool) -> None:
         """Count an answer; keep what failed."""
-        self.statuses[f"{kind} {status}"] += 1
+        self.statuses[f"{kind} {status}"] += 1  # each kind has a thread, and keys of its own
         if failed and len(self.failures) < _SHOWN:
             self.failures.append(f"{kind} {status}: {what!r:.300}")
 
@@ -127,22 +128,27 @@ def run(count: int, seed: int, folder: Path) -> tuple[int, Sequence[str]]:
         "flight": _flight,
         "schema": _schema,
     }
-    sent = 0
     with served(folder) as one:
-        good = _Good(one)
-        before = one.rss_bytes()
-        for kind, share in _SHARES.items():
-            rest, part = max(1, int(count * share)), 0
+        good, memory = _Good(one), [one.rss_bytes()]
+
+        def all_of(kind: str) -> int:
+            rest, part, sent = max(1, int(count * _SHARES[kind])), 0, 0
             while rest and one.process.poll() is None:
                 some = min(_GOOD_EVERY, rest)
                 kinds[kind](one, some, random.Random(f"{seed} {kind} {part}"))  # noqa: S311  # no secret
                 good.check(f"after {kind}")
+                if one.process.poll() is None:
+                    memory.append(one.rss_bytes())
                 rest, part, sent = rest - some, part + 1, sent + some
+            return sent
+
+        # All kinds at once: while one is answered another is written.
+        with ThreadPoolExecutor(len(kinds)) as pool:
+            sent = sum(pool.map(all_of, kinds))
         if one.process.poll() is not None:
             one.failures.append(f"the process ended with {one.process.returncode}")
-        else:
-            after = one.rss_bytes()
-            sys.stdout.write(f"  memory: {before >> 20} MiB before, {after >> 20} MiB after\n")
+        told = ", ".join(f"{size >> 20}" for size in (memory[0], memory[-1], max(memory)))
+        sys.stdout.write(f"  memory: MiB at first, at last and at most: {told}\n")
         told = ", ".join(f"{name}: {n:,}" for name, n in sorted(one.statuses.items()))
         sys.stdout.write(f"  answers: {told}\n")
         return sent, one.failures
@@ -167,6 +173,7 @@ class _Good:
             self._one.failures.append(f"{when} a good request was answered otherwise")
 
 
+@cache
 def _good_requests() -> list[tuple[str, str, bytes]]:
     rows = [{"at": 120_000, "user": "u", "page": "a"}, {"at": 119_999, "user": "v", "hour": 7}]
     tensors = [
@@ -192,6 +199,7 @@ def _decisions() -> pa.Table:
     return pa.table({"at": [120_000, 119_999, 60_000, 0], "user": users, "page": pages})
 
 
+@cache
 def _stream() -> bytes:
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, _decisions().schema) as writer:
