@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -40,12 +41,11 @@ class Keys:
         if not add and len(columns[0]) <= _FEW:
             return np.array([known.get(key, NO_SLOT) for key in _listed(columns)], np.int64)
         codes, keys = _coded(columns)
-        of_key = np.empty(len(keys) + 1, np.int64)
-        of_key[-1] = NO_SLOT
+        of_key = np.full(len(keys) + 1, NO_SLOT, np.int64)
+        of_key[:-1] = np.fromiter(map(known.get, keys, repeat(NO_SLOT)), np.int64, len(keys))
         if add:
-            of_key[:-1] = [known.setdefault(key, len(known)) for key in keys]
-        else:
-            of_key[:-1] = [known.get(key, NO_SLOT) for key in keys]
+            for place in np.flatnonzero(of_key[:-1] == NO_SLOT).tolist():
+                of_key[place] = known.setdefault(keys[place], len(known))
         slots: Ints = of_key[codes]
         return slots
 
@@ -78,7 +78,9 @@ def _coded(columns: Sequence[pa.Array]) -> tuple[Ints, list[object]]:
 def _encoded(column: pa.Array) -> tuple[Ints, list[object]]:
     encoded = column.dictionary_encode()
     codes: Ints = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
-    return codes, encoded.dictionary.to_pylist()
+    # By NumPy: a list of Arrow's makes an object of its own for each value first.
+    keys: list[object] = encoded.dictionary.to_numpy(zero_copy_only=False).tolist()
+    return codes, keys
 
 
 def _whole(values: list[object]) -> list[int]:

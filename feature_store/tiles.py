@@ -27,6 +27,8 @@ __all__ = ["LEAST", "Kind", "Seen", "Tiles"]
 
 Ints = npt.NDArray[np.int64]
 
+_SPARE = 1 << 18
+"""Places for runs that move, at the least: else small arrays move in every append."""
 LEAST = np.iinfo(np.int64).min
 """What a tile without a value has among `highs`."""
 _MOST_HIGH, _MOST_LOW = np.int64((10**38 - 1) >> 64), np.uint64((10**38 - 1) & (2**64 - 1))
@@ -377,10 +379,10 @@ class Tiles:
             self._next = Seen(runs, now.end, now.rows, now.highs, now.blocks)
 
     def _compact(self) -> None:
-        """Move all runs to new arrays, with room for what comes and a quarter more."""
+        """Move all runs to new arrays, with room for what comes and more."""
         now = self._next
         total = _compacted(self._runs, self._coming)
-        size = total + total // 4 + 1024
+        size = total + max(total // 4, min(4 * total, _SPARE))
         then = _arrays(len(now.runs), size, len(self._kinds), len(now.highs))
         where = (then.end, then.rows, then.highs, then.blocks)
         self._used = _compact(self._runs, self._coming, now.end, now.rows, now.highs, *where)
