@@ -67,6 +67,7 @@ def learning(pipeline: Pipeline) -> Learning:
         negatives=model.negatives,
         negative_after_ms=pipeline.outcome.negative_after_ms,
         score_every_ms=model.score_every_ms,
+        gate=model.gate,
         score_by=model.score_by,
     )
 

@@ -13,6 +13,7 @@ from headrace.jobs.others import Others
 from headrace.jobs.transport import Reader, Writer
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.observer import Note
+from headrace.online_learning.provenance import provenance
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["LearnerProcess"]
@@ -43,7 +44,12 @@ class LearnerProcess:
 
     def __init__(self, pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
         self._pipeline = pipeline
-        self.learner = Learner(assembly.learning(pipeline), folder, self._tell_notes)
+        self.learner = Learner(
+            assembly.learning(pipeline),
+            folder,
+            self._tell_notes,
+            provenance=provenance(pipeline.digest),
+        )
         topics = {"predictions": pipeline.predictions_topic, "examples": pipeline.examples_topic}
         self._take = {
             topics["predictions"]: self.learner.predictions,

@@ -22,10 +22,11 @@ from headrace.online_learning.models.factorised import Ffm, Fm
 from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Ftrl
+from headrace.online_learning.verdict import Limits
 from headrace.operators.types import Type
 from headrace.pipelines.document import Document, Place
 from headrace.pipelines.pipeline import Model, Pipeline, Token
-from headrace.pipelines.schema import ModelForm, PipelineForm
+from headrace.pipelines.schema import GateForm, ModelForm, PipelineForm
 
 __all__ = ["check_model", "model_of"]
 
@@ -117,6 +118,7 @@ def model_of(form: PipelineForm, document: Document) -> Model:
         score_every_ms=model.score_every,
         score_by=model.score_by,
         max_delay_ms=model.max_delay,
+        gate=_gate(model.gate),
         bad_cases=_cases(model, kind, document),
     )
 
@@ -134,6 +136,14 @@ def _cases(model: ModelForm, kind: Kind, document: Document) -> Worth | None:
         raise document.refuse(place, asked, found, "remove them", key=True)
     with document.at(*place):
         return Worth(told.loss_above, told.confidence_below, told.most_per_day)
+
+
+def _gate(form: GateForm | None) -> Limits | None:
+    if form is None:
+        return None
+    most = None if form.most_mib is None else form.most_mib << 20
+    told = {name: value for name, value in form.model_dump().items() if name != "most_mib"}
+    return Limits(**told, most_bytes=most)
 
 
 def check_model(pipeline: Pipeline, document: Document) -> None:

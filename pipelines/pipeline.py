@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headrace.feature_store.worth import Worth
 from headrace.online_learning.models.model import Kind
+from headrace.online_learning.verdict import Limits
 from headrace.operators.expression import Expression
 from headrace.operators.identity import canonical, step_said, version
 from headrace.operators.source import AT, Source
@@ -123,6 +124,8 @@ class Model:
     max_delay_ms
         How far, in event time, the version that scores a decision may be behind it; a decision
         waits for a newer one. None never waits.
+    gate
+        When a version is not served; None serves each that is finite.
     bad_cases
         Which decisions go to a topic for somebody to look at; None are none.
 
@@ -142,6 +145,7 @@ class Model:
     score_every_ms: int | None
     score_by: tuple[str, ...]
     max_delay_ms: int | None
+    gate: Limits | None
     bad_cases: Worth | None = None
 
 
@@ -310,6 +314,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
             "kind": dict(model.kind.facts),
             "buckets": dict(model.buckets),
             "tokens": [token.parts for token in model.tokens],
+            "gate": asdict(model.gate) if model.gate else None,
             "bad_cases": asdict(model.bad_cases) if model.bad_cases else None,
         },
         **({"drift": vars(pipeline.drift)} if pipeline.drift else {}),

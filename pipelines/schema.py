@@ -17,6 +17,7 @@ __all__ = [
     "CasesForm",
     "DecisionForm",
     "DedupForm",
+    "GateForm",
     "JoinForm",
     "ModelForm",
     "OutcomeForm",
@@ -194,6 +195,23 @@ class CasesForm(_Form):
     most_per_day: Annotated[int, Field(ge=1, le=1_000_000)] = 100
 
 
+class GateForm(_Form):
+    """When a version is not served: where it is shown to be worse than this.
+
+    `tolerance` (0.001): by how much its log loss may lie above the champion's. `alpha` (0.01): how
+    likely one that is within it may be called worse. `least` (100): labels without which none is
+    judged. `calibration` (2.0): how many times the positives p may sum to, or they p. `patience`
+    (2): how many in a row are held for what labels alone say. `most_mib`: its size.
+    """
+
+    tolerance: NotNegative = 0.001
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    least: Annotated[int, Field(ge=1)] = 100
+    calibration: Annotated[float, Field(gt=1)] = 2.0
+    patience: Annotated[int, Field(ge=0)] = 2
+    most_mib: Annotated[int, Field(ge=1)] | None = None
+
+
 class ModelForm(_Form):
     """What learns, and from what.
 
@@ -206,6 +224,7 @@ class ModelForm(_Form):
     the scores. `score_every`: windows of event time that are scored each; `score_by`: inputs by
     whose values they are scored, too. `max_delay`: how far in event time a version may be behind
     the decision that it scores. `bad_cases`: decisions that are worth a look.
+    `gate`: when a version is not served, or `off`.
     """
 
     kind: Name = "hybrid"
@@ -237,6 +256,7 @@ class ModelForm(_Form):
     score_every: LongDuration | None = None
     score_by: Names = ()
     max_delay: LongDuration | None = None
+    gate: Annotated[GateForm | None, BeforeValidator(values.off)] = GateForm()
     bad_cases: CasesForm | None = None
 
 

@@ -234,6 +234,14 @@ def pair(value: object) -> tuple[object, object]:
     return value[0], value[1]
 
 
+def off(value: object) -> object:
+    """Read a mapping, or `off` as None."""
+    if not isinstance(value, dict) and value != "off":
+        asked, found = "asked for model.gate", f"{value!r} is neither a mapping nor `off`"
+        _refuse(asked, found, "write `off`, or limits like {least: 500}")
+    return None if value == "off" else value
+
+
 def slots(value: object) -> int:
     """Check a power of two."""
     if type(value) is not int or not 2 <= value <= 1 << 30 or value & (value - 1):

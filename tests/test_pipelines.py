@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from headrace.jobs.demo.flights import streams
+from headrace.online_learning.verdict import Limits
 from headrace.operators.errors import PipelineError
 from headrace.operators.streams.join import Join
 from headrace.operators.types import Type
@@ -24,6 +25,7 @@ from headrace.pipelines.schema import (
     DecisionForm,
     DedupForm,
     DriftForm,
+    GateForm,
     JoinForm,
     ModelForm,
     OutcomeForm,
@@ -141,7 +143,7 @@ def test_the_reference_names_every_key() -> None:
     page = (ROOT / "docs" / "pipeline.md").read_text("utf-8")
     of_streams = (StreamForm, JoinForm, SampleForm, DedupForm, SessionForm)
     others = (DriftForm, PipelineForm, SourceForm, ViewForm, DecisionForm, OutcomeForm, ModelForm)
-    forms = (*of_streams, *others, ServeForm)
+    forms = (*of_streams, *others, GateForm, ServeForm)
     keys = [field.alias or key for form in forms for key, field in form.model_fields.items()]
     assert len(keys) >= 60
     assert [key for key in keys if f"| `{key}` |" not in page] == []
@@ -172,6 +174,14 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     source = read(tmp_path, SHOP).sources["view"]
     assert (source.lateness_ms, source.ahead_ms, source.idle_ms) == (0, 24 * HOUR, 0)
     assert source.partitions == 1
+
+
+def test_the_gate_is_on_unless_it_is_off(tmp_path: Path) -> None:
+    assert read(tmp_path, SHOP).model.gate == Limits()
+    told = changed("kind: ftrl", "kind: ftrl\n  gate: {least: 7, most_mib: 2}")
+    assert read(tmp_path, told).model.gate == Limits(least=7, most_bytes=2 << 20)
+    off = changed("kind: ftrl", "kind: ftrl\n  gate: off")
+    assert read(tmp_path, off).model.gate is None
 
 
 def test_within_bounds_the_age_of_the_newest_row(tmp_path: Path) -> None:
@@ -225,6 +235,7 @@ def test_digest_is_of_the_meaning(tmp_path: Path) -> None:
             "    - user\n    - [hour, mean_price]\n", "    - [hour, mean_price]\n    - user\n"
         ),
         "model": changed("kind: ftrl", "kind: ftrl\n  alpha: 0.06"),
+        "gate": changed("kind: ftrl", "kind: ftrl\n  gate: off"),
         "lateness": changed("    derive:\n", "    lateness: 1s\n    derive:\n"),
     }
     assert {name: read(tmp_path, text).digest for name, text in same.items()} == dict.fromkeys(
