@@ -55,7 +55,7 @@ from headrace.operators.view import END, View
 __all__ = ["Declared", "Store"]
 
 _DECISIONS = "decisions"
-_OF_A_TIME = (PSI, "window.", "drift.")  # told once, of a time that is over
+_OF_A_TIME = (PSI, "window.", "drift.", "gate.")  # told once, of a time that is over
 _LOAD_ROWS = 200_000
 _LOAD_TILES = 250_000
 """Tiles that are indexed at once: a part that the processor's caches hold loads twice as fast."""

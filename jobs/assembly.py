@@ -69,6 +69,7 @@ def learning(pipeline: Pipeline) -> Learning:
         score_every_ms=model.score_every_ms,
         gate=model.gate,
         score_by=model.score_by,
+        watching=pipeline.watching,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["LearnerProcess"]
 
+_log = logging.getLogger(__name__)
 _POLL_MS = 100
 _POLL_MESSAGES = 20_000
 
@@ -84,6 +87,10 @@ class LearnerProcess:
         """Send what the learner noted, each note once: a restart gives the same ones again."""
         fresh = notes[max(0, self._noted - first) :]
         self._noted = max(self._noted, first + len(notes))
+        for note in fresh:
+            if note.alert:
+                at = datetime.fromtimestamp(note.at / 1000, UTC).isoformat()
+                _log.warning("%s at %s: %s", note.name, at, note.cause)
         if fresh:
             self._send([note.row for note in fresh])
 

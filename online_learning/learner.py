@@ -25,6 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.online_learning.checksum import Checksum
+from headrace.online_learning.drift_watch import DriftWatch
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.gate import PREDICTORS, Gate
 from headrace.online_learning.learning import Learning
@@ -133,6 +134,9 @@ class Learner:
         self._observers = _observers(settings)
         self._also = frozenset(also)
         self._provenance = provenance or {}
+        self._drift = _watch(settings)
+        if self._drift is not None:
+            self._observers["drift"] = self._drift
         self._lock = Lock(folder)
         self._registry = registry(folder)
         digest, keep = settings.digest, settings.keep
@@ -293,6 +297,9 @@ class Learner:
                 published.append(self._version)
                 stays = (horizon - self._next_cut) // every + 1 < self.settings.keep
                 self._publish(written=stays or self._version in self._also)
+                if self._drift is not None:
+                    now = self._next_cut - every
+                    self._notes += self._drift.act(now, self._model, self._moments)
             if horizon > self._through_or_never:
                 self._step(horizon)
         self._tell_notes()
@@ -412,7 +419,8 @@ class Learner:
             learned = self._provisional.learned(until, labels, self._pending)
             given, labels = self._learn_in_parts(decisions, learned), learned.final
         else:
-            given, _ = steps_of(self.settings, self._model, self._moments, decisions, labels)
+            told = labels if self._drift is None else self._drift.weighed(labels)
+            given, _ = steps_of(self.settings, self._model, self._moments, decisions, told)
         given = np.where(np.isfinite(given), given, _SAYS_NOTHING)
         self._pending.rows["given"][start:] = given
         decided = Inputs(*(decisions[name] for name in INPUTS))
@@ -617,6 +625,12 @@ def _observers(settings: Learning) -> dict[str, Observer]:
         every, within = settings.score_every_ms, settings.within_ms
         found["windows"] = WindowScores(every, within, settings.score_by)
     return found
+
+
+def _watch(settings: Learning) -> DriftWatch | None:
+    if settings.watching is None:
+        return None
+    return DriftWatch(settings.watching, settings.encoding, settings.publish_every_ms)
 
 
 def _under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Encoding, LearningError, digest
 from headrace.online_learning.verdict import Limits
+from headrace.online_learning.watching import Watching
 from headrace.operators.errors import UnknownName
 from headrace.operators.types import Type
 
@@ -48,6 +49,8 @@ class Learning:
         The inputs by whose values the windows are scored, too: bools, whole numbers, strings.
     gate
         When a version is not served; None serves each that is finite.
+    watching
+        What is watched for change, and what is done about it; None is nothing.
 
     Examples
     --------
@@ -73,6 +76,7 @@ class Learning:
     score_every_ms: int | None = None
     score_by: tuple[str, ...] = ()
     gate: Limits | None = field(default_factory=Limits)
+    watching: Watching | None = None
 
     def __post_init__(self) -> None:
         for name in ("publish_every_ms", "keep", "within_ms", "every_ms"):
@@ -82,6 +86,7 @@ class Learning:
                 raise LearningError(asked, "it is too small", "give 1 or more")
         self._check_windows()
         self._check_provisional()
+        self._check_watching()
         if not 0 < self.negatives <= 1:
             asked = f"asked to learn {self.negatives} of the negatives"
             raise LearningError(asked, "that is no share", "give more than 0, and at most 1")
@@ -103,6 +108,26 @@ class Learning:
             if other:
                 found = f"there is a {name}, and what was learned could not be taken back"
                 raise LearningError(asked, found, "remove one of the two")
+
+    def _check_watching(self) -> None:
+        if self.watching is None:
+            return
+        tokens = [token.name for token in self.encoding.tokens]
+        for name in self.watching.fields:
+            if name not in tokens:
+                raise UnknownName(kind="token", name=name, known=tokens)
+        kinds = {action.kind for action in self.watching.actions}
+        if "reset" in kinds and not self.model.refreshes:
+            asked = f"asked to reset a field of a model of the kind {self.model.name!r}"
+            do = "take a kind with a wide part, or another action"
+            raise LearningError(asked, "it has no weights of a field's own", do)
+        if "raise_rate" in kinds and self.negative_after_ms is not None:
+            asked = "asked to raise the rate, and for negatives before their time"
+            found = "what is learned at another rate could not be taken back"
+            raise LearningError(asked, found, "remove one of the two")
+        if self.watching.loss is not None and self.model.task != "probability":
+            asked = f"asked to watch the loss of a model of the kind {self.model.name!r}"
+            raise LearningError(asked, "it gives no probability", "watch its fields alone")
 
     @property
     def weighs(self) -> bool:
@@ -135,6 +160,7 @@ class Learning:
             "every_ms": self.every_ms,
             "negatives": self.negatives,
             "negative_after_ms": self.negative_after_ms,
+            "watching": self.watching and self.watching.facts,
             "windows": [self.score_every_ms, *self.score_by],
             "gate": asdict(self.gate) if self.gate else None,
             "scores": "operators/evaluation: 4",  # the form of their state, rivals' and gate's

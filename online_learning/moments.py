@@ -8,6 +8,7 @@ to, so that one outlier does not flatten all that come after it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,14 @@ class Moments:
         out = np.zeros_like(numbers)
         _scale(self.state, numbers, rows, labels, out)
         return out
+
+    def refresh(self, places: Sequence[int]) -> None:
+        """Let numbers go on as if their mean and deviation were of the first rows alone."""
+        for place in places:
+            count = self.state[place, 0]
+            if count > _FIRST:
+                self.state[place, 2] *= _FIRST / count
+                self.state[place, 0] = _FIRST
 
     def scaled(self, numbers: Floats) -> Floats:
         """Scale rows, learning none."""

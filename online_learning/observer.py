@@ -35,6 +35,8 @@ class Note:
         The column and the value of the rows that it is of; `slice` is None for all other values.
     cause
         Why it is told, where it tells of something that happened.
+    alert
+        Whether it is a line of the log, too.
     """
 
     due: int
@@ -44,6 +46,7 @@ class Note:
     slice_of: str | None = None
     slice: str | None = None
     cause: str | None = None
+    alert: bool = False
 
     @property
     def row(self) -> dict[str, Any]:

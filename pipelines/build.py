@@ -19,6 +19,7 @@ from headrace.pipelines.sources import sources_of
 from headrace.pipelines.streams import streams_of
 from headrace.pipelines.values import DAY_MS
 from headrace.pipelines.views import Hides, view_of
+from headrace.pipelines.watching import check_watching, watching_of
 
 __all__ = ["build"]
 
@@ -56,15 +57,17 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         decision=decision,
         outcome=outcome,
         model=model_of(form, document),
+        watching=watching_of(form, document),
         drift=_drift(form, document),
         serve=_serve(form),
     )
     check_model(pipeline, document)
+    check_watching(pipeline, document)
     return pipeline
 
 
 def _drift(form: PipelineForm, document: Document) -> Drift | None:
-    if form.drift is None:
+    if form.drift is None or form.drift.baseline is None:
         return None
     start, end = form.drift.baseline
     if start >= end:

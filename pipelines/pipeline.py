@@ -14,6 +14,7 @@ from pathlib import Path
 from headrace.feature_store.worth import Worth
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.verdict import Limits
+from headrace.online_learning.watching import Watching
 from headrace.operators.expression import Expression
 from headrace.operators.identity import canonical, step_said, version
 from headrace.operators.source import AT, Source
@@ -208,6 +209,8 @@ class Pipeline:
         How far features have moved, and from where; None where nobody wants to know.
     serve
         Where its store is asked.
+    watching
+        What the learner watches for change, and what it does about it.
 
     """
 
@@ -222,6 +225,7 @@ class Pipeline:
     model: Model
     serve: Serve = field(default_factory=Serve)
     drift: Drift | None = None
+    watching: Watching | None = None
 
     @property
     def features(self) -> dict[str, tuple[View, Feature]]:
@@ -318,6 +322,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
             "bad_cases": asdict(model.bad_cases) if model.bad_cases else None,
         },
         **({"drift": vars(pipeline.drift)} if pipeline.drift else {}),
+        **({"watching": pipeline.watching.facts} if pipeline.watching else {}),
     }
 
 

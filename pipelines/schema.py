@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from headrace.online_learning.watching import Action
 from headrace.pipelines import values
 
 __all__ = [
@@ -41,6 +42,7 @@ Shares = Annotated[int, Field(ge=1, le=1024)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+Actions = Annotated[tuple[Action, ...], BeforeValidator(values.actions)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -281,14 +283,19 @@ class ServeForm(_Form):
 
 
 class DriftForm(_Form):
-    """What the drift of features is measured against, and how often.
+    """How far features have moved from a baseline, and what is done when the stream changes.
 
     `baseline`: two times, from the first to before the second, whose decisions it is of. `every`
-    (1d): of event time, at each multiple after the baseline.
+    (1d): of event time, at each multiple after the baseline. `loss`: what the learner does when its
+    loss rises. `fields`: token to what it does when the token's values change. What it does:
+    `alert`, `raise_rate 3x for 1d`, `reset`, `promote`. `delta` (0.002): how likely a false alarm.
     """
 
-    baseline: Annotated[tuple[Instant, Instant], BeforeValidator(values.pair)]
+    baseline: Annotated[tuple[Instant, Instant], BeforeValidator(values.pair)] | None = None
     every: LongDuration = values.DAY_MS
+    loss: Actions | None = None
+    fields: dict[Name, Actions] = {}
+    delta: Annotated[float, Field(gt=0, le=0.5)] = 0.002
 
 
 class PipelineForm(_Form):

@@ -14,12 +14,15 @@ from typing import NoReturn
 
 from pydantic_core import PydanticCustomError
 
+from headrace.online_learning.settings import LearningError
+from headrace.online_learning.watching import Action
 from headrace.operators.types import NO_COLUMN, WRITTEN
 
 __all__ = [
     "DAY_MS",
     "NAME",
     "RESERVED",
+    "actions",
     "beside",
     "column_type",
     "duration",
@@ -85,6 +88,23 @@ def positive_duration(text: object) -> int:
     if found == 0:
         _refuse(f"asked for the duration {text!r}", "it must be above 0", "write it longer")
     return found
+
+
+def actions(value: object) -> tuple[Action, ...]:
+    """Read what is done about a change: one action, or a list.
+
+    >>> [each.kind for each in actions(["alert", "raise_rate 3x for 1d"])]
+    ['alert', 'raise_rate']
+    """
+    found = []
+    for i, text in enumerate(value if isinstance(value, list) else [value]):
+        steps = (i,) if isinstance(value, list) else ()
+        head, _, last = text.partition(" for ") if isinstance(text, str) else ("", "", "")
+        try:
+            found.append(Action.read(head, positive_duration(last) if last else 0))
+        except LearningError as error:
+            _refuse(f"asked for the action {text!r}", error.found, error.do, *steps)
+    return tuple(found)
 
 
 def name(text: object, *steps: int) -> str:

@@ -49,6 +49,7 @@ def groups(pipeline: Pipeline) -> dict[str, Learning]:
         negative_after_ms=None,
         score_every_ms=None,
         score_by=(),
+        watching=None,
     )
     found: dict[str, Learning] = {}
     before = 0

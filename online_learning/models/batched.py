@@ -140,6 +140,7 @@ class Hybrid(Batched):
     """
 
     name = "hybrid"
+    refreshes = True
     wide = True
     ftrl: Ftrl = field(default_factory=Ftrl)
     deep_net: str = "dcn_v2"
@@ -242,6 +243,11 @@ class BatchedModel:
         none |= {"gradients": np.empty(0), "at": np.empty(0, np.int64)}
         parts = [none, *self._batch]
         return {name: np.concatenate([part[name] for part in parts]) for name in none}
+
+    def refresh(self, slots: NDArray[np.int64]) -> None:
+        """Let the wide part's weights of slots learn as if they were new."""
+        if self.wide is not None:
+            self.wide.refresh(slots)
 
     def state(self) -> State:
         """Give both parts, and the labels since the last batch."""

@@ -51,6 +51,7 @@ class Fm(Kind):
     """
 
     name = "fm"
+    refreshes = True
     aware: ClassVar[bool] = False
     ftrl: Ftrl = field(default_factory=Ftrl)
     width: int = 8
@@ -135,6 +136,11 @@ class FmModel:
             learned_offset=steps.offset,
             touched=self._touched,
         )
+
+    def refresh(self, slots: NDArray[np.int64]) -> None:
+        """Forget what the weights of slots learned of their rate; they stay as they are."""
+        now = ftrl.weights(self.zr[slots], self.kind.ftrl)
+        self.zr[slots] = ftrl.seeded(now, np.zeros(len(slots)), self.kind.ftrl)
 
     def state(self) -> State:
         """Give z and r of the slots that learned, and all vectors with their accumulators."""

@@ -29,6 +29,7 @@ class Linear(Kind):
     """What the linear models are told: the rate and the penalties of FTRL-proximal."""
 
     loss: ClassVar[int]
+    refreshes = True
     ftrl: Ftrl = field(default_factory=Ftrl)
 
     @property
@@ -144,6 +145,11 @@ class LinearModel:
             learned_offset=steps.offset,
             touched=self._touched,
         )
+
+    def refresh(self, slots: NDArray[np.int64]) -> None:
+        """Forget what the weights of slots learned of their rate; they stay as they are."""
+        now = ftrl.weights(self.zr[slots], self.kind.ftrl)
+        self.zr[slots] = ftrl.seeded(now, np.zeros(len(slots)), self.kind.ftrl)
 
     def state(self) -> State:
         """Give z and r of the slots that learned."""

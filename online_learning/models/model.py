@@ -157,6 +157,8 @@ class Kind(ABC):
     task: ClassVar[Task] = "probability"
     deep: ClassVar[bool] = False
     """Whether its rows need `ids`."""
+    refreshes: ClassVar[bool] = False
+    """Whether weights of its models can learn as if they were new: `refresh`."""
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ from headrace.jobs import learner
 from headrace.jobs.learner import LearnerProcess
 from headrace.jobs.store import _METRICS, _metrics
 from headrace.online_learning.learner import Learner
+from headrace.online_learning.observer import Note
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 from tests.jobs.in_memory import Killed, Log
@@ -128,3 +129,25 @@ def test_the_store_keeps_what_the_rows_say(tmp_path: Path, monkeypatch: pytest.M
     again = messages.process(pipeline, tmp_path / "store")
     assert again.status()["metrics"] == status
     again.close()
+
+
+def test_an_alert_is_a_line_of_the_log_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = small(tmp_path)
+    messages = filled(pipeline)
+    messages.install(monkeypatch)
+    notes = [
+        Note(60_000, 60_000, "drift.loss", 0.5, cause="the loss rose", alert=True),
+        Note(70_000, 70_000, "drift.raise_rate", 3.0, cause="the loss rose"),
+    ]
+    for _ in range(2):  # the second time as after a crash
+        process = LearnerProcess(pipeline, bootstrap="memory", folder=tmp_path / "learner")
+        process._tell_notes(notes, 0)
+        process.learner.close()
+    assert caplog.messages == ["drift.loss at 1970-01-01T00:01:00+00:00: the loss rose"]
+    rows = told(pipeline, messages)
+    assert [(row["name"], row["cause"]) for row in rows] == [
+        ("drift.loss", "the loss rose"),
+        ("drift.raise_rate", "the loss rose"),
+    ]
