@@ -21,13 +21,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -40,7 +37,7 @@ from headrace.jobs.published import Published
 from headrace.jobs.raw_events import RawEvents
 from headrace.jobs.serving.metrics import Metrics
 from headrace.jobs.transport import LogGap, Message, Reader, Writer
-from headrace.online_learning.models.model import Arrays
+from headrace.jobs.weights import weights_of
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.version import Version
@@ -54,20 +51,10 @@ _log = logging.getLogger(__name__)
 _POLL_MS = 50
 _BEAT_SECONDS = 2.0
 _POLL_MESSAGES = 20_000
-_OWN_NAME = re.compile("[^/.]+$")
 _METRICS = pa.schema(
     [
         *(("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())),
         *((name, pa.string()) for name in ("slice_of", "slice", "cause")),
-    ]
-)
-_WEIGHTS = pa.schema(
-    [
-        ("version", pa.int64()),
-        ("name", pa.string()),
-        ("slot", pa.int64()),
-        ("part", pa.int64()),
-        ("value", pa.float64()),
     ]
 )
 _SCORE_ROWS = 4096
@@ -125,6 +112,7 @@ class StoreProcess:
         self._complaint = ""
         self._refused: Version | None = None
         self._judged = 0
+        self._replaced = 0  # by the scorers before this one
         self._noted = self.store.last_model()
         self.store.catalogue.offer("weights", self._weights)
         self._published = -1
@@ -283,7 +271,7 @@ class StoreProcess:
     def _weights(self) -> pa.Table:
         """Give the weights of the version that serves."""
         version = self.scorer.version
-        return _weights_of(version, self._registry.version(version).arrays() if version else {})
+        return weights_of(version, self._registry.version(version).arrays() if version else {})
 
     def scorer_of(self, version: int) -> Scorer:
         """Give the scorer of a version that is still kept; a CorruptError where it is not."""
@@ -300,6 +288,7 @@ class StoreProcess:
             self._judged = self._registry.aliases().judged
             new = version is not None and version.number != self.scorer.version
             if new and version is not self._refused:
+                self._replaced += self.scorer.replaced
                 self.scorer = self._scorer(version)
                 self.metrics.swaps.inc()
         except CorruptError as error:
@@ -382,6 +371,7 @@ class StoreProcess:
             "through": self._through,
             "model_version": self.scorer.version,
             "model_through": self.scorer.through_ms,
+            "inputs_replaced": self._replaced + self.scorer.replaced,
         }
 
     def lag(self) -> dict[Place, int]:
@@ -397,29 +387,6 @@ class StoreProcess:
         self._raw.close()
         self._writer.close()
         self.store.catalogue.close()
-
-
-def _weights_of(version: int, arrays: Arrays) -> pa.Table:
-    """Give a version's arrays: their names, places and values.
-
-    The slots of ``wide/weights`` are those in ``wide/ids``; without such they are the places.
-    """
-    tables = [_WEIGHTS.empty_table()]
-    for name, array in arrays.items():
-        ids = arrays.get(_OWN_NAME.sub("ids", name))
-        if array is ids or array.ndim not in (1, 2):
-            continue
-        rows = array.reshape(len(array), math.prod(array.shape[1:]))
-        slots = ids if ids is not None and len(ids) == len(rows) else np.arange(len(rows))
-        columns = {
-            "version": np.full(rows.size, version),
-            "name": pa.repeat(name, rows.size),
-            "slot": np.repeat(slots, rows.shape[1]),
-            "part": np.tile(np.arange(rows.shape[1]), len(rows)),
-            "value": rows.ravel().astype(np.float64),
-        }
-        tables.append(pa.table(columns, _WEIGHTS))
-    return pa.concat_tables(tables)
 
 
 def _tiles_taker(store: Store, name: str, shard: int) -> Callable[[Sequence[Message]], None]:

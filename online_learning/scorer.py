@@ -59,6 +59,11 @@ class Scorer:
         self._encoder = Encoder(encoding)
         self._moments, self._served = _load(encoding, model, version)
 
+    @property
+    def replaced(self) -> int:
+        """Count the numbers that were no finite ones, and the weights out of their range."""
+        return self._encoder.replaced
+
     def score(self, table: pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
         """Give the prediction for each row; errors as in `Encoder.encode`."""
         return self._served.score(self._inputs(table))

@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from headrace.jobs.cli import evolve, status
+from headrace.jobs.cli import models as versions
 from headrace.jobs.cli.store import store
 from headrace.jobs.cli.trust import trust
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
@@ -32,6 +33,7 @@ application = typer.Typer(
 )
 application.add_typer(trust)
 application.add_typer(store, name="store")
+application.add_typer(versions.models, name="models")
 
 _STATE = Path(".headrace")
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
@@ -316,6 +318,7 @@ def process(
 
 
 evolve.register(application)
+versions.register(application)
 status.register(application)
 
 

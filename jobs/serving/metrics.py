@@ -94,6 +94,10 @@ class _State(Collector):
             yield CounterMetricFamily(f"headrace_{name}", about, value=status[name])
         waiting = "Decisions that wait for their views."
         yield GaugeMetricFamily("headrace_waiting", waiting, value=status["waiting"])
+        replaced = "Inputs of the model that were no finite numbers, or weights out of range."
+        yield CounterMetricFamily(
+            "headrace_inputs_replaced", replaced, value=status["inputs_replaced"]
+        )
         version = "The version of the model that is served; 0 is none."
         yield GaugeMetricFamily("headrace_model_version", version, value=status["model_version"])
         if status["model_through"] is not None:

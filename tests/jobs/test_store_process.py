@@ -13,10 +13,11 @@ import numpy as np
 import orjson
 import pytest
 
-from headrace.jobs import assembly, store, transport
+from headrace.jobs import assembly, transport
 from headrace.jobs.machine.broker import Broker
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import LogGap, Reader, Writer, create_topics, ends
+from headrace.jobs.weights import weights_of
 from headrace.online_learning.registry import Registry
 from headrace.operators.errors import CorruptError
 from headrace.pipelines.pipeline import Pipeline
@@ -402,7 +403,7 @@ def test_each_weight_has_its_own_slot() -> None:
         "deep/rows.gone": np.zeros((0, 2), np.int64),
         "moments": np.zeros((0, 3)),
     }
-    rows = store._weights_of(4, arrays).to_pylist()
+    rows = weights_of(4, arrays).to_pylist()
     assert {row["version"] for row in rows} == {4}
     assert [(row["name"], row["slot"], row["part"], row["value"]) for row in rows] == [
         ("wide/weights", 3, 0, 0.5),
