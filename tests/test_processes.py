@@ -102,6 +102,35 @@ def test_what_it_had_started_is_gone_before_it_starts_again(
 
 
 @pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("code", ["raise SystemExit('no such column')", "print('done')"])
+def test_a_slow_crash_loop_is_given_up_too(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """What ends of itself five times in a row loops, however long each took: Flink is slow."""
+    monkeypatch.setattr(processes, "_WITHIN_SECONDS", 0.0)  # no two failures fall together
+    supervisor.start(python("views", code, tmp_path))
+    told = r"it ended 5 times within \d+ s, at last with exit status [01]: (no such column|done);"
+    with pytest.raises(CrashLoop, match=told):
+        supervisor.wait_ready("views")
+
+
+@pytest.mark.usefixtures("brisk")
+def test_what_is_killed_now_and_then_is_not_given_up(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_WITHIN_SECONDS", 0.0)
+    supervisor.start(python("views", WAITS, tmp_path))
+    for kill in range(1, 7):
+        supervisor.signal("views", signal.SIGKILL)
+
+        def back(kill: int = kill) -> bool:
+            return supervisor.status()["views"].restarts == kill
+
+        wait_until(back, 10, "the restart")
+    supervisor.check()
+
+
+@pytest.mark.usefixtures("brisk")
 def test_a_crash_loop_is_given_up_and_says_the_cause(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
@@ -116,6 +145,7 @@ def test_a_crash_loop_is_given_up_and_says_the_cause(
     )
     status = supervisor.status()
     assert (status["learner"].state, status["learner"].restarts) == ("failed", 4)
+    assert status["learner"].cause == "exit status 1: no more memory"
     assert status["store"].state == "running"
     with pytest.raises(CrashLoop):
         supervisor.check()
@@ -124,7 +154,8 @@ def test_a_crash_loop_is_given_up_and_says_the_cause(
 def test_the_pause_before_a_restart_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
     child = processes._Child.__new__(processes._Child)
     child.process = Process("p", ["p"], Path("p.log"))
-    child._failures, child._started_at = [], 0.0
+    child._failures, child._own_ends, child._started_at = [], [], 0.0
+    child.exit_status = -signal.SIGKILL
     child._back_off_seconds = processes._FIRST_BACK_OFF_SECONDS
     monkeypatch.setattr(processes, "_FAILURES", 100)
     pauses = []

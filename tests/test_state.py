@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from headrace.jobs.machine.state import check_space, holder, locked, read_json, write_json
+from headrace.jobs.machine.state import (
+    FORM,
+    Holder,
+    check_space,
+    holder,
+    locked,
+    read_json,
+    started_ticks,
+    write_json,
+)
 from headrace.jobs.machine.waiting import wait_until
 from headrace.operators.errors import CorruptError, EnvironmentProblem
 
@@ -37,7 +46,9 @@ def test_a_second_run_is_told_of_the_first(tmp_path: Path) -> None:
     path = tmp_path / "demo"
     with subprocess.Popen([sys.executable, "-c", HOLDS, str(path)]) as first:
         wait_until((path / "report.json").exists, 10, "the first run")
-        assert holder(path) == (first.pid, "demo")
+        held = holder(path)
+        assert held == Holder(first.pid, "demo", started_ticks(first.pid))
+        assert held.there
         told = rf"a demo is running here as process {first.pid}; stop it with .* 'kill {first.pid}'"
         for fresh in (False, True):
             with (
@@ -54,7 +65,7 @@ def test_a_second_run_is_told_of_the_first(tmp_path: Path) -> None:
     with locked(path, "demo", resume=True) as state:
         assert state.resumed
         assert state.read_json("report.json") == 1
-        assert holder(path) == (os.getpid(), "demo")
+        assert holder(path) == Holder(os.getpid(), "demo", started_ticks(os.getpid()))
 
 
 def test_fresh_removes_all_that_was_there(tmp_path: Path) -> None:
@@ -68,7 +79,7 @@ def test_fresh_removes_all_that_was_there(tmp_path: Path) -> None:
         state.write_json("report.json", {})
     with locked(tmp_path / "demo", "demo", fresh=True) as state:
         assert not state.resumed
-        assert [entry.name for entry in state.path.iterdir()] == ["lock"]
+        assert sorted(entry.name for entry in state.path.iterdir()) == ["lock", "state.json"]
     assert (elsewhere / "kept").exists()
     with locked(tmp_path / "demo", "demo", resume=True) as state:  # there is nothing to resume
         assert not state.resumed
@@ -129,3 +140,43 @@ def test_what_is_no_json_is_corrupt(tmp_path: Path) -> None:
         write_json(tmp_path / "report.json", float("nan"))
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "nothing.json")
+
+
+def test_a_folder_of_a_newer_headrace_is_refused_and_left(tmp_path: Path) -> None:
+    with locked(tmp_path / "shop", "up") as state:
+        state.write_json("applied.json", {})
+        state.write_json("state.json", {"form": FORM + 1, "headrace": "9.0", "more": True})
+    refused = rf"headrace 9\.0 wrote it in form {FORM + 1}; this one reads forms to {FORM}; use"
+    for asked in ({"resume": True}, {"fresh": True}):
+        with (
+            pytest.raises(EnvironmentProblem, match=refused),
+            locked(tmp_path / "shop", "up", **asked),
+        ):
+            pass
+    assert (tmp_path / "shop" / "applied.json").exists()
+
+
+@pytest.mark.parametrize("told", [None, {"form": 0, "headrace": "0.0.9"}])
+def test_a_folder_of_an_older_headrace_is_taken_over(tmp_path: Path, told: object) -> None:
+    with locked(tmp_path / "shop", "demo") as state:
+        state.write_json("report.json", 7)
+    (tmp_path / "shop" / "state.json").unlink()
+    if told is not None:
+        write_json(tmp_path / "shop" / "state.json", told)
+    with locked(tmp_path / "shop", "up", resume=True) as state:
+        assert (state.read_json("report.json"), state.read_json("state.json")["form"]) == (7, FORM)
+
+
+@pytest.mark.parametrize("told", [[], {"form": "1"}, {}])
+def test_a_folder_whose_form_is_unknown_is_refused(tmp_path: Path, told: object) -> None:
+    with locked(tmp_path / "shop", "up") as state:
+        state.write_json("state.json", told)
+    with pytest.raises(CorruptError, match="it has none"), locked(tmp_path / "shop", "up"):
+        pass
+
+
+def test_a_process_id_that_was_given_again_is_not_the_holder() -> None:
+    mine = started_ticks(os.getpid())
+    assert Holder(os.getpid(), "up", mine).there
+    assert not Holder(os.getpid(), "up", mine + 1).there
+    assert not Holder(0, "up").there

@@ -3,7 +3,9 @@
 ::
 
     start ──► running ──► exits unasked ──► back-off ──► start      0.5 s, doubling to 10 s
-                 │                    └──► 5 times in 60 s ──► given up: `check` raises the cause
+                 │                    ├──► 5 times in 60 s ──────┬──► given up: `check` raises the
+                 │                    └──► 5 times in a row of ──┘    cause
+                 │                         itself, each within 2 min of its start
     stop: the last started first; SIGTERM, wait, SIGKILL; then whatever it had started itself
 
 Each process leads its own session, so that Ctrl-C reaches the supervisor alone and the order of
@@ -15,6 +17,7 @@ itself is killed the warden (`warden.py`) ends everything.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import signal
@@ -43,6 +46,8 @@ _FIRST_BACK_OFF_SECONDS = 0.5
 _LONGEST_BACK_OFF_SECONDS = 10.0
 _FAILURES = 5
 _WITHIN_SECONDS = 60.0
+# A Flink job that cannot run needs half a minute to say so: five of these take longer than that.
+_OWN_END_SECONDS = 120.0
 _LOOK_SECONDS = 0.1
 _MEMORY_SECONDS = 1.0
 _SWEEP_SECONDS = 2.0
@@ -91,13 +96,19 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What became of a process: `pid` while it runs, `exit_status` of its latest end."""
+    """What became of a process: `pid` while it runs, `exit_status` of its latest end.
+
+    `since` is when it was started last, in seconds since 1970; `cause` how it failed last, with
+    what it wrote then.
+    """
 
     state: State
     pid: int | None
     restarts: int
     exit_status: int | None
     peak_rss_bytes: int
+    since: float = 0.0
+    cause: str = ""
 
 
 @dataclass(eq=False)
@@ -259,6 +270,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
                 if not names or name in names:
                     child.stop(self._hurry)
         if not names:
+            self._tell()
             self._dismiss()
 
     def _dismiss(self) -> None:
@@ -298,9 +310,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         now = {name: asdict(status) for name, status in self.status().items()}
         if self._told is not None and now != self._last_told:
             self._last_told = now
-            with contextlib.suppress(
-                EnvironmentProblem
-            ):  # a full disk is for others to complain of
+            with contextlib.suppress(EnvironmentProblem):  # a full disk is others' to complain of
                 write_json(self._told, now)
 
 
@@ -313,6 +323,8 @@ class _Child:
         self.exit_status: int | None = None
         self._token = token
         self._failures: list[float] = []
+        self._own_ends: list[float] = []  # one after another, each soon after its start
+        self._cause = ""
         self._again_at = 0.0
         self._back_off_seconds = _FIRST_BACK_OFF_SECONDS
         self._peak_rss_bytes = 0
@@ -326,6 +338,7 @@ class _Child:
         with process.log.open("ab") as log:
             self._log_start = log.tell()
             self._started_at = time.monotonic()
+            self._since = time.time()
             try:
                 return subprocess.Popen(
                     list(process.argv),
@@ -359,20 +372,21 @@ class _Child:
             self.state = "running"
 
     def _fail(self, now: float) -> None:
-        if now - self._started_at >= _WITHIN_SECONDS:
+        lived = now - self._started_at
+        if lived >= _WITHIN_SECONDS:
             self._back_off_seconds = _FIRST_BACK_OFF_SECONDS
         self._failures = [at for at in self._failures if now - at < _WITHIN_SECONDS]
         self._failures.append(now)
-        if len(self._failures) >= _FAILURES:
-            self.state = "failed"
-            raise CrashLoop(
-                self.process.name,
-                len(self._failures),
-                _WITHIN_SECONDS,
-                _how(self.popen.returncode),
-                self.tail(),
-                self.process.log,
-            )
+        of_itself = (self.exit_status or 0) >= 0 and lived < _OWN_END_SECONDS  # no signal's
+        self._own_ends = [*self._own_ends, now] if of_itself else []
+        how, tail = _how(self.exit_status or 0), self.tail()
+        self._cause = f"{how}: {tail or 'it wrote nothing'}"
+        for ends in (self._failures, self._own_ends):
+            if len(ends) >= _FAILURES:
+                self.state = "failed"
+                within = max(_WITHIN_SECONDS, math.ceil(now - ends[0]))
+                name, log = self.process.name, self.process.log
+                raise CrashLoop(name, len(ends), within, how, tail, log)
         self.state = "waiting"
         self._again_at = now + self._back_off_seconds
         self._back_off_seconds = min(2 * self._back_off_seconds, _LONGEST_BACK_OFF_SECONDS)
@@ -408,7 +422,15 @@ class _Child:
     def status(self) -> Status:
         """The facts, for others to read."""
         pid = self.popen.pid if self.state == "running" else None
-        return Status(self.state, pid, self.restarts, self.exit_status, self._peak_rss_bytes)
+        return Status(
+            self.state,
+            pid,
+            self.restarts,
+            self.exit_status,
+            self._peak_rss_bytes,
+            self._since,
+            self._cause,
+        )
 
     def tail(self) -> str:
         """The last lines that it wrote since it was last started, in one; not a Java stack's."""

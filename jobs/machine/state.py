@@ -2,9 +2,11 @@
 
 ::
 
-    .headrace/<name>/     lock (held while a run lasts; names it), and what the run makes
-        │ held      ──► EnvironmentProblem: who holds it, how to stop it
-        │ not empty ──► EnvironmentProblem: start over, or go on?
+    .headrace/<name>/     lock (held while a run lasts; names it), state.json (its form), and what
+        │                 the run makes
+        │ held          ──► EnvironmentProblem: who holds it, how to stop it
+        │ not empty     ──► EnvironmentProblem: start over, or go on?
+        │ a newer form  ──► EnvironmentProblem: which headrace wrote it
         ▼
     StateFolder ── write_json: a reader sees the old file or the new one, whole, also after a crash
 
@@ -23,14 +25,30 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from headrace.operators.errors import CorruptError, EnvironmentProblem
 
-__all__ = ["StateFolder", "check_space", "holder", "locked", "read_json", "write_json"]
+__all__ = [
+    "FORM",
+    "Holder",
+    "StateFolder",
+    "check_form",
+    "check_space",
+    "holder",
+    "locked",
+    "read_json",
+    "started_ticks",
+    "write_json",
+]
 
+FORM = 1
+"""The form of state folders that this headrace writes; it reads those before it: 0 has no form."""
 LOCK = "lock"
+MANIFEST = "state.json"
+_OWN = (LOCK, MANIFEST)
 _LISTED = 5
 
 
@@ -48,6 +66,24 @@ class StateFolder:
     def read_json(self, name: str) -> Any:
         """Read a file of the folder."""
         return read_json(self.path / name)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds a state folder, and what runs in it.
+
+    `started` is when the process began, in the kernel's ticks since the machine did: a process id
+    is given again, the two together are not. 0 where it is not known.
+    """
+
+    pid: int
+    what: str
+    started: int = 0
+
+    @property
+    def there(self) -> bool:
+        """Whether the process of that id is still the one that took the lock."""
+        return bool(self.pid) and started_ticks(self.pid) == self.started
 
 
 @contextmanager
@@ -71,7 +107,8 @@ def locked(
     ------
     EnvironmentProblem
         When another process holds it, when an earlier run left something and neither `fresh` nor
-        `resume` is given, or when it holds files that are not ours to remove.
+        `resume` is given, when it holds files that are not ours to remove, or when a newer headrace
+        wrote it.
 
     Examples
     --------
@@ -92,7 +129,7 @@ def locked(
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _held(path, what) from None
-        left = sorted(entry for entry in path.iterdir() if entry.name != LOCK)
+        left = sorted(entry for entry in path.iterdir() if entry.name not in _OWN)
         if left and not ours:
             (path / LOCK).unlink()
             asked, do = f"asked for the state folder {path}", "choose another folder"
@@ -103,18 +140,60 @@ def locked(
             raise EnvironmentProblem(
                 asked, found, "use --fresh to start over, or --resume to go on"
             )
+        check_form(path)
         with _writing(path):
             for entry in left if fresh else ():
                 _remove(entry)
+            pid = os.getpid()
+            facts = {"pid": pid, "what": what, "started": started_ticks(pid)}
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "what": what}).encode(), 0)
+            os.pwrite(descriptor, json.dumps(facts).encode(), 0)
+        write_json(path / MANIFEST, {"form": FORM, "headrace": metadata.version("headrace")})
         yield StateFolder(path, resumed=bool(left) and not fresh)
     finally:
         os.close(descriptor)
 
 
-def holder(path: Path) -> tuple[int, str] | None:
-    """The process id and the name of what holds the folder; none when nothing does.
+def check_form(path: Path) -> None:
+    """Refuse a folder that a newer headrace wrote; one without a form is of the first ones.
+
+    >>> check_form(Path("/nowhere"))
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where its form is newer than `FORM`, or none.
+    """
+    if not (path / MANIFEST).exists():
+        return
+    match read_json(path / MANIFEST):
+        case {"form": int(form), "headrace": str(writer)} if form <= FORM:
+            del writer
+        case {"form": int(form), "headrace": str(writer)}:
+            asked = f"asked for the state folder {path}"
+            found = f"headrace {writer} wrote it in form {form}; this one reads forms to {FORM}"
+            do = f"use headrace {writer} or a later one, or choose another folder"
+            raise EnvironmentProblem(asked, found, do)
+        case _:
+            do = "restore the file from a backup, or choose another folder"
+            raise CorruptError(path / MANIFEST, "asked for the folder's form", "it has none", do)
+
+
+def started_ticks(pid: int) -> int:
+    """When a process began, in the kernel's ticks since the machine did; 0 when it is gone.
+
+    >>> started_ticks(os.getpid()) > 0
+    True
+    """
+    with contextlib.suppress(OSError):
+        # The name in brackets may hold anything, also brackets; the 22nd field is the time.
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        return int(text.rpartition(")")[2].split()[19])
+    return 0
+
+
+def holder(path: Path) -> Holder | None:
+    """The process that holds the folder; none when nothing does.
 
     >>> holder(Path("/nowhere"))
     """
@@ -128,8 +207,8 @@ def holder(path: Path) -> tuple[int, str] | None:
         text = os.pread(descriptor, 4096, 0)
         with contextlib.suppress(ValueError, KeyError):
             facts = json.loads(text)
-            return int(facts["pid"]), str(facts["what"])
-        return 0, "run"
+            return Holder(int(facts["pid"]), str(facts["what"]), int(facts.get("started", 0)))
+        return Holder(0, "run")
     else:
         return None
     finally:
@@ -210,13 +289,13 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _held(path: Path, what: str) -> EnvironmentProblem:
-    pid, running = holder(path) or (0, "run")
+    held = holder(path) or Holder(0, "run")
     asked = f"asked to start a {what} in {path}"
-    if not pid:
-        found, do = f"another {running} begins here just now", "wait for it, or try again"
+    if not held.pid:
+        found, do = f"another {held.what} begins here just now", "wait for it, or try again"
         return EnvironmentProblem(asked, found, do)
-    found = f"a {running} is running here as process {pid}"
-    do = f"stop it with Ctrl-C or 'kill {pid}', or choose another folder"
+    found = f"a {held.what} is running here as process {held.pid}"
+    do = f"stop it with Ctrl-C or 'kill {held.pid}', or choose another folder"
     return EnvironmentProblem(asked, found, do)
 
 
