@@ -68,6 +68,7 @@ class LearnerProcess:
         value = last.value if last is not None else None
         newest = orjson.loads(value)[-1] if value else {"at": -1}
         self._told, self._noted = newest.get("told", newest["at"]), newest.get("noted", 0)
+        self._learned = False  # since the last snapshot
 
     def step(self) -> bool:
         """Learn from one poll's messages; say whether there were any."""
@@ -81,7 +82,15 @@ class LearnerProcess:
             return False
         if self.learner.advance().versions:
             self._tell()
+            self._learned = False
+        else:
+            self._learned = True
         return True
+
+    def save(self) -> None:
+        """Save what was learned since the last snapshot, as for a clean stop."""
+        if self._learned:
+            self.learner.snapshot_now()
 
     def _tell_notes(self, notes: Sequence[Note], first: int) -> None:
         """Send what the learner noted, each note once: a restart gives the same ones again."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from headrace.jobs import labels, views
+from headrace.jobs import labels, transport, views
 from headrace.jobs.demo import flights
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.replay import beat, replay
@@ -22,7 +23,7 @@ from headrace.online_learning import durable
 from headrace.operators.sealed import sealed
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["ROLES", "Role", "rest_ms"]
+__all__ = ["ROLES", "Role", "rest_ms", "run_beats", "run_flights"]
 
 Role = Callable[[Pipeline, str, Path], None]
 """Runs a role: the pipeline, the broker's address, the state folder."""
@@ -58,7 +59,7 @@ def run_labels(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
 
 
 def _exit_on_term() -> None:
-    """End at once on SIGTERM: Flink's state is in its checkpoints, and its JVM ends with us."""
+    """End at once on SIGTERM until there is a job, which is then stopped with a savepoint."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
@@ -90,6 +91,7 @@ def run_learner(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     process = LearnerProcess(pipeline, bootstrap=bootstrap, folder=state / "learner")
     while not stopping.is_set():
         process.step()
+    process.save()
     process.close()
 
 
@@ -125,6 +127,21 @@ def run_flights(pipeline: Pipeline, bootstrap: str, state: Path, days: int) -> N
     with Writer(bootstrap) as writer:
         while not stopping.wait(_BEAT_SECONDS):
             beat(writer, partitions, last)
+
+
+def run_beats(pipeline: Pipeline, bootstrap: str, state: Path, every_ms: int) -> None:
+    """Tell every partition of every source that the time is now, less `every_ms`, until stopped.
+
+    So a view whose source is quiet is complete all the same. A row may come that much later than
+    its source's lateness allows.
+    """
+    del state
+    stopping = _stopping()
+    topics = [source.topic for source in pipeline.sources.values() if source.live]
+    partitions = {topic: transport.partitions(bootstrap, topic) for topic in topics}
+    with Writer(bootstrap) as writer:
+        while not stopping.wait(every_ms / 1000):
+            beat(writer, partitions, time.time_ns() // 1_000_000 - every_ms)
 
 
 def rest_ms(pipeline: Pipeline) -> int:

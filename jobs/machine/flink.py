@@ -1,16 +1,22 @@
 """A local Flink in this process's JVM, and how a job of ours runs on it: recover, submit, wait.
 
 Every job of headrace is SQL that the JVM runs; Python submits it and waits. State is checkpointed
-to a folder; a job that starts again takes up the newest checkpoint that is complete. Sinks write
-at least once: what is written again after a recovery is the same panes, which readers know by
-their end.
+to a folder; a job that starts again takes up the newest checkpoint that is complete. One that is
+told to stop takes a savepoint, which is such a one: its sources have ended, all that they gave is
+written. Sinks write at least once: what is written again after a recovery is the same panes, which
+readers know by their end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
 import re
+import shutil
+import signal
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +26,17 @@ from headrace.jobs.transport import Place, rewind_group
 from headrace.operators.engines.flink import Kafka
 
 if TYPE_CHECKING:
-    from pyflink.table import TableEnvironment
+    from pyflink.table import TableEnvironment, TableResult
 
 __all__ = ["digest_of", "newest_checkpoint", "run"]
 
 HEAP = "1g"
 """Of the job's JVM, Flink's task manager included."""
+
+_log = logging.getLogger(__name__)
+_SAVEPOINTS = "savepoints"
+_SAVE_SECONDS = 45
+_LOOK_SECONDS = 0.5
 
 _SETTINGS = {
     "table.local-time-zone": "UTC",
@@ -58,12 +69,12 @@ def digest_of(statements: Sequence[str], inserts: Sequence[str], bootstrap: str 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Find the newest complete checkpoint below `folder`, over all the runs that wrote there.
 
-    A checkpoint is complete when its ``_metadata`` stands: Flink writes that last.
+    A savepoint is one, too. It is complete when its ``_metadata`` stands: Flink writes that last.
     """
     complete = (
-        (path.stat().st_mtime_ns, int(match.group(1)), path.parent)
-        for path in folder.glob("*/chk-*/_metadata")
-        if (match := re.fullmatch(r"chk-(\d+)", path.parent.name))
+        (path.stat().st_mtime_ns, int(match.group(1) or 0), path.parent)
+        for path in folder.glob("*/*/_metadata")
+        if (match := re.fullmatch(r"chk-(\d+)|savepoint-\w+-\w+", path.parent.name))
     )
     return max(complete, default=(0, 0, None))[2]
 
@@ -81,6 +92,8 @@ def run(
     settings: Mapping[str, str] | None = None,
 ) -> None:
     """Run `inserts` as one job over the tables that `statements` define, until it ends.
+
+    In a main thread SIGTERM, once the job is submitted, stops it with a savepoint.
 
     Parameters
     ----------
@@ -124,7 +137,54 @@ def run(
     together = environment.create_statement_set()
     for insert in inserts:
         together.add_insert_sql(insert)
-    together.execute().wait()
+    _ended(together.execute(), checkpoints)
+
+
+def _ended(job: TableResult, checkpoints: Path) -> None:
+    """Wait for a job's end; raise what ended it. Where it is told to stop, keep its state."""
+    told = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: told.set())
+    while not told.wait(_LOOK_SECONDS):
+        if _is_over(job):
+            break
+    else:
+        _stop(job, checkpoints / _SAVEPOINTS)
+        return
+    job.wait()
+
+
+def _is_over(job: TableResult) -> bool:
+    from py4j.protocol import Py4JJavaError
+
+    client = job.get_job_client()
+    try:
+        return client is None or client.get_job_status().result().is_globally_terminal_state()
+    except Py4JJavaError:  # a local cluster is gone with its job
+        return True
+
+
+def _stop(job: TableResult, folder: Path) -> None:
+    """Stop a job with a savepoint, and keep no older one; without, its last checkpoint stands."""
+    from py4j.protocol import Py4JJavaError
+    from pyflink.java_gateway import get_gateway
+
+    before = list(folder.glob("savepoint-*"))
+    jvm = get_gateway().jvm
+    form = jvm.org.apache.flink.core.execution.SavepointFormatType.NATIVE
+    seconds = jvm.java.util.concurrent.TimeUnit.SECONDS
+    client = job.get_job_client()
+    try:
+        # PyFlink's own method calls one that Java's client does not have any more.
+        stopping = client._j_job_client.stopWithSavepoint(False, folder.as_uri(), form)
+        saved = stopping.get(_SAVE_SECONDS, seconds)
+    except Py4JJavaError as error:
+        _log.warning("stopped without a savepoint: %s", error.java_exception.toString())
+        return
+    _log.warning("stopped with the savepoint %s", saved)
+    for older in before:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(older)
 
 
 def _environment() -> TableEnvironment:
