@@ -57,6 +57,7 @@ __all__ = [
     "Topic",
     "Writer",
     "begins",
+    "cluster_id",
     "create_topics",
     "ends",
     "last",
@@ -626,6 +627,12 @@ def topics(bootstrap: str, *, connect_seconds: float = _CONNECT_SECONDS) -> set[
     """Name the topics that the broker has."""
     with _admin(bootstrap, connect_seconds) as admin:
         return set(admin.list_topics())
+
+
+def cluster_id(bootstrap: str, *, connect_seconds: float = _CONNECT_SECONDS) -> str:
+    """Give the id that a Kafka cluster has for ever."""
+    with _admin(bootstrap, connect_seconds) as admin:
+        return str(admin.describe_cluster()["cluster_id"])
 
 
 def shard_keys(shards: int) -> list[str]:

@@ -13,7 +13,7 @@ from headrace.pipelines.document import Document
 from headrace.pipelines.handed_over import check_handed_over
 from headrace.pipelines.hidden import with_hidden
 from headrace.pipelines.models import check_model, model_of
-from headrace.pipelines.pipeline import Decision, Drift, Pipeline, Serve
+from headrace.pipelines.pipeline import Cluster, Decision, Drift, Pipeline, Serve
 from headrace.pipelines.schema import PipelineForm
 from headrace.pipelines.sources import sources_of
 from headrace.pipelines.streams import streams_of
@@ -60,6 +60,7 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         watching=watching_of(form, document),
         drift=_drift(form, document),
         serve=_serve(form),
+        kafka=Cluster(form.kafka.bootstrap),
     )
     check_model(pipeline, document)
     check_watching(pipeline, document)

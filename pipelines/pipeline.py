@@ -22,7 +22,7 @@ from headrace.operators.streams.stream import Origin, Stream, live
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 
-__all__ = ["Decision", "Drift", "Model", "Outcome", "Pipeline", "Serve", "Token"]
+__all__ = ["Cluster", "Decision", "Drift", "Model", "Outcome", "Pipeline", "Serve", "Token"]
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,20 @@ class Serve:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """The Kafka that carries the events; no part of what the pipeline means.
+
+    Parameters
+    ----------
+    bootstrap
+        ``host:port``, several with commas; None is a broker of the pipeline's own.
+
+    """
+
+    bootstrap: str | None = None
+
+
+@dataclass(frozen=True)
 class Drift:
     """What the drift of features is measured against: decisions from one time to before another.
 
@@ -211,6 +225,8 @@ class Pipeline:
         Where its store is asked.
     watching
         What the learner watches for change, and what it does about it.
+    kafka
+        Where its topics are.
 
     """
 
@@ -226,6 +242,7 @@ class Pipeline:
     serve: Serve = field(default_factory=Serve)
     drift: Drift | None = None
     watching: Watching | None = None
+    kafka: Cluster = field(default_factory=Cluster)
 
     @property
     def features(self) -> dict[str, tuple[View, Feature]]:

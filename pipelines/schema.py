@@ -20,6 +20,7 @@ __all__ = [
     "DedupForm",
     "GateForm",
     "JoinForm",
+    "KafkaForm",
     "ModelForm",
     "OutcomeForm",
     "PipelineForm",
@@ -282,6 +283,15 @@ class ServeForm(_Form):
     fresh_within: LongDuration | None = None
 
 
+class KafkaForm(_Form):
+    """The Kafka that carries the events; without it the pipeline starts a broker of its own.
+
+    `bootstrap`: `host:port`, or a list of them.
+    """
+
+    bootstrap: Annotated[str, BeforeValidator(values.bootstrap)] | None = None
+
+
 class DriftForm(_Form):
     """How far features have moved from a baseline, and what is done when the stream changes.
 
@@ -303,7 +313,7 @@ class PipelineForm(_Form):
 
     `pipeline`: its name, with which its topics begin. `every` (1s): the step of its views; it
     divides a day. `sources`, `streams`, `views`: by name. `decision`, `outcome`, `model`. `serve`.
-    `drift`.
+    `drift`. `kafka`.
     """
 
     pipeline: Name
@@ -316,3 +326,4 @@ class PipelineForm(_Form):
     model: ModelForm
     drift: DriftForm | None = None
     serve: ServeForm = ServeForm()
+    kafka: KafkaForm = KafkaForm()

@@ -24,6 +24,7 @@ __all__ = [
     "RESERVED",
     "actions",
     "beside",
+    "bootstrap",
     "column_type",
     "duration",
     "edges",
@@ -235,6 +236,22 @@ def host(value: object) -> str:
         found = "a host is an address or a name, without a port"
         _refuse(f"asked for the host {value!r}", found, "write it like 0.0.0.0 or a.example.com")
     return value.lower()
+
+
+def bootstrap(value: object) -> str:
+    """Check where Kafka is: `host:port`, or a list of them, which become one text with commas.
+
+    >>> bootstrap("kafka.example.com:9092"), bootstrap(["10.0.0.1:9092", "10.0.0.2:9092"])
+    ('kafka.example.com:9092', '10.0.0.1:9092,10.0.0.2:9092')
+    """
+    listed = list(map(str, value)) if isinstance(value, list) else [str(value)]
+    for each in listed or [""]:
+        name, _, port = each.rpartition(":")
+        port_is = port.isdecimal() and 0 < int(port) <= 65535
+        if not port_is or not _HOST.fullmatch(name.strip("[]")):
+            asked, do = f"asked for Kafka at {each!r}", "write it like kafka.example.com:9092"
+            _refuse(asked, "that is no host with a port", do)
+    return ",".join(listed)
 
 
 def reference(value: object) -> str:

@@ -45,7 +45,7 @@ def backfill(
     declared = load(pipeline)
     views = chosen(declared, view or [])
     until = None if to is None else _instant(to)
-    with raw_log.bootstrap(state, "backfill") as address:
+    with raw_log.bootstrap(declared, state, "backfill") as address:
         folder = state / "store" / "backfills"
         done = backfilled(declared, views, raw_log.Topics(address).log, folder, to=until)
     console = Console()
@@ -74,7 +74,7 @@ def plan(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) ->
     from headrace.pipelines.load import load
 
     declared, before = load(pipeline), planning.applied(state)
-    with raw_log.bootstrap(state, "plan") as address:
+    with raw_log.bootstrap(declared, state, "plan") as address:
         planned = planning.plan(declared, before, raw_log.Topics(address))
     console = Console()
     if as_json:
@@ -93,7 +93,7 @@ def apply(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) -
     from headrace.pipelines.load import load
 
     declared, before = load(pipeline), planning.applied(state)
-    with raw_log.bootstrap(state, "apply") as address:
+    with raw_log.bootstrap(declared, state, "apply") as address:
         topics = raw_log.Topics(address)
         planned = planning.plan(declared, before, topics)
         applied = applying.apply(declared, planned, state, topics)

@@ -6,18 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from headrace.jobs.cli import evolve, status
+from headrace.jobs.cli import ask, begin, evolve, lifecycle
 from headrace.jobs.cli import models as versions
 from headrace.jobs.cli.store import store
 from headrace.jobs.cli.trust import trust
@@ -202,12 +200,12 @@ def verify(
     """Recompute tiles and features from the raw log; print every cell that differs."""
     from headrace.jobs.checks.verify import Random
     from headrace.jobs.checks.verify import verify as compare
-    from headrace.jobs.machine import local
+    from headrace.jobs.machine import kafka, local
     from headrace.jobs.machine.state import locked
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
-    if not (state / "broker" / "formatted").exists():
+    if not kafka.has_log(state):
         asked, found = f"asked to verify the log in {state}", "there is none"
         raise EnvironmentProblem(asked, found, "run the pipeline first, or give its --state")
     with (
@@ -232,68 +230,6 @@ def verify(
         raise typer.Exit(1)
 
 
-@application.command()
-def sql(
-    query: Annotated[str | None, typer.Argument(help="One SELECT; a prompt unless given.")] = None,
-    state: _State = _STATE / "demo",
-    form: Annotated[
-        Literal["table", "csv", "json", "arrow"],
-        typer.Option("--format", help="How the answer is written."),
-    ] = "table",
-    as_json: _Json = False,
-) -> None:
-    """Ask the store of a running pipeline: one SELECT, or many at a prompt."""
-    from headrace.jobs.cli.console import prompt, show, written
-    from headrace.jobs.serving.client import Client
-
-    with closing(Client(state / "store" / "address.json")) as client:
-        if query is None:
-            kept = Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser()
-            prompt(client.sql, kept / "headrace" / "asked.sql")
-            return
-        rows = client.sql(query)
-    if form == "table" and not as_json:
-        show(rows, Console())
-        return
-    sys.stdout.buffer.write(written(rows, "json" if as_json or form == "table" else form))
-    sys.stdout.buffer.flush()
-
-
-@application.command()
-def why(decision: str, state: _State = _STATE / "demo", as_json: _Json = False) -> None:
-    """Say why a decision was scored as it was: features, their tiles, what each token added."""
-    from headrace.jobs.serving.client import Client
-
-    with closing(Client(state / "store" / "address.json")) as client:
-        told = client.why(decision)
-    console = Console()
-    if as_json:
-        console.print_json(data=told)
-        return
-    label = "not known yet" if told["label"] is None else str(told["label"]).lower()
-    said = f"p = {told['p']:.4f} by version {told['version']}; the label is {label}"
-    console.print(f"{decision}: {said}", markup=False)
-    features = Table("feature", "value", "view", "key", "tiles", "from", "to")
-    for name, each in told["features"].items():
-        ends = [_clock(each["after"]), _clock(each["to"])] if each["tiles"] else ["", ""]
-        key = ", ".join(map(str, each["key"]))
-        features.add_row(name, str(each["value"]), each["view"], key, f"{each['tiles']}", *ends)
-    for name, value in told["computed"].items():
-        features.add_row(name, str(value), "computed", "", "", "", "")
-    console.print(features)
-    if told["contributions"] is None:
-        console.print(told["without"], markup=False)
-        return
-    tokens = Table("token", "adds to the log-odds")
-    for name, weight in sorted(told["contributions"].items(), key=lambda each: -abs(each[1])):
-        tokens.add_row(name, f"{weight:+.4f}")
-    console.print(tokens)
-
-
-def _clock(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "ever"
-
-
 @application.command(hidden=True)
 def process(
     role: str,
@@ -301,6 +237,7 @@ def process(
     bootstrap: Annotated[str, typer.Option()],
     state: _State,
     days: Annotated[int, typer.Option()] = 365,
+    every_ms: Annotated[int, typer.Option()] = 1000,
 ) -> None:
     """Run one process of a pipeline; what the supervisor starts."""
     from headrace.jobs import roles
@@ -313,13 +250,17 @@ def process(
     declared = load(pipeline)
     if role == "replay":
         roles.run_flights(declared, bootstrap, state, days)
+    elif role == "beat":
+        roles.run_beats(declared, bootstrap, state, every_ms)
     else:
         roles.ROLES[role](declared, bootstrap, state)
 
 
+begin.register(application)
+lifecycle.register(application)
+ask.register(application)
 evolve.register(application)
 versions.register(application)
-status.register(application)
 
 
 def main() -> None:

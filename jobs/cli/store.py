@@ -98,12 +98,12 @@ def rebuild(
     from rich.progress import Progress
 
     from headrace.jobs.evolve.rebuild import rebuild as make
-    from headrace.jobs.machine import local
+    from headrace.jobs.machine import kafka, local
     from headrace.jobs.machine.state import locked
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
-    if not (state / "broker" / "formatted").exists():
+    if not kafka.has_log(state):
         asked, found = f"asked to rebuild the store from the log in {state}", "there is none"
         raise EnvironmentProblem(asked, found, "run the pipeline first, or give its --state")
     console = Console()

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from headrace.jobs.checks.verify import Verdict, verify
 from headrace.jobs.demo import flights, groups
+from headrace.jobs.lifecycle.sending import caught_up
 from headrace.jobs.machine import local
 from headrace.jobs.machine.local import Local
 from headrace.jobs.machine.state import StateFolder, read_json
@@ -167,21 +168,12 @@ def follow(running: Local, *, show: Callable[[Mapping[str, Any]], None] | None =
 def _finished(running: Local, status: Mapping[str, Any]) -> bool:
     """Say whether every process has done all there is to do."""
     replayed = running.state / "replay.json"
-    if not replayed.exists() or status["waiting"]:
+    if not replayed.exists():
         return False
     pipeline = running.pipeline
-    complete = min(view["complete"] for view in status["views"].values())
-    every, publish = pipeline.every_ms, pipeline.model.publish_every_ms
     # Of the last two beats the second completes the pane of the first.
-    last_beat = read_json(replayed)["last_beat"]
-    target = ((last_beat - rest_ms(pipeline)) // every + 1) * every
-    learned = status["metrics_at"]
-    return bool(
-        complete >= target
-        and status["through"] >= target
-        and status["examples_complete"] >= target
-        and learned >= target // publish * publish
-    )
+    last = read_json(replayed)["last_beat"] - rest_ms(pipeline)
+    return caught_up(pipeline, status, last + pipeline.every_ms)
 
 
 def _progress(status: Mapping[str, Any], events: int, state: Path) -> Table:

@@ -3,6 +3,7 @@
 ::
 
     a pipeline is up   ──► its broker is asked
+    Kafka is elsewhere ──► it is asked
     nothing runs here  ──► a broker is started over what is kept, and stopped
     nothing is kept    ──► every topic is empty: history is in files
 """
@@ -19,24 +20,27 @@ import pyarrow as pa
 from headrace.feature_store.messages import LOG
 from headrace.jobs import transport
 from headrace.jobs.checks.verify import read_log
-from headrace.jobs.machine import broker
+from headrace.jobs.machine import broker, kafka
 from headrace.jobs.machine.state import holder, locked
 from headrace.operators.source import Source
+from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["Topics", "bootstrap"]
 
 
 @contextmanager
-def bootstrap(state: Path, what: str) -> Iterator[str | None]:
-    """Give the address of the broker of a state folder, for `what` is done; None without one."""
-    folder = state / "broker"
+def bootstrap(pipeline: Pipeline, state: Path, what: str) -> Iterator[str | None]:
+    """Give the address of the Kafka that has the raw log, for `what` is done; None without one."""
     if holder(state) is not None:
-        yield broker.standing(folder)
-    elif not (folder / "formatted").exists():
-        yield None
-    else:
-        with locked(state, what, resume=True), broker.running(folder) as started:
-            yield started.address
+        yield kafka.standing(state)
+        return
+    with locked(state, what, resume=True) as folder:
+        elsewhere = kafka.elsewhere(pipeline, folder.path)
+        if elsewhere is not None or not kafka.has_log(folder.path):
+            yield elsewhere
+        else:
+            with broker.running(folder.path / "broker") as started:
+                yield started.address
 
 
 @dataclass(frozen=True)

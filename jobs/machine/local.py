@@ -7,6 +7,8 @@
                 ├─ labels   the same
                 ├─ store    DuckDB, HTTP
                 └─ learner
+
+Where the pipeline has a Kafka elsewhere there is no broker here.
 """
 
 from __future__ import annotations
@@ -18,21 +20,22 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.jobs import assembly, transport
 from headrace.jobs.evolve import plan
-from headrace.jobs.machine import broker
+from headrace.jobs.machine import broker, kafka
 from headrace.jobs.machine.processes import Process, Supervisor
 from headrace.jobs.machine.state import holder, locked
 from headrace.jobs.serving.access import Access
 from headrace.jobs.serving.client import Client
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["PROCESSES", "ROLES", "Local", "reached", "running"]
+__all__ = ["PROCESSES", "ROLES", "Local", "begun", "reached", "running"]
 
 PROCESSES = "processes.json"
 """Of the state folder: what became of each process, as the supervisor says it."""
 
 ROLES = ("views", "labels", "store", "learner")
+_STOP_SECONDS = {"views": 60.0, "labels": 60.0}
+"""Longer than the others may take: a savepoint of Flink's."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Local:
                 self.state / "logs" / f"{name}.log",
                 env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")},
                 ready=ready,
+                stop_seconds=_STOP_SECONDS.get(name, 15.0),
                 finishes=finishes,
             )
         )
@@ -78,7 +82,7 @@ def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, C
         Where no pipeline ever ran there.
 
     """
-    address = broker.standing(state / "broker")
+    address = kafka.standing(state)
     if holder(state) is None:
         with (
             locked(state, what, resume=True) as folder,
@@ -88,11 +92,6 @@ def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, C
     else:
         with closing(Client(state / "store" / "address.json")) as client:
             yield address, client
-
-
-def topics_of(pipeline: Pipeline) -> list[transport.Topic]:
-    """List all topics that a pipeline needs."""
-    return [*assembly.source_topics(pipeline), *assembly.topics(pipeline)]
 
 
 @contextmanager
@@ -109,20 +108,45 @@ def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> It
         Of `ROLES`; the store is waited for.
 
     """
-    Access.of(pipeline.serve)  # before anything starts
-    (state / "logs").mkdir(parents=True, exist_ok=True)
-    (state / "store" / "address.json").unlink(missing_ok=True)
-    kafka = broker.prepare(state / "broker")
-    client = Client(state / "store" / "address.json")
-    with closing(client), Supervisor(state / PROCESSES) as supervisor:
-        supervisor.start(kafka.process(log=state / "logs" / "broker.log"))
-        supervisor.wait_ready("broker")
-        transport.create_topics(kafka.address, topics_of(pipeline))
-        local = Local(pipeline, state, kafka.address, supervisor, client)
+    with begun(pipeline, state) as local:
         for role in roles:
             local.start(role, local.arguments(role))
         if "store" in roles:
-            supervisor.wait_ready("store")
+            local.supervisor.wait_ready("store")
         if "views" in roles:  # a store alone, to ask it or rebuild it, takes nothing over
             plan.note_applied(pipeline, state)
         yield local
+
+
+@contextmanager
+def begun(
+    pipeline: Pipeline, state: Path, *, given: str | None = None, create_topics: bool = False
+) -> Iterator[Local]:
+    """Run what carries a pipeline's events, with its topics, and none of its processes yet.
+
+    Parameters
+    ----------
+    pipeline, state
+        As in `running`.
+    given
+        The address of another Kafka than the file's.
+    create_topics
+        Whether to make the topics of sources, too, in a Kafka that is not the pipeline's own.
+
+    """
+    Access.of(pipeline.serve)  # before anything starts
+    elsewhere = kafka.elsewhere(pipeline, state, given)
+    (state / "logs").mkdir(parents=True, exist_ok=True)
+    (state / "store" / "address.json").unlink(missing_ok=True)
+    client = Client(state / "store" / "address.json")
+    with closing(client), Supervisor(state / PROCESSES) as supervisor:
+        if elsewhere is None:
+            own = broker.prepare(state / "broker")
+            supervisor.start(own.process(log=state / "logs" / "broker.log"))
+            supervisor.wait_ready("broker")
+        else:
+            kafka.join(elsewhere, state)
+        bootstrap = elsewhere or own.address
+        own_broker = elsewhere is None
+        kafka.make_topics(pipeline, bootstrap, own=own_broker, create_sources=create_topics)
+        yield Local(pipeline, state, bootstrap, supervisor, client)

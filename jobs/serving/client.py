@@ -93,9 +93,12 @@ class Client:
         answer: dict[str, Any] = self._ask("POST", "/v1/predict", json={"rows": rows}).json()
         return answer
 
-    def features(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Ask for the features of some rows, and how far each view is complete."""
-        answer: dict[str, Any] = self._ask("POST", "/v1/features", json={"rows": rows}).json()
+    def features(
+        self, rows: list[dict[str, Any]], names: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Ask for features of some rows, all unless named, and how far each view is complete."""
+        body = {"rows": rows} if names is None else {"rows": rows, "features": names}
+        answer: dict[str, Any] = self._ask("POST", "/v1/features", json=body).json()
         return answer
 
     def feature_schema(self) -> pa.Schema:

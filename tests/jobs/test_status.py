@@ -6,20 +6,18 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from headrace.jobs.cli import main as cli
+from headrace.jobs.lifecycle.status import View, status
 from headrace.jobs.machine.local import PROCESSES
-from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.processes import Process, Status, Supervisor
 from headrace.jobs.machine.state import locked, read_json, write_json
 from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.serving.server import Server
-from headrace.jobs.status import status
 from headrace.jobs.store import _METRICS
-from headrace.operators.errors import EnvironmentProblem
 from tests.feature_store.made_up import EVERY
 from tests.jobs.test_server import processing
 
@@ -55,21 +53,21 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_it_says_what_runs_how_far_it_is_and_what_it_scored(state: Path) -> None:
-    told = status(state, now_ms=5 * EVERY)
-    assert told["run"]["what"] == "demo"
-    assert told["processes"] == {"store": RUNNING}
-    assert told["problem"] is None
-    store: dict[str, Any] = told["store"]
-    assert (store["decisions"], store["predictions"], store["waiting"]) == (1, 1, 0)
-    assert store["views"]["clicks"] == {"complete": 2 * EVERY, "behind_ms": 3 * EVERY}
-    assert store["lag"] == []
-    learner = told["learner"]
-    assert told["model"] == {"version": 0, "through": None}
-    assert learner["scores"]["prequential"] == {"auc": 0.75, "n": 7.0}
-    assert learner["scores"]["staleness"] == {"auc": -0.25}
-    assert learner["rivals"] == {"no_change": {"auc": 0.625}}
-    assert learner["counts"] == {"versions": 3.0}
-    assert learner["window"] == {"end": 60_000, "scores": {"n": 5.0, "served.auc": 0.5}}
+    told = status(state, now=5 * EVERY / 1000)
+    assert (told.runs, told.problems) == ("demo", ())
+    assert told.processes == {"store": Status(**RUNNING)}  # type: ignore[arg-type]  # its own facts
+    counts = ("decisions", "predictions", "waiting", "repeated_decisions")
+    assert [told.counts[name] for name in counts] == [1, 1, 0, 0]
+    assert told.views["clicks"] == View(2 * EVERY, 3 * EVERY / 1000, 3, 2)
+    assert {lag.records for lag in told.lags} <= {0}
+    assert (told.version, told.version_through, told.version_age_seconds) == (0, None, None)
+    assert told.scores == {
+        "prequential": {"auc": 0.75, "n": 7.0},
+        "served": {"auc": 0.5},
+        "staleness": {"auc": -0.25},
+        "rival no_change": {"auc": 0.625},
+        "window.served": {"auc": 0.5},
+    }
 
 
 def test_the_command_shows_it_as_tables_and_as_json(
@@ -82,24 +80,18 @@ def test_the_command_shows_it_as_tables_and_as_json(
         assert exit_of.value.code == 0
         out = capsys.readouterr().out
         if words:
-            assert json.loads(out)["learner"]["rivals"] == {"no_change": {"auc": 0.625}}
+            assert json.loads(out)["scores"]["rival no_change"] == {"auc": 0.625}
         else:
-            for said in ("store", "running", "clicks", "rival no_change", "0.6250", "served"):
+            for said in ("demo runs", "running", "clicks", "rival no_change", "0.6250", "served"):
                 assert said in out
 
 
 def test_a_store_that_does_not_answer_is_said_and_the_processes_are_shown(tmp_path: Path) -> None:
     with locked(tmp_path / "state", "demo") as held:
         write_json(held.path / PROCESSES, {"store": RUNNING})
-        told = status(held.path, now_ms=0)
-    assert told["store"] is None
-    assert told["processes"] == {"store": RUNNING}
-    assert "no such file" in told["problem"]
-
-
-def test_where_nothing_runs_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentProblem, match="nothing runs there"):
-        status(tmp_path, now_ms=0)
+        told = status(held.path)
+    assert (told.views, told.processes["store"].restarts) == ({}, 2)
+    assert ["no such file" in problem for problem in told.problems] == [True]
 
 
 def test_the_supervisor_says_what_became_of_each_process(tmp_path: Path) -> None:
@@ -116,3 +108,4 @@ def test_the_supervisor_says_what_became_of_each_process(tmp_path: Path) -> None
         said = read_json(path)
         assert said["on"]["state"] == "running"
         assert said["on"]["pid"] == supervisor.status()["on"].pid
+    assert read_json(path)["on"]["state"] == "stopped"
