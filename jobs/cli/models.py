@@ -187,7 +187,7 @@ def replay(
 
     declared, known = load(pipeline), versions.registry(state)
     with (
-        raw_log.bootstrap(state, "replay") as address,
+        raw_log.bootstrap(declared, state, "replay") as address,
         Progress(console=Console(stderr=True), transient=True) as progress,
     ):
         if address is None:
