@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.online_learning.drift_watch import DriftWatch
@@ -82,7 +82,12 @@ def stream(shift: bool = True, seed: int = 5) -> Log:
     last = STARTS + COUNT * 100 + 30_000
     ends = range(STARTS // 1_000, last // 1_000)
     examples = [orjson.dumps({"end": (e + 1) * 1_000, "examples": panes.get(e, [])}) for e in ends]
-    predictions = [*map(orjson.dumps, decided), orjson.dumps({"seq": COUNT - 1, "through": last})]
+    predictions = []
+    for one in decided:
+        predictions.append(orjson.dumps(one))
+        if one["seq"] % 50 == 49:  # all before the next one is complete
+            predictions.append(orjson.dumps({"seq": one["seq"], "through": one["at"] + 100}))
+    predictions.append(orjson.dumps({"seq": COUNT - 1, "through": last}))
     return Log(predictions, examples, decided, [])
 
 
@@ -149,9 +154,11 @@ def test_a_still_stream_rings_seldom() -> None:
 
 @given(
     sizes=st.lists(st.tuples(st.integers(50, 900), st.integers(5, 90)), min_size=1, max_size=6),
-    steps=st.integers(0, 12),
+    steps=st.integers(2, 12),
 )
-@settings(max_examples=6, deadline=None)
+@example(sizes=[(330, 32)], steps=10)  # saved between an alarm and its actions
+@example(sizes=[(450, 43)], steps=10)  # and while the rate is raised
+@settings(max_examples=5, deadline=None)
 def test_neither_cuts_nor_kills_change_anything(sizes: Sizes, steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         book = Book()
