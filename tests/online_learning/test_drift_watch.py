@@ -183,6 +183,19 @@ def test_the_rate_is_raised_for_its_time_and_no_longer() -> None:
     assert watch.act(2 * EVERY, model, moments) == []
 
 
+def test_actions_begin_in_the_order_of_their_alarms() -> None:
+    promote = (Action("promote"),)
+    watch = DriftWatch(Watching(loss=promote, fields={"city": promote}), ENCODING, EVERY)
+    at = np.arange(4_000)
+    slots = np.zeros((4_000, 5), np.int32)
+    slots[1_000:, 0] = 7
+    lost = {"at": at, "label": np.ones(4_000), "trainer": np.where(at < 3_000, 0.9, 0.05)}
+    notes = watch.see(Seen(4_000, {"at": at, "slots": slots}, lost))
+    assert [note.slice_of for note in notes] == [None, "city"]
+    acted = watch.act(EVERY, TOLD.model.blank(ENCODING), Moments(1))
+    assert [note.slice_of for note in acted] == ["city", None]
+
+
 def test_a_raised_rate_learns_faster_what_has_changed() -> None:
     """The learner's loss after the shift is lower with it than without."""
     found = {}
@@ -215,7 +228,9 @@ def test_a_reset_keeps_weights_and_forgets_the_fields_accumulators_alone(kind: A
     at = np.arange(4_000)
     none = {"at": np.empty(0)}
     assert len(watch.see(Seen(4_000, {"at": at, "slots": slots}, none))) == 1
-    notes = watch.act(EVERY, model, moments)
+    restored = DriftWatch(Watching(fields={"x": (Action("reset"),)}), ENCODING, EVERY)
+    restored.restore(watch.state())
+    notes = restored.act(EVERY, model, moments)
     assert [(note.name, note.value) for note in notes] == [("drift.reset", 4.0)]
     reset = np.append(own, ENCODING.slots)  # and its weight as a number
     others = np.setdiff1d(np.arange(len(before)), reset)
