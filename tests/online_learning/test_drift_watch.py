@@ -83,10 +83,11 @@ def stream(shift: bool = True, seed: int = 5) -> Log:
     ends = range(STARTS // 1_000, last // 1_000)
     examples = [orjson.dumps({"end": (e + 1) * 1_000, "examples": panes.get(e, [])}) for e in ends]
     predictions = []
-    for one in decided:
+    for seq, one in enumerate(decided):
         predictions.append(orjson.dumps(one))
-        if one["seq"] % 50 == 49:  # all before the next one is complete
-            predictions.append(orjson.dumps({"seq": one["seq"], "through": one["at"] + 100}))
+        if seq % 50 == 49:  # all before the next one is complete
+            through = STARTS + (seq + 1) * 100
+            predictions.append(orjson.dumps({"seq": seq, "through": through}))
     predictions.append(orjson.dumps({"seq": COUNT - 1, "through": last}))
     return Log(predictions, examples, decided, [])
 
