@@ -19,6 +19,8 @@ ROUNDS = {
     "materialise": 3,
     "peers": 1,
     "serving": 3,
+    "stream": 1,
+    "swaps": 1,
     "views": 2,
     "windows": 1,
 }

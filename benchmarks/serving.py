@@ -27,14 +27,14 @@ from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import Writer
 from headrace.pipelines.load import load
 
-__all__ = ["run"]
+__all__ = ["PANES", "STARTS", "USERS", "Panes", "run"]
 
 USERS, PANES, CLIENTS = 10_000, 200, 4
 CASES = {"1 entity": (1, 1_500), "100 entities": (100, 300)}
 """Per case the entities of a request, and the requests of a client."""
 _PANE_ROWS = 1_000
 _PARTIALS = 5
-_STARTS = 1_700_000_000_000
+STARTS = 1_700_000_000_000
 _PIPELINE = Path(__file__).with_name("serving.yaml")
 _CLIENT = Path(__file__).with_name("serving_client.py")
 
@@ -47,7 +47,7 @@ def run(rounds: int) -> list[str]:
         tempfile.TemporaryDirectory(prefix="headrace-bench-") as name,
         running(load(_PIPELINE), Path(name) / "state", ("store",)) as local,
     ):
-        panes = _Panes(local)
+        panes = Panes(local)
         panes.fill()
         for _ in range(rounds):
             for case, (entities, requests) in CASES.items():
@@ -74,7 +74,7 @@ def run(rounds: int) -> list[str]:
     return lines
 
 
-class _Panes:
+class Panes:
     """Writes panes of tiles to the view's topic, as the views job does."""
 
     def __init__(self, local: Local) -> None:
@@ -117,7 +117,7 @@ class _Panes:
             for user in range(first, first + _PANE_ROWS)
         ]
         self._sent += 1
-        pane = {"end": _STARTS + self._sent * 1_000, "rows": len(tiles), "unkeyed": 0}
+        pane = {"end": STARTS + self._sent * 1_000, "rows": len(tiles), "unkeyed": 0}
         writer.send(self._topic, orjson.dumps({**pane, "tiles": tiles}), partition=0)
 
     def _taken(self) -> int:
@@ -127,7 +127,7 @@ class _Panes:
 def _ask(local: Local, entities: int, requests: int) -> list[float]:
     """Run the clients; give what each request took."""
     address = local.client.address().removeprefix("http://")
-    asked = [address, entities, USERS, requests, _STARTS + PANES * 1_000]
+    asked = [address, entities, USERS, requests, STARTS + PANES * 1_000]
     clients = [
         subprocess.Popen(
             [sys.executable, str(_CLIENT), *map(str, asked), str(seed)], stdout=subprocess.PIPE

@@ -75,18 +75,23 @@ class Codes:
     def _of_strings(self, column: pa.Array) -> NDArray[np.uint64]:
         encoded = pc.dictionary_encode(column)
         distinct = encoded.dictionary.to_pylist()
+        found = list(map(self._strings.get, distinct))
+        if None in found:
+            found = [
+                self._hashed(value) if code is None else code
+                for value, code in zip(distinct, found, strict=True)
+            ]
         codes = np.empty(len(distinct) + 1, np.uint64)
-        known = self._strings
-        for i, value in enumerate(distinct):
-            code = known.get(value)
-            if code is None:
-                if len(known) >= _CACHED_STRINGS:
-                    known.clear()
-                code = known[value] = _hash(b"value", value.encode())
-            codes[i] = code
+        codes[:-1] = found
         codes[-1] = NULL  # where the index of a null, -1, points
         indices: NDArray[np.int32] = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         return codes[indices]
+
+    def _hashed(self, value: str) -> int:
+        if len(self._strings) >= _CACHED_STRINGS:
+            self._strings.clear()
+        code = self._strings[value] = _hash(b"value", value.encode())
+        return code
 
 
 def whole_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
