@@ -72,6 +72,7 @@ class Declared:
     keys: Mapping[str, Sequence[str]]
     computed: Mapping[str, Expression] = field(default_factory=dict)
     worth: Worth | None = None
+    label: Type = Type.BOOL
     kept: Mapping[str, Source] = field(default_factory=dict)
     """The sources whose events are kept."""
 
@@ -127,7 +128,7 @@ class Declared:
 
     @property
     def prediction_schema(self) -> pa.Schema:
-        """Give a prediction's columns: number, id, time, version, probability, features."""
+        """Give a prediction's columns: number, id, time, version, what was predicted, features."""
         head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
         head += [("version", pa.int64()), ("p", pa.float64())]
         return pa.schema([*head, *self.feature_schema])
@@ -192,7 +193,8 @@ class Store:
         self.catalogue.create(_DECISIONS, self.declared.decision_schema)
         self.catalogue.create("predictions", self.declared.prediction_schema)
         example = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
-        self.catalogue.create("examples", pa.schema([*example, ("label", pa.bool_())]))
+        example.append(("label", self.declared.label.arrow))
+        self.catalogue.create("examples", pa.schema(example))
         self.cases = BadCases(self.catalogue, self.declared.worth)
         with self.catalogue.transaction():
             note(self.catalogue, new, decision)
@@ -464,7 +466,8 @@ class Store:
         """Keep the labels that came; inside a transaction."""
         head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
         decision = pa.struct([*head, ("p", pa.float64()), ("version", pa.int64())])
-        item = pa.struct([("at", pa.int64()), ("label", pa.bool_()), ("prediction", decision)])
+        label = ("label", self.declared.label.arrow)
+        item = pa.struct([("at", pa.int64()), label, ("prediction", decision)])
         after = self._complete.get(("examples", 0), 0)
         panes = read_items(messages, after, name="examples", item=item, partly=True)
         if panes is None:

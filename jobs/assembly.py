@@ -26,6 +26,7 @@ def declared(pipeline: Pipeline) -> Declared:
         computed=pipeline.decision.computed,
         worth=pipeline.model.bad_cases,
         kept={name: source for name, source in pipeline.sources.items() if source.keep},
+        label=pipeline.outcome.label.type,
     )
 
 

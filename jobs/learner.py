@@ -125,7 +125,8 @@ class LearnerProcess:
             for name, value in values.items()
             if value is not None
         ]
-        counts = ("predictions", "examples", "pending", "versions", "unlabelled", "restarts")
+        labels = ("pending", "unlabelled", "unfit_labels")
+        counts = ("predictions", "examples", *labels, "versions", "restarts")
         rows += [{"at": at, "name": f"learner.{name}", "value": status[name]} for name in counts]
         self._told = at
         self._send(rows)

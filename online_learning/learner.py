@@ -40,14 +40,14 @@ from headrace.online_learning.provisional import GIVEN, Learned, Provisional
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.rivals import Made, Rivals
 from headrace.online_learning.scorer import MOMENTS
-from headrace.online_learning.scores import result, scores, staleness
+from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
 from headrace.online_learning.stepping import INPUTS, columns, steps_of
 from headrace.online_learning.version import fault
 from headrace.online_learning.waiting import Columns, Waiting
 from headrace.online_learning.window_scores import WindowScores
-from headrace.operators.evaluation import Rows, State
+from headrace.operators.evaluation import State
 
 __all__ = ["Advance", "Learner", "registry"]
 
@@ -59,6 +59,7 @@ _COUNTS = (
     "early_labels",  # before their decision: learning them would tell the future
     "late_labels",  # longer after their decision than `within_ms`
     "unlabelled",  # decisions forgotten without a label
+    "unfit_labels",  # such as the kind of model does not learn: a count below 0
     "provisional",  # learned as negative while their outcome could still come
     "taken_back",  # of these: the outcome was positive
     "restarts",  # times that the model had to begin anew, for a weight was no number
@@ -147,11 +148,11 @@ class Learner:
         self._moments = Moments(len(settings.encoding.numbers))
         first = Registry(folder / "first")
         self._rivals = Rivals(settings, first=first)
-        self._gate = Gate(settings.gate if self._rivals.names else None)
+        self._gate = Gate(settings.gate if settings.model.task == "probability" else None)
         self._read = {name: Checksum() for name in ("predictions", "examples")}
         self._begun = {"predictions": 0, "examples": 0}  # the offsets at the version before
         self._parent = 0
-        self._scores = {name: scores() for name in (*_SCORES, *self._rivals.names)}
+        self._scores = {name: scores(settings.model) for name in (*_SCORES, *self._rivals.names)}
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._through: int | None = None
         self._next_cut: int | None = None
@@ -263,8 +264,8 @@ class Learner:
         order = np.lexsort((read.offset, read.partition, read.at))
         order = order[kept[order]]
         names = ("at", "seq", "decided", "label", "served")
-        rows = {name: getattr(read, name)[order] for name in names}
-        self._examples.append({**rows, **columns(read.inputs, order)})
+        told = {name: getattr(read, name)[order] for name in names}
+        self._examples.append({**told, **columns(read.inputs, order)})
         places = next_offset - len(batch) + np.flatnonzero(fresh)
         self._panes.extend(zip(read.end[fresh].tolist(), places.tolist(), strict=True))
         self._end = int(ends[-1])
@@ -392,7 +393,8 @@ class Learner:
         """Keep the labels to be learned: in time, and the first of their decision."""
         after = labels["at"] - labels["decided"]
         late, early = after > self.settings.within_ms, after < 0
-        ours = np.flatnonzero(~late & ~early)
+        unfit = ~self.settings.model.fits(labels["label"]) & ~late & ~early
+        ours = np.flatnonzero(~late & ~early & ~unfit)
         place = self._pending.place(labels["seq"][ours])
         known = (place >= 0) & (place < len(self._pending))
         decided, labelled = self._pending.rows["decided"], self._pending.rows["labelled"]
@@ -406,6 +408,7 @@ class Learner:
         labelled[place] = True
         self._counts["late_labels"] += int(late.sum())
         self._counts["early_labels"] += int(early.sum())
+        self._counts["unfit_labels"] += int(unfit.sum())
         self._counts["duplicate_labels"] += int((~first).sum())
         return {name: column[ours[first]] for name, column in labels.items()}
 
@@ -451,13 +454,14 @@ class Learner:
         trainer, rivals = (self._pending.rows[name][place] for name in ("given", "rivals"))
         start = self.settings.score_from_ms
         scored = labels["decided"] >= (_NEVER if start is None else start)
-        for name, probabilities in (("prequential", trainer), ("served", labels["served"])):
-            rows = Rows.of(probabilities, labels["label"])
-            self._scores[f"{name}_all"].add(rows)
-            self._scores[name].add(rows if scored.all() else rows.take(np.flatnonzero(scored)))
+        for name, given in (("prequential", trainer), ("served", labels["served"])):
+            every = rows(self.settings.model, given, labels["label"])
+            self._scores[f"{name}_all"].add(every)
+            self._scores[name].add(every if scored.all() else every.take(np.flatnonzero(scored)))
         for i, name in enumerate(self._rivals.names):
-            self._scores[name].add(Rows.of(rivals[scored, i].copy(), labels["label"][scored]))
-        if self._rivals.names:
+            some = rows(self.settings.model, rivals[scored, i].copy(), labels["label"][scored])
+            self._scores[name].add(some)
+        if self.settings.model.task == "probability":
             beside = [rivals[:, self._rivals.said.index(name)] for name in PREDICTORS[1:]]
             said = np.column_stack([trainer, *beside])
             self._gate.learn(said, labels["label"], labels["decided"])
@@ -623,7 +627,7 @@ def _observers(settings: Learning) -> dict[str, Observer]:
     found: dict[str, Observer] = {}
     if settings.score_every_ms is not None:
         every, within = settings.score_every_ms, settings.within_ms
-        found["windows"] = WindowScores(every, within, settings.score_by)
+        found["windows"] = WindowScores(every, within, settings.score_by, settings.model)
     return found
 
 

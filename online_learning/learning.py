@@ -163,6 +163,6 @@ class Learning:
             "watching": self.watching and self.watching.facts,
             "windows": [self.score_every_ms, *self.score_by],
             "gate": asdict(self.gate) if self.gate else None,
-            "scores": "operators/evaluation: 4",  # the form of their state, rivals' and gate's
+            "scores": "operators/evaluation: 5",  # the form of their state, rivals' and gate's
         }
         return digest(facts)

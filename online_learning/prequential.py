@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.moments import Moments
-from headrace.online_learning.scores import result, scores
+from headrace.online_learning.scores import result, rows, scores
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.stepping import columns, step
 from headrace.online_learning.waiting import Columns
-from headrace.operators.evaluation import Rows
 
 __all__ = ["Prequential"]
 
@@ -55,16 +54,16 @@ class Prequential:
         self._encoder = Encoder(settings.encoding)
         self._model = settings.model.blank(settings.encoding)
         self._moments = Moments(len(settings.encoding.numbers))
-        self._score, self._score_all = scores(), scores()
+        self._score, self._score_all = scores(settings.model), scores(settings.model)
         self._waiting: Columns = {}
         self._last_at = _NEVER
 
-    def add(self, rows: pa.Table) -> None:
+    def add(self, decided: pa.Table) -> None:
         """Take the decisions that come next.
 
         Parameters
         ----------
-        rows
+        decided
             In order of `at`: `seq`, `at`, the encoding's inputs, and `labelled`, the time of the
             first label that counts, with the `label`; both are null where there is none.
 
@@ -74,22 +73,23 @@ class Prequential:
             Where a decision is earlier than one before it or later than its label, or an input
             cannot be encoded.
         """
-        if not rows.num_rows:
+        if not decided.num_rows:
             return
-        at = rows["at"].to_numpy()
-        has = np.flatnonzero(rows["labelled"].is_valid().to_numpy())
-        told = rows.select(["labelled", "seq", "label"]).take(pa.array(has))
+        at = decided["at"].to_numpy()
+        has = np.flatnonzero(decided["labelled"].is_valid().to_numpy())
+        told = decided.select(["labelled", "seq", "label"]).take(pa.array(has))
         known, seq, label = (column.to_numpy() for column in told.columns)
         label = label.astype(np.float64)
         self._check(at, known - at[has])
-        inputs = self._encoder.inputs(rows, deep=self.settings.model.deep)
+        inputs = self._encoder.inputs(decided, deep=self.settings.model.deep)
         labels = {"at": known, "seq": seq, "label": label, **columns(inputs, has)}
         decisions = {"at": at, **columns(inputs, np.arange(len(at)))}
         before = self._before(int(at[-1]), labels)
         given = step(self.settings, self._model, self._moments, decisions, before)
         scored = at[has] >= (self.settings.score_from_ms or _NEVER)
-        self._score_all.add(Rows.of(given[has], label))
-        self._score.add(Rows.of(given[has][scored], label[scored]))
+        model = self.settings.model
+        self._score_all.add(rows(model, given[has], label))
+        self._score.add(rows(model, given[has][scored], label[scored]))
 
     def score(self) -> dict[str, Any]:
         """Give the score over decisions from `score_from_ms` on, as the learner's `prequential`."""

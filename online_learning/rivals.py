@@ -1,6 +1,7 @@
 """What the model is measured against, decision by decision: baselines, and itself as it was.
 
     no_change, majority, base_rate    from the labels before the decision, and no more
+    last_value, running_mean          the same where labels are numbers
     frozen_first                      the first version, never learned again
     frozen_last                       the last version that was made
     champion                          the version that the gate chose: what is served
@@ -26,13 +27,15 @@ from headrace.online_learning.models.model import Arrays, Inputs, State
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import MOMENTS
+from headrace.online_learning.scores import cut
 from headrace.operators.errors import CorruptError
-from headrace.operators.evaluation.baselines import BASELINES
+from headrace.operators.evaluation.baselines import BASELINES, BASELINES_OF_NUMBERS
 
-__all__ = ["RIVALS", "Made", "Rivals"]
+__all__ = ["RIVALS", "RIVALS_OF_NUMBERS", "Made", "Rivals"]
 
 _FROZEN = ("frozen_first", "frozen_last", "champion")
 RIVALS = (*BASELINES, *_FROZEN)
+RIVALS_OF_NUMBERS = (*BASELINES_OF_NUMBERS, *_FROZEN)
 _NONE = 0  # stands for a model that has seen nothing
 
 
@@ -45,7 +48,7 @@ class Made:
 
 
 class Rivals:
-    """Predicts each decision by all of `RIVALS`; where no probability is asked for, by none.
+    """Predicts each decision by all of `RIVALS`, or `RIVALS_OF_NUMBERS`.
 
     Parameters
     ----------
@@ -56,11 +59,13 @@ class Rivals:
     """
 
     def __init__(self, settings: Learning, *, first: Registry) -> None:
-        self.names = RIVALS if settings.model.task == "probability" else ()
+        asked = settings.model.task
+        self.names = {"probability": RIVALS, "number": RIVALS_OF_NUMBERS}.get(asked, ())
         self.said = (*self.names, "previous") if self.names else ()
+        kinds = {**BASELINES, **BASELINES_OF_NUMBERS}
         self._settings = settings
         self._first = first
-        self._baselines = {name: BASELINES[name]() for name in self.names if name in BASELINES}
+        self._baselines = {name: kinds[name]() for name in self.names if name in kinds}
         self._bears = dict.fromkeys((*_FROZEN, "previous"), _NONE)
         self._made: dict[int, Made] = {}
         self._frozen = {_NONE: Frozen(settings, {})} if self.names else {}
@@ -91,9 +96,9 @@ class Rivals:
                 said[:, i] = asked[number]
                 continue
             baseline = self._baselines[name]
-            known = labels["at"]
-            said[:, i] = baseline.delayed(labels["label"], decided=at, known=known)
-            baseline.learn(labels["label"])
+            came = cut(self._settings.model, labels["label"])
+            said[:, i] = baseline.delayed(came, decided=at, known=labels["at"])
+            baseline.learn(came)
         return said
 
     def publish(self, number: int, made: Made) -> None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.operators.evaluation import METRICS
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.online_learning.models.linear import Quantile
+from headrace.online_learning.models.model import Kind
+from headrace.operators.evaluation import METRICS, Rows
+from headrace.operators.evaluation.pinball import Pinball
 from headrace.operators.evaluation.several import Several
 
-__all__ = ["result", "scores", "staleness"]
+__all__ = ["cut", "result", "rows", "scores", "staleness"]
 
 _NAMES = {
     "positives": "positives",
@@ -20,11 +26,38 @@ _NAMES = {
     "ece": "ece",
     "accuracy": "accuracy",
 }
+_PRICES = ("log_loss", "auc", "rmse", "mae", "pinball")
+_OF_NUMBERS = ("rmse", "mae", "bias")
+_FURTHEST = 2.0**36  # of a number that is scored: squares add up within int64
 
 
-def scores() -> Several:
-    """Make them anew."""
-    return Several({short: METRICS[name]() for short, name in _NAMES.items()})
+def scores(kind: Kind | None = None) -> Several:
+    """Make them anew: those of the kind's predictions, or of probabilities.
+
+    >>> list(scores(Quantile(tau=0.9)).value())
+    ['rmse', 'mae', 'bias', 'pinball']
+    """
+    if kind is None or kind.task == "probability":
+        return Several({short: METRICS[name]() for short, name in _NAMES.items()})
+    pinball = {"pinball": Pinball(kind.level)} if isinstance(kind, Quantile) else {}
+    return Several({**{name: METRICS[name]() for name in _OF_NUMBERS}, **pinball})
+
+
+def rows(kind: Kind | None, p: NDArray[np.float64], y: NDArray[np.float64]) -> Rows:
+    """Give predictions with their labels, to be scored; numbers are cut at 2^36 either way."""
+    return Rows.of(cut(kind, p), cut(kind, y))
+
+
+def cut(kind: Kind | None, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cut numbers to what can be scored.
+
+    >>> from headrace.online_learning.models.linear import Squared
+    >>> cut(Squared(), np.array([-0.5, 1e300])).tolist()
+    [-0.5, 68719476736.0]
+    """
+    if kind is None or kind.task == "probability":
+        return values
+    return np.clip(values, -_FURTHEST, _FURTHEST)
 
 
 def result(several: Several) -> dict[str, Any]:
@@ -42,11 +75,11 @@ def result(several: Several) -> dict[str, Any]:
 def staleness(trainer: Mapping[str, Any], served: Mapping[str, Any]) -> dict[str, Any]:
     """Give what staleness costs: the score of what was served less the trainer's.
 
-    Of the same decisions. A log loss above 0 and an AUC below are the price of a version that had
-    not learned what the trainer had.
+    Of the same decisions. A log loss or an RMSE above 0 and an AUC below are the price of a version
+    that had not learned what the trainer had.
 
     >>> staleness({"log_loss": 0.25, "auc": 0.75}, {"log_loss": 0.5, "auc": None})
     {'log_loss': 0.25, 'auc': None}
     """
-    given = {name: (trainer.get(name), served.get(name)) for name in ("log_loss", "auc")}
+    given = {name: (trainer[name], served.get(name)) for name in _PRICES if name in trainer}
     return {name: None if a is None or b is None else b - a for name, (a, b) in given.items()}

@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning.models.model import State
+from headrace.online_learning.models.model import Kind, State
 from headrace.online_learning.observer import Note, Seen, named, texts
-from headrace.online_learning.scores import result, scores, staleness
+from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.waiting import Columns
-from headrace.operators.evaluation import Rows
 
 __all__ = ["MOST", "WindowScores"]
 
 MOST = 20
 """How many values of a column have a slice of their own in a window."""
-_TOLD = ("auc", "log_loss", "calibration", "ece")
+_TOLD = ("auc", "log_loss", "calibration", "ece", "rmse", "mae", "bias", "pinball")
 _NUMBERS = ("decided", "label", "trainer", "served")
 
 
@@ -45,6 +44,8 @@ class WindowScores:
         How long after its decision a label counts.
     by
         The columns, of texts.
+    kind
+        Of the model: what is scored, and how; probabilities unless given.
 
     Examples
     --------
@@ -56,7 +57,10 @@ class WindowScores:
     [(10, 'window.n', 2.0), (10, 'window.positives', 1.0), (10, 'window.prequential.auc', 1.0)]
     """
 
-    def __init__(self, every_ms: int, within_ms: int, by: Sequence[str]) -> None:
+    def __init__(
+        self, every_ms: int, within_ms: int, by: Sequence[str], kind: Kind | None = None
+    ) -> None:
+        self._kind = kind
         self._every, self._within, self._by = every_ms, within_ms, tuple(by)
         none = {name: np.empty(0) for name in _NUMBERS} | {"decided": np.empty(0, np.int64)}
         self._empty: Columns = none | {name: np.empty(0, object) for name in self._by}
@@ -116,7 +120,7 @@ class WindowScores:
         for column in self._by:
             slices += [(column, value, inside) for value, inside in _slices(rows[column])]
         for of, value, inside in slices:
-            for name, score in _scored(_some(rows, inside)).items():
+            for name, score in _scored(_some(rows, inside), self._kind).items():
                 at, told = begin + self._every, f"window.{name}"
                 yield Note(self._due(begin), at, told, float(score), of, value)
 
@@ -133,18 +137,18 @@ def _slices(column: NDArray[Any]) -> Iterator[tuple[str | None, NDArray[np.bool_
         yield None, ~np.isin(codes, order[:MOST])
 
 
-def _scored(rows: Columns) -> dict[str, Any]:
+def _scored(told: Columns, kind: Kind | None) -> dict[str, Any]:
     """Score the trainer and what was served; what does not exist is left out."""
-    both = {"prequential": scores(), "served": scores()}
+    both = {"prequential": scores(kind), "served": scores(kind)}
     for name, source in (("prequential", "trainer"), ("served", "served")):
-        both[name].add(Rows.of(rows[source], rows["label"]))
+        both[name].add(rows(kind, told[source], told["label"]))
     found = {name: result(each) for name, each in both.items()}
-    told = {name: found["served"].get(name) for name in ("n", "positives")}
+    said = {name: found["served"].get(name) for name in ("n", "positives")}
     for score, values in found.items():
-        told |= {f"{score}.{name}": values.get(name) for name in _TOLD}
+        said |= {f"{score}.{name}": values.get(name) for name in _TOLD}
     costs = staleness(found["prequential"], found["served"])
-    told |= {f"staleness.{name}": value for name, value in costs.items()}
-    return {name: value for name, value in told.items() if value is not None}
+    said |= {f"staleness.{name}": value for name, value in costs.items()}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _some(rows: Columns, inside: NDArray[np.bool_]) -> Columns:

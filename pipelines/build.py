@@ -62,7 +62,7 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         serve=_serve(form),
         kafka=Cluster(form.kafka.bootstrap),
     )
-    check_model(pipeline, document)
+    check_model(pipeline, form, document)
     check_watching(pipeline, document)
     return pipeline
 

@@ -98,14 +98,10 @@ def outcome_of(form: PipelineForm, sources: Mapping[str, Origin], document: Docu
     source = sources[outcome.source]
     _check_id(source, outcome.id, document, "outcome")
     label = expression_of(outcome.label, source.types, document, ("outcome", "label"))
-    if label.type is not Type.BOOL:
-        do = f"compare it, like {outcome.label} >= 1"
-        raise document.refuse(
-            ("outcome", "label"),
-            f"asked for the label {outcome.label!r}",
-            f"it is {label.type.value}, and a label is bool",
-            do,
-        )
+    if label.type is not Type.BOOL and not label.type.numeric:
+        asked = f"asked for the label {outcome.label!r}"
+        found = f"it is {label.type.value}, and a label is bool or a number"
+        raise document.refuse(("outcome", "label"), asked, found, "compare it with something")
     after = outcome.negative_after
     if after is not None and after >= outcome.within:
         asked = f"asked for negatives {after} ms after their decision"

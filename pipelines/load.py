@@ -27,7 +27,7 @@ _WANTED = {
     "model_type": "a mapping",
     "string_type": "text",
 }
-_LIMITS = {"ge": "at least", "gt": "above", "le": "at most"}
+_LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def load(path: Path) -> Pipeline:

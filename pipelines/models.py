@@ -19,8 +19,8 @@ from headrace.online_learning.models.batched import (
     WideAndDeep,
 )
 from headrace.online_learning.models.factorised import Ffm, Fm
-from headrace.online_learning.models.linear import Logistic
-from headrace.online_learning.models.model import Kind
+from headrace.online_learning.models.linear import Logistic, Poisson, Quantile, Squared
+from headrace.online_learning.models.model import Kind, Task
 from headrace.online_learning.settings import Ftrl
 from headrace.online_learning.verdict import Limits
 from headrace.operators.types import Type
@@ -44,6 +44,7 @@ class _Known:
 
     settings: tuple[str, ...]
     make: Callable[[Settings], Kind]
+    task: Task = "probability"
 
 
 def _ftrl(given: Settings) -> Ftrl:
@@ -77,6 +78,13 @@ _KINDS = {
         lambda given: Hybrid(ftrl=_ftrl(given), **_deep(given)),
     ),
     **{kind.name: _factorised(kind) for kind in (Fm, Ffm)},
+    "linear": _Known(_FTRL, lambda given: Squared(_ftrl(given)), "number"),
+    "poisson": _Known(_FTRL, lambda given: Poisson(_ftrl(given)), "number"),
+    "quantile": _Known(
+        (*_FTRL, "level"),
+        lambda given: Quantile(_ftrl(given), tau=float(given.get("level", 0.5))),
+        "number",
+    ),
     **{kind.name: _alone(kind) for kind in (DcnV2, DeepFm, Dlrm, WideAndDeep)},
 }
 _SETTINGS = {name for known in _KINDS.values() for name in known.settings}
@@ -146,8 +154,9 @@ def _gate(form: GateForm | None) -> Limits | None:
     return Limits(**told, most_bytes=most)
 
 
-def check_model(pipeline: Pipeline, document: Document) -> None:
-    """Refuse inputs of the model that are not there, or are of no such type."""
+def check_model(pipeline: Pipeline, form: PipelineForm, document: Document) -> None:
+    """Refuse inputs of the model that are not there or of no such type, and so its label."""
+    _check_label(pipeline, form.outcome.label, document)
     _check_tokens(pipeline, document)
     _check_buckets(pipeline, document)
     model = pipeline.model
@@ -171,6 +180,7 @@ def _check_negatives(pipeline: Pipeline, document: Document) -> None:
     others = (
         (model.negatives < 1, "a share of the negatives"),
         (model.weight is not None, "a weight"),
+        (model.kind.task != "probability", f"the kind {model.kind.name!r}, which has no negatives"),
     )
     for there, name in others:
         if there:
@@ -195,6 +205,19 @@ def _check_slices(pipeline: Pipeline, document: Document) -> None:
         found = "they are of windows of event time, and there are none"
         do = "give their length, as `score_every: 1d`"
         raise document.refuse(("model", "score_by"), asked, found, do, key=True)
+
+
+def _check_label(pipeline: Pipeline, text: str, document: Document) -> None:
+    label, kind = pipeline.outcome.label.type, pipeline.model.kind
+    task = "number" if label.numeric else "probability"
+    if kind.task == task:
+        return
+    wants, do = ("bool", "compare it") if label.numeric else ("a number", "give a number")
+    fit = ", ".join(repr(name) for name, known in _KINDS.items() if known.task == task)
+    asked = f"asked for the label {text!r}"
+    found = f"it is {label.value}, and the model's kind {kind.name!r} learns {wants}"
+    place: Place = ("outcome", "label")
+    raise document.refuse(place, asked, found, f"{do}, or take one of the kinds {fit}")
 
 
 def _check_number(pipeline: Pipeline, name: str, place: Place, document: Document) -> None:

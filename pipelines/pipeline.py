@@ -60,7 +60,7 @@ class Outcome:
     id
         The column that holds the decision's id.
     label
-        A bool over the columns of `source`; a null label makes no example.
+        A bool or a number over the columns of `source`; a null label makes no example.
     within_ms
         How long after its decision an outcome may come and still make an example.
     negative_after_ms

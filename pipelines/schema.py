@@ -42,6 +42,7 @@ Instant = Annotated[int, BeforeValidator(values.instant)]
 Shares = Annotated[int, Field(ge=1, le=1024)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Level = Annotated[float, Field(gt=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Actions = Annotated[tuple[Action, ...], BeforeValidator(values.actions)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -174,8 +175,9 @@ class DecisionForm(_Form):
 class OutcomeForm(_Form):
     """Which events say how a decision ended.
 
-    `source`: its name. `id`: the column with the decision's id. `label`: an SQL expression of type
-    bool over the source's columns. `within`: how long after its decision an outcome counts.
+    `source`: its name. `id`: the column with the decision's id. `label`: an SQL expression over the
+    source's columns, a bool or a number as the model's kind wants it. `within`: how long after its
+    decision an outcome counts.
     `negative_after`: how long after it a decision without one is learned as negative meanwhile.
     """
 
@@ -235,6 +237,7 @@ class ModelForm(_Form):
     beta: NotNegative | None = None
     l1: NotNegative | None = None
     l2: NotNegative | None = None
+    level: Level | None = None
     net: Literal["dcn_v2", "deep_fm", "dlrm", "wide_and_deep"] | None = None
     batch: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     width: Annotated[int, Field(ge=1, le=1024)] | None = None

@@ -171,6 +171,13 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     for name, width in (("fm", 8), ("ffm", 4)):
         kind = read(tmp_path, changed("kind: ftrl", f"kind: {name}")).model.kind
         assert kind.facts == {"kind": name, "width": width, **pairs}
+    number = SHOP.replace("label: total >= 15", "label: total / 2")
+    for name, more in (("linear", {}), ("poisson", {}), ("quantile", {"tau": 0.5})):
+        made = read(tmp_path, number.replace("kind: ftrl", f"kind: {name}"))
+        assert made.model.kind.facts == {"kind": name, "ftrl": ftrl, **more}
+        assert made.outcome.label.type is Type.FLOAT64
+    told = number.replace("kind: ftrl", "kind: quantile\n  level: 0.9")
+    assert read(tmp_path, told).model.kind.facts["tau"] == 0.9
     source = read(tmp_path, SHOP).sources["view"]
     assert (source.lateness_ms, source.ahead_ms, source.idle_ms) == (0, 24 * HOUR, 0)
     assert source.partitions == 1

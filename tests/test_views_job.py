@@ -72,6 +72,7 @@ LAST_AT = logs.STAMP + logs.AHEAD
 END_AT = 60_000
 LATE_STAMP = 100_000
 WITHIN = 5_000
+OUTCOMES = (1, 0, -1, None, MOST, 7 * 10**12 + 1, 2**62 - 1)
 
 
 def _yaml() -> str:
@@ -111,8 +112,8 @@ decision:
   source: forms
   id: name
   keys: {{by_key: s, by_pair: [s, u], by_number: i, too_much: [b, i]}}
-outcome: {{source: results, id: name, label: y * 2 > 0, within: {WITHIN}ms}}
-model: {{kind: ftrl, tokens: [s]}}
+outcome: {{source: results, id: name, label: y * 2 / 7, within: {WITHIN}ms}}
+model: {{kind: linear, tokens: [s]}}
 """
 
 
@@ -199,7 +200,7 @@ def _results(chance: random.Random) -> Iterator[Sent]:
         delays = [0] if n % 10 == 0 else [chance.choice((1, 700, 2_500, WITHIN, WITHIN + 1, 9_000))]
         if n % 7 == 0:
             delays.append(delays[0] + 300)
-        rows += [(at + delay, f"d{n}", chance.choice((1, 0, -1, None, MOST))) for delay in delays]
+        rows += [(at + delay, f"d{n}", chance.choice(OUTCOMES)) for delay in delays]
     rows += [(3_000, "nobody", 1), (4_000, "", 1), (50, "d40", 1)]
     for place, (at, name, y) in enumerate(sorted(rows)):
         yield "hard_results", 0, orjson.dumps({"at": at, "name": name, "y": y}), logs.STAMP, None

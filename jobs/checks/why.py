@@ -29,8 +29,8 @@ def why(process: StoreProcess, identity: str) -> dict[str, Any]:
         ``decision``, its columns and place; ``p``, ``version``; ``label``, null until it has come;
         ``features``, each with its value, its key, its window and the tiles in it; ``computed``,
         the values of those that are computed of them; and
-        ``contributions`` to the log-odds by token, null with a reason in ``without`` where the
-        version is no longer kept.
+        ``contributions`` to the sum, of a bool the log-odds, by token, null with a reason in
+        ``without`` where the version is no longer kept.
 
     Raises
     ------

@@ -91,7 +91,7 @@ def why(decision: str, state: _State = None, as_json: _Json = False) -> None:
     if told["contributions"] is None:
         console.print(told["without"], markup=False)
         return
-    tokens = Table("token", "adds to the log-odds")
+    tokens = Table("token", "adds")
     for name, weight in sorted(told["contributions"].items(), key=lambda each: -abs(each[1])):
         tokens.add_row(name, f"{weight:+.4f}")
     console.print(tokens)

@@ -80,6 +80,10 @@ class Poisson(Linear):
     task = "number"
     loss = losses.POISSON
 
+    def fits(self, labels: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Say of each label whether it is a count, or another number of at least 0."""
+        return np.isfinite(labels) & (labels >= 0.0)
+
 
 @dataclass(frozen=True)
 class Quantile(Linear):

@@ -165,6 +165,10 @@ class Kind(ABC):
     def facts(self) -> Mapping[str, Any]:
         """Say everything that decides what is learned, in words of JSON."""
 
+    def fits(self, labels: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Say of each label whether the kind learns it; the others are counted."""
+        return np.isfinite(labels)
+
     @abstractmethod
     def blank(self, encoding: Encoding) -> Model:
         """Make a model that has seen nothing."""

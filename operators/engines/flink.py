@@ -480,18 +480,19 @@ def examples_sql(
   WATERMARK FOR rowtime AS rowtime - {interval(1)}
 ) {kafka.reading(predictions, 0).replace("'format' = 'raw'", _KEYED)}"""
     no_prediction = "CAST(NULL AS STRING) AS prediction"
+    no_label = f"CAST(NULL AS {label.type.flink})"
     # A stream may have no row for long: the times of its sources make panes complete.
     below = roots(outcome) if outcome not in roots(outcome) else ()
     times = "".join(
         f"\nUNION ALL\nSELECT CAST(NULL AS STRING), rowtime, {no_prediction}, `at`, "
-        f"CAST(NULL AS INT), CAST(NULL AS BIGINT), CAST(NULL AS BOOLEAN) FROM `{source.name}`"
+        f"CAST(NULL AS INT), CAST(NULL AS BIGINT), {no_label} FROM `{source.name}`"
         for source in below
     )
     both = f"""CREATE TEMPORARY VIEW `labelled__both` AS
 SELECT id, rowtime, prediction, TRY_CAST(COALESCE(
     JSON_VALUE(prediction, '$.at'), JSON_VALUE(prediction, '$.through')) AS BIGINT) AS `at`,
   CAST(NULL AS INT) AS `partition`,
-  CAST(NULL AS BIGINT) AS `offset`, CAST(NULL AS BOOLEAN) AS label
+  CAST(NULL AS BIGINT) AS `offset`, {no_label} AS label
 FROM `predictions__log`
 UNION ALL
 SELECT `{identity}`, rowtime, {no_prediction}, `at`, `partition`, `offset`, {_label(label)}
@@ -504,10 +505,14 @@ FROM `labelled__both` WHERE id IS NOT NULL"""
 SELECT TUMBLE_ROWTIME(rowtime, {interval(every_ms)}) AS pane_time,
   {pane_end(every_ms)} AS pane, COUNT(label) AS n
 FROM `labelled__both` GROUP BY TUMBLE(rowtime, {interval(every_ms)})"""
+    # A number's text reads back to the same bits; of a bool it would be TRUE, which is no JSON.
+    said = "CAST(label AS STRING)"
+    if label.type is Type.BOOL:
+        said = "CASE WHEN label THEN 'true' ELSE 'false' END"
     item = (
         "CONCAT('{\"at\":', CAST(`at` AS STRING), ',\"partition\":', CAST(`partition` AS STRING), "
         "',\"offset\":', CAST(`offset` AS STRING), ',\"label\":', "
-        "CASE WHEN label THEN 'true' ELSE 'false' END, ',\"prediction\":', decided, '}')"
+        f"{said}, ',\"prediction\":', decided, '}}')"
     )
     rows = (
         f"SELECT 0 AS shard, rowtime AS pane_time, (`at` / {every_ms} + 1) * {every_ms} AS pane, "

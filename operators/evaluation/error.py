@@ -32,8 +32,11 @@ class MeanError(Metric):
     """
 
     sums = ("units", *LIMBS)
-    error_sql: str
-    """Over `p` and `y`."""
+
+    @property
+    @abstractmethod
+    def error_sql(self) -> str:
+        """Print the error of a row, over `p` and `y`."""
 
     @abstractmethod
     def errors(self, rows: Rows) -> NDArray[np.float64]:
@@ -42,11 +45,7 @@ class MeanError(Metric):
     def terms(self, rows: Rows) -> Sequence[NDArray[np.int64]]:
         """Give the weight, and the weighted error in limbs."""
         with np.errstate(over="ignore"):  # what overflows is refused here
-            weighted = self.errors(rows) * rows.weight
-        if not (weighted <= _MOST).all():
-            asked = f"asked for {self.name!r}"
-            raise EvaluationError(asked, "an error is above 2^80", "scale the numbers")
-        return rows.units, *limbs(weighted)
+            return rows.units, *limbs_of(self.name, self.errors(rows) * rows.weight)
 
     def of(self, tally: Tally) -> float | None:
         """Divide last."""
@@ -57,15 +56,36 @@ class MeanError(Metric):
 
     def terms_sql(self) -> Sequence[str]:
         """Print them."""
-        weighted = f"({self.error_sql}) * weight"
-        says = "error('an error is above 2^80')"
-        cut = limbs_sql(f"CASE WHEN {weighted} <= {_MOST!r} THEN {weighted} ELSE {says} END")
-        return "units", *cut
+        return "units", *limbs_terms_sql(f"({self.error_sql}) * weight")
 
     def value_sql(self) -> str:
         """Divide last."""
-        high, one, low, lowest = (f"CAST(SUM({limb}) AS DOUBLE)" for limb in LIMBS)
-        limb = repr(float(1 << 30))
-        total = f"({high} * {limb} + {one} + {low} / {limb} + {lowest} / {limb} / {limb})"
-        mean = f"{total} / (CAST(SUM(units) AS DOUBLE) / {ONE}e0)"
-        return f"CASE WHEN SUM(units) > 0 THEN {mean} END"
+        return limbs_mean_sql(LIMBS)
+
+
+def limbs_of(name: str, weighted: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Give weighted errors in limbs; refuse what is above 2^80."""
+    if not (weighted <= _MOST).all():
+        asked = f"asked for {name!r}"
+        raise EvaluationError(asked, "an error is above 2^80", "scale the numbers")
+    return limbs(weighted)
+
+
+def limbs_terms_sql(weighted: str) -> tuple[str, ...]:
+    """Print the same for DuckDB."""
+    says = "error('an error is above 2^80')"
+    return limbs_sql(f"CASE WHEN {weighted} <= {_MOST!r} THEN {weighted} ELSE {says} END")
+
+
+def limbs_mean_sql(limbs: Sequence[str], less: Sequence[str] = ()) -> str:
+    """Print the mean of what is summed in limbs, less what is in others."""
+    total = _total_sql(limbs)
+    total = f"({total} - {_total_sql(less)})" if less else total
+    mean = f"{total} / (CAST(SUM(units) AS DOUBLE) / {ONE}e0)"
+    return f"CASE WHEN SUM(units) > 0 THEN {mean} END"
+
+
+def _total_sql(limbs: Sequence[str]) -> str:
+    high, one, low, lowest = (f"CAST(SUM({limb}) AS DOUBLE)" for limb in limbs)
+    limb = repr(float(1 << 30))
+    return f"({high} * {limb} + {one} + {low} / {limb} + {lowest} / {limb} / {limb})"

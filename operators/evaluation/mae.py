@@ -22,7 +22,11 @@ class MAE(MeanError):
 
     name = "mae"
     binary = False
-    error_sql = "ABS(p - y)"
+
+    @property
+    def error_sql(self) -> str:
+        """Print it."""
+        return "ABS(p - y)"
 
     def errors(self, rows: Rows) -> NDArray[np.float64]:
         """Take the distance."""

@@ -25,7 +25,11 @@ class RMSE(MeanError):
 
     name = "rmse"
     binary = False
-    error_sql = "(p - y) * (p - y)"
+
+    @property
+    def error_sql(self) -> str:
+        """Print it."""
+        return "(p - y) * (p - y)"
 
     def errors(self, rows: Rows) -> NDArray[np.float64]:
         """Take the square."""

@@ -119,6 +119,8 @@ def textbook(p: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, float]
         "brier": ((p - y) ** 2).mean(),
         "rmse": math.sqrt(((p - y) ** 2).mean()),
         "mae": np.abs(p - y).mean(),
+        "bias": p.mean() - y.mean(),
+        "pinball": np.abs(p - y).mean() / 2,
         "auc": exact_auc(p, y),
     }
 

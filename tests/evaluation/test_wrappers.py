@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.operators.evaluation import METRICS, EvaluationError, Score
 from headrace.operators.evaluation.auc import AUC
-from headrace.operators.evaluation.baselines import BASELINES, BEFORE
+from headrace.operators.evaluation.baselines import BASELINES, BASELINES_OF_NUMBERS, BEFORE
 from headrace.operators.evaluation.log_loss import LogLoss
 from headrace.operators.evaluation.rival import Rival, beside
 from headrace.operators.evaluation.several import Several
@@ -25,6 +25,7 @@ from tests.evaluation.tables import Case, tables
 N = 400
 Columns = dict[str, list[Any]]
 BASELINE_TABLES = tables("baselines")
+EVERY_BASELINE = {**BASELINES, **BASELINES_OF_NUMBERS}
 
 
 def rows(seed: int) -> Columns:
@@ -160,7 +161,8 @@ def test_what_cannot_be_windowed_or_sliced_is_refused() -> None:
 
 
 def test_every_baseline_has_a_table() -> None:
-    assert set(BASELINE_TABLES) == set(BASELINES) == {"no_change", "majority", "base_rate"}
+    assert set(BASELINES) == {"no_change", "majority", "base_rate"}
+    assert set(BASELINE_TABLES) == set(EVERY_BASELINE) == {*BASELINES, "last_value", "running_mean"}
     assert min(len(cases) for cases in BASELINE_TABLES.values()) >= 2
 
 
@@ -174,7 +176,7 @@ def test_every_baseline_has_a_table() -> None:
 )
 def test_a_baseline_says_what_its_case_says(name: str, case: Case) -> None:
     y = np.array(case.columns["y"], np.float64)
-    baseline = BASELINES[name]()
+    baseline = EVERY_BASELINE[name]()
     if "known" in case.columns:
         times = {key: np.array(case.columns[key], np.int64) for key in ("decided", "known")}
         said = baseline.delayed(y, **times)
@@ -186,24 +188,28 @@ def test_a_baseline_says_what_its_case_says(name: str, case: Case) -> None:
 def slowly(name: str, known: list[float]) -> float:
     """Say what a baseline says after some labels, by its definition."""
     if not known:
-        return BEFORE
-    if name == "no_change":
+        return BEFORE if name in BASELINES else 0.0
+    if name in ("no_change", "last_value"):
         return known[-1]
     share = sum(known) / len(known)
+    if name == "running_mean":
+        return share
     return share if name == "base_rate" else float(share > 0.5)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", EVERY_BASELINE)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_baseline_is_a_slow_loop(name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     y = (rng.random(300) < 0.4).astype(np.float64)
+    if name in BASELINES_OF_NUMBERS:
+        y *= rng.integers(-9, 9, 300) / 4  # sums of quarters are exact
     decided = np.sort(rng.integers(0, 200, 300))
     known = decided + rng.integers(0, 60, 300)
-    baseline = BASELINES[name]()
+    baseline = EVERY_BASELINE[name]()
     for begin in range(0, 300, 37):
         state = baseline.state()
-        baseline = BASELINES[name]()
+        baseline = EVERY_BASELINE[name]()
         baseline.restore(state)
         said = baseline.follow(y[begin : begin + 37])
         expected = [slowly(name, y[:i].tolist()) for i in range(begin, min(begin + 37, 300))]
@@ -213,7 +219,7 @@ def test_a_baseline_is_a_slow_loop(name: str, seed: int) -> None:
     expected = [
         slowly(name, [float(y[j]) for j in order if known[j] < decided[i]]) for i in range(300)
     ]
-    assert BASELINES[name]().delayed(y, decided=decided, known=known).tolist() == expected
+    assert EVERY_BASELINE[name]().delayed(y, decided=decided, known=known).tolist() == expected
 
 
 @pytest.mark.parametrize("name", BASELINES)

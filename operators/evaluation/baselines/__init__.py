@@ -3,10 +3,16 @@
 from headrace.operators.evaluation.baselines.baseline import BEFORE, Baseline
 from headrace.operators.evaluation.baselines.majority import Majority
 from headrace.operators.evaluation.baselines.no_change import NoChange
+from headrace.operators.evaluation.baselines.numbers import LastValue, RunningMean
 from headrace.operators.evaluation.baselines.running_base_rate import RunningBaseRate
 
-__all__ = ["BASELINES", "BEFORE", "Baseline", "Majority", "NoChange", "RunningBaseRate"]
+__all__ = ["BASELINES", "BASELINES_OF_NUMBERS", "BEFORE", "Baseline", "LastValue", "Majority"]
+__all__ += ["NoChange", "RunningBaseRate", "RunningMean"]
 
 BASELINES: dict[str, type[Baseline]] = {
     kind.name: kind for kind in (NoChange, Majority, RunningBaseRate)
+}
+
+BASELINES_OF_NUMBERS: dict[str, type[Baseline]] = {
+    kind.name: kind for kind in (LastValue, RunningMean)
 }

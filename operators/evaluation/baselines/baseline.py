@@ -16,7 +16,7 @@ from headrace.operators.evaluation.rows import EvaluationError
 __all__ = ["BEFORE", "Baseline"]
 
 BEFORE = 0.5
-"""What every baseline says before there is a label."""
+"""What a baseline of truths says before there is a label; one of numbers says 0."""
 
 
 class Baseline(ABC):
@@ -27,17 +27,23 @@ class Baseline(ABC):
     """
 
     name: ClassVar[str]
+    binary: ClassVar[bool] = True
+    """Whether labels are 0 or 1, and not numbers of any kind."""
 
     def __init__(self) -> None:
         self._n = 0
-        self._positives = 0
-        self._last = BEFORE
+        self._total = 0.0
+        self._last = self._before
+
+    @property
+    def _before(self) -> float:
+        return BEFORE if self.binary else 0.0
 
     @abstractmethod
     def said(
-        self, n: NDArray[np.int64], positives: NDArray[np.int64], last: NDArray[np.float64]
+        self, n: NDArray[np.int64], total: NDArray[np.float64], last: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Say the predictions after n labels, of which some were positive, and the last one."""
+        """Say the predictions after n labels with this sum, and the last of them."""
 
     @property
     def now(self) -> float:
@@ -50,14 +56,16 @@ class Baseline(ABC):
         Raises
         ------
         EvaluationError
-            Where a label is neither 0 nor 1.
+            Where a label is neither 0 nor 1, or is no finite number.
         """
-        if not ((y == 0) | (y == 1)).all():
-            asked = f"asked to follow labels by {self.name!r}"
+        asked = f"asked to follow labels by {self.name!r}"
+        if self.binary and not ((y == 0) | (y == 1)).all():
             raise EvaluationError(asked, "a label is neither 0 nor 1", "mend the labels")
+        if not np.isfinite(y).all():
+            raise EvaluationError(asked, "a label is not finite", "mend the labels")
         if len(y):
             self._n += len(y)
-            self._positives += int(y.sum())
+            self._total = float(self._totals(y)[-1])
             self._last = float(y[-1])
 
     def follow(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,16 +96,18 @@ class Baseline(ABC):
 
     def state(self) -> dict[str, Any]:
         """Give what `restore` needs, in words of JSON."""
-        return {"n": self._n, "positives": self._positives, "last": self._last}
+        return {"n": self._n, "total": self._total, "last": self._last}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state."""
-        self._n, self._positives = state["n"], state["positives"]
-        self._last = state["last"]
+        self._n, self._total, self._last = state["n"], state["total"], state["last"]
 
     def _after(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Say the predictions after none of the labels, the first, the first two, …."""
         n = self._n + np.arange(len(y) + 1, dtype=np.int64)
-        positives = self._positives + np.concatenate([[0], np.cumsum(y == 1)]).astype(np.int64)
         last = np.concatenate([[self._last], y])
-        return np.where(n > 0, self.said(np.maximum(n, 1), positives, last), BEFORE)
+        return np.where(n > 0, self.said(np.maximum(n, 1), self._totals(y), last), self._before)
+
+    def _totals(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add the labels one after the other, so that cuts change no bit."""
+        return np.cumsum(np.concatenate([[self._total], y]))

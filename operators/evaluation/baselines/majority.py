@@ -20,8 +20,8 @@ class Majority(Baseline):
     name = "majority"
 
     def said(
-        self, n: NDArray[np.int64], positives: NDArray[np.int64], last: NDArray[np.float64]
+        self, n: NDArray[np.int64], total: NDArray[np.float64], last: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Say the class of more than half."""
         del last
-        return (2 * positives > n).astype(np.float64)
+        return (2 * total > n).astype(np.float64)

@@ -22,8 +22,8 @@ class NoChange(Baseline):
     name = "no_change"
 
     def said(
-        self, n: NDArray[np.int64], positives: NDArray[np.int64], last: NDArray[np.float64]
+        self, n: NDArray[np.int64], total: NDArray[np.float64], last: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Say the last label."""
-        del n, positives
+        del n, total
         return last

@@ -20,8 +20,8 @@ class RunningBaseRate(Baseline):
     name = "base_rate"
 
     def said(
-        self, n: NDArray[np.int64], positives: NDArray[np.int64], last: NDArray[np.float64]
+        self, n: NDArray[np.int64], total: NDArray[np.float64], last: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Divide."""
         del last
-        return positives / n
+        return total / n
