@@ -87,6 +87,10 @@ class Learning:
         self._check_windows()
         self._check_provisional()
         self._check_watching()
+        if self.model.task == "class":
+            asked = f"asked for a learner of {self.model.name!r}"
+            found = "it predicts several numbers a row, and a prediction has one place, `p`"
+            raise LearningError(asked, found, "take it from Python, or a model of each class")
         if not 0 < self.negatives <= 1:
             asked = f"asked to learn {self.negatives} of the negatives"
             raise LearningError(asked, "that is no share", "give more than 0, and at most 1")
