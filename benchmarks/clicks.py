@@ -5,14 +5,17 @@
     token ids ─► FTRL, row by row                       Vowpal Wabbit: its cache, hashed before
     columns of Arrow ─► encode ─► FTRL, row by row      Vowpal Wabbit: its text
                                                         River, the first tenth: dictionaries
+    token ids ─► FM and FFM, row by row                 Vowpal Wabbit with all pairs, the true pairs
     token ids ─► hybrid, by batches of labels           the net alone, at several batches and rates
 
 Every learner predicts each of 200,000 rows, then learns it; AUC and log loss are over all rows.
 Compared is the CPU time of one thread. FTRL has the same parameters everywhere: alpha 0.1, beta 1,
 l1 0, l2 1. `peer_vw.py` and `peer_river.py` say how the others are run. What has a net is told in
-examples per second of wall time, and of CPU time, which others on the machine change less. Vowpal
-Wabbit is told the six pairs that interact, too, as nobody is who does not know the truth; so is the
-hybrid, by crosses.
+examples per second of wall time, and of CPU time, which others on the machine change less.
+
+Two comparisons are like with like. Who does not know which pairs of fields interact can cross all
+of them with all (`--interactions ::`, in 2^24 weights), or learn vectors (FM, FFM, a net). Who was
+told the six crosses them: nobody is who does not know the truth. The result tells both apart.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from benchmarks.environment import python_of, versions_of
 from benchmarks.measure import Ratio, alternate, cost, say, store
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.models.batched import DcnV2, Hybrid
+from headrace.online_learning.models.factorised import Ffm, Fm
 from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.models.model import Inputs, Kind, Steps
 from headrace.online_learning.settings import Encoding, Ftrl, Token
@@ -67,6 +71,11 @@ _VW_RUNS = {
     "default": _VW,
     "default_with_the_true_pairs": f"{_VW} {_CROSSES}",
     "ftrl_with_the_true_pairs": f"{_VW} {_VW_FTRL} {_CROSSES}",
+}
+_ALL_PAIRS = "--loss_function logistic -b 24 --interactions ::"
+_VW_ALL_PAIRS = {
+    "default_with_all_pairs": _ALL_PAIRS,
+    "ftrl_with_all_pairs": f"{_ALL_PAIRS} {_VW_FTRL}",
 }
 _BATCHES = (256, 1024, 4096)
 _ALONE = tuple((batch, rate) for batch in (256, 1024) for rate in (0.05, 0.15))
@@ -109,11 +118,12 @@ class _Vw:
         self.python, self.folder = python_of("vw"), folder
         _text(made, folder / "clicks.vw")
 
-    def run(self, runs: Mapping[str, str]) -> dict[str, dict[str, float]]:
-        """Do the runs; give of each the seconds from the text and from the cache."""
+    def run(self, runs: Mapping[str, str], *, cached: bool = True) -> dict[str, dict[str, float]]:
+        """Do the runs; give of each the seconds from the text and, if asked, from the cache."""
         task, result = self.folder / "task.json", self.folder / "result.json"
         files = {"data": "clicks.vw", "cache": "clicks.cache", "predictions": "."}
         paths = {name: str(self.folder / path) for name, path in files.items()}
+        paths |= {} if cached else {"cache": ""}
         task.write_bytes(orjson.dumps({**paths, "bits": 20, "runs": dict(runs)}))
         script = str(Path(__file__).with_name("peer_vw.py"))
         subprocess.run([str(self.python), script, str(task), str(result)], check=True)
@@ -144,17 +154,28 @@ class _River:
 
 
 def _batched(made: Clicks, inputs: Inputs) -> dict[str, dict[str, Any]]:
-    """Score the hybrid at several batches, and its net alone at several batches and rates."""
+    """Score FM and FFM, the hybrid at several batches, and its net alone at several rates, too."""
     hybrid, net = Hybrid(ftrl=_FTRL, device="cpu"), DcnV2(device="cpu")
+    small = replace(hybrid, width=8, hidden=(64, 32), cross_layers=1, cross_rank=16)
+    pairwise = replace(small, pairs="ffm")
     pairs = Encoder(_WITH_PAIRS).inputs(_table(made), deep=True)
     forms: dict[str, tuple[Kind, Encoding, Inputs]] = {
-        f"hybrid_{b}": (replace(hybrid, batch=b), _ENCODING, inputs) for b in _BATCHES
+        "fm": (Fm(_FTRL), _ENCODING, inputs),
+        "ffm": (Ffm(_FTRL), _ENCODING, inputs),
+        **{f"hybrid_{b}": (replace(hybrid, batch=b), _ENCODING, inputs) for b in _BATCHES},
+        **{
+            f"hybrid_with_ffm_{b}": (replace(pairwise, batch=b), _ENCODING, inputs)
+            for b in _BATCHES
+        },
     }
     for batch, rate in _ALONE:
         kind = replace(net, batch=batch, rate=rate)
         forms[f"dcn_v2_{batch}_rate_{rate}"] = (kind, _ENCODING, inputs)
     forms["hybrid_1024_with_the_true_pairs"] = (hybrid, _WITH_PAIRS, pairs)
-    forms["hybrid_1024_two_threads"] = (replace(hybrid, threads=2), _ENCODING, inputs)
+    for name, one in (("hybrid_1024", hybrid), ("hybrid_with_ffm_1024", pairwise)):
+        forms[f"{name}_two_threads"] = (replace(one, threads=2), _ENCODING, inputs)
+    for form in (forms["fm"], forms["ffm"], forms["hybrid_with_ffm_1024"]):
+        _learn(form[0], _ENCODING, _first(inputs), _few(made))  # what is compiled is not timed
     found: dict[str, dict[str, Any]] = {}
     for name, form in forms.items():
         said: list[NDArray[np.float64]] = []
@@ -175,6 +196,10 @@ def _first(inputs: Inputs) -> Inputs:
     return Inputs(inputs.slots[:end], inputs.ids[:end], inputs.numbers[:end], inputs.weights[:end])
 
 
+def _few(made: Clicks) -> Clicks:
+    return Clicks(*(column[:_RIVER_ROWS] for column in vars(made).values()))
+
+
 def _rows_per_second(seconds: list[float], rows: int) -> int:
     return round(rows / min(seconds))
 
@@ -193,8 +218,10 @@ def run(rounds: int) -> list[str]:
         vw = _Vw(made, Path(name))
         river = _River(made, Path(name))
         vw.run(_VW_RUNS)
-        scores |= {f"vw_{run}": _scores(vw.predicted(run), made) for run in _VW_RUNS}
-        some = Clicks(*(column[:_RIVER_ROWS] for column in vars(made).values()))
+        all_pairs = vw.run(_VW_ALL_PAIRS, cached=False)
+        runs = (*_VW_RUNS, *_VW_ALL_PAIRS)
+        scores |= {f"vw_{run}": _scores(vw.predicted(run), made) for run in runs}
+        some = _few(made)
         scores["river_of_the_first"] = _scores(river.run()["predicted"], some)
         scores["ours_of_the_first"] = _scores(_learn(kind, _ENCODING, _first(inputs), some), some)
         say(f"   {scores}")
@@ -224,6 +251,7 @@ def run(rounds: int) -> list[str]:
             ("river_to_columns", "river", "from_columns"),
         )
     }
+    seconds |= {f"vw_{run}": [took["text"]] for run, took in all_pairs.items()}
     rates = {name: _rows_per_second(took, rows) for name, took in seconds.items()}
     say(f"   examples/s of one thread: {rates}")
     batched = _batched(made, inputs)
@@ -237,20 +265,68 @@ def run(rounds: int) -> list[str]:
         ratios=ratios,
         seconds=seconds,
         batched=batched,
+        compared_by_auc=_compared(scores, batched),
     )
-    best = max(score["auc"] for name, score in batched.items() if name.startswith("dcn"))
-    told = max(score["auc"] for name, score in scores.items() if name.endswith("true_pairs"))
-    hybrid, pairs = batched["hybrid_1024"], batched["hybrid_1024_with_the_true_pairs"]
-    two = batched["hybrid_1024_two_threads"]["examples_per_second_of_wall"]
-    apart = abs(scores["ours"]["auc"] - scores["vw_ftrl"]["auc"])
+    return _lines(scores, batched, rates, ratios)
+
+
+def _compared(
+    scores: Mapping[str, Mapping[str, float]], batched: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """Set beside one another who knows as much of the truth; AUC over all rows."""
+    hybrids = [f"{name}_{b}" for name in ("hybrid", "hybrid_with_ffm") for b in _BATCHES]
+    untold = ["ffm", "fm", *hybrids]
+    vw = ("vw_default", "vw_ftrl", "vw_default_with_all_pairs", "vw_ftrl_with_all_pairs")
+    alone = max(score["auc"] for name, score in batched.items() if name.startswith("dcn"))
+    ours = {"ftrl": scores["ours"]["auc"], "net_alone_at_its_best": alone}
+    told = {name: scores[name]["auc"] for name in scores if name.endswith("true_pairs")}
+    return {
+        "nobody_knows_the_pairs": {
+            **{name: batched[name]["auc"] for name in untold},
+            **ours,
+            **{name: scores[name]["auc"] for name in vw},
+        },
+        "told_the_true_pairs": {
+            "hybrid_1024": batched["hybrid_1024_with_the_true_pairs"]["auc"],
+            **told,
+        },
+        "the_truth": {"bayes": scores["bayes"]["auc"]},
+    }
+
+
+def _lines(
+    scores: Mapping[str, Mapping[str, float]],
+    batched: Mapping[str, Mapping[str, Any]],
+    rates: Mapping[str, int],
+    ratios: Mapping[str, Ratio],
+) -> list[str]:
+    """Say what was found, a line for each claim."""
+    auc = {name: score["auc"] for name, score in {**scores, **batched}.items()}
+    compared = _compared(scores, batched)
+    apart = abs(auc["ours"] - auc["vw_ftrl"])
+    crossed = max(auc["vw_default_with_all_pairs"], auc["vw_ftrl_with_all_pairs"])
+    told = max(auc["vw_default_with_the_true_pairs"], auc["vw_ftrl_with_the_true_pairs"])
+    alone = compared["nobody_knows_the_pairs"]["net_alone_at_its_best"]
+
+    def hybrid(name: str) -> str:
+        two = batched[f"{name}_1024_two_threads"]["examples_per_second_of_wall"]
+        return (
+            f"AUC {auc[f'{name}_256']}, {auc[f'{name}_1024']}, {auc[f'{name}_4096']} at batches of "
+            f"256, 1024, 4096; at 1024 {batched[f'{name}_1024']['examples_per_second_of_cpu']} "
+            f"examples/s of CPU, {two} of wall time on two threads"
+        )
+
     return [
         f"row-wise FTRL {rates['from_ids']} examples/s from ids; Vowpal Wabbit takes "
         f"{ratios['vw_from_text_to_ids']} times as long from text, "
         f"{ratios['vw_from_cache_to_ids']} from its cache, River {ratios['river_to_ids']}; "
         f"from columns {rates['from_columns']}, where Vowpal Wabbit from text takes "
-        f"{ratios['vw_from_text_to_columns']}; AUC {scores['ours']['auc']}, {apart:.5f} apart",
-        f"hybrid at 1024: AUC {hybrid['auc']}, {hybrid['examples_per_second_of_cpu']} examples/s "
-        f"of CPU, {two} of wall time on two threads; best net alone {best}, FTRL "
-        f"{scores['ours']['auc']}, Bayes {scores['bayes']['auc']}; told the true pairs "
-        f"{pairs['auc']}, the best of Vowpal Wabbit told them {told}",
+        f"{ratios['vw_from_text_to_columns']}; AUC {auc['ours']}, {apart:.5f} apart",
+        f"hybrid: {hybrid('hybrid')}",
+        f"hybrid with ffm and a small net: {hybrid('hybrid_with_ffm')}",
+        f"nobody knows the pairs: FFM alone {auc['ffm']}, FM {auc['fm']}, net alone at its best "
+        f"{alone}, FTRL {auc['ours']}; Vowpal Wabbit {auc['vw_default']}, with all pairs crossed "
+        f"{crossed} at {rates['vw_default_with_all_pairs']} examples/s",
+        f"told the six true pairs: hybrid {auc['hybrid_1024_with_the_true_pairs']}, Vowpal Wabbit "
+        f"{told}; the truth itself {auc['bayes']}",
     ]
