@@ -33,7 +33,8 @@ __all__ = ["check_model", "model_of"]
 _FTRL = ("alpha", "beta", "l1", "l2")
 _ROWS = ("width", "rate", "admit", "expire", "memory_mib")
 _FACTORS = ("width", "rate", "seed")
-_DEEP = ("batch", *_ROWS, "dense_rate", "seed", "device", "threads")
+_LAYERS = ("hidden", "cross_layers", "cross_rank")
+_DEEP = ("batch", *_ROWS, "dense_rate", *_LAYERS, "seed", "device", "threads")
 
 Settings = Mapping[str, Any]
 
@@ -57,6 +58,8 @@ def _deep(given: Settings) -> dict[str, Any]:
     found = {renamed.get(name, name): given[name] for name in ("net", *_DEEP) if name in given}
     if "memory_mib" in given:
         found["memory_bytes"] = given["memory_mib"] << 20
+    if "hidden" in given:
+        found["hidden"] = tuple(given["hidden"])
     return found
 
 
@@ -74,8 +77,8 @@ def _factorised(kind: type[Fm]) -> _Known:
 _KINDS = {
     "ftrl": _Known((*_FTRL, "negatives"), lambda given: Logistic(_ftrl(given))),
     "hybrid": _Known(
-        (*_FTRL, "net", *_DEEP, "negatives"),
-        lambda given: Hybrid(ftrl=_ftrl(given), **_deep(given)),
+        (*_FTRL, "pairs", "net", *_DEEP, "negatives"),
+        lambda given: Hybrid(ftrl=_ftrl(given), pairs=given.get("pairs"), **_deep(given)),
     ),
     **{kind.name: _factorised(kind) for kind in (Fm, Ffm)},
     "linear": _Known(_FTRL, lambda given: Squared(_ftrl(given)), "number"),

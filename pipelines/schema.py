@@ -45,6 +45,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Actions = Annotated[tuple[Action, ...], BeforeValidator(values.actions)]
+Units = Annotated[int, Field(ge=1, le=1 << 14)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -239,10 +240,14 @@ class ModelForm(_Form):
     l2: NotNegative | None = None
     level: Level | None = None
     net: Literal["dcn_v2", "deep_fm", "dlrm", "wide_and_deep"] | None = None
+    pairs: Literal["fm", "ffm"] | None = None
     batch: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     width: Annotated[int, Field(ge=1, le=1024)] | None = None
     rate: Positive | None = None
     dense_rate: Positive | None = None
+    hidden: Annotated[list[Units], Field(min_length=1, max_length=8)] | None = None
+    cross_layers: Annotated[int, Field(ge=1, le=8)] | None = None
+    cross_rank: Units | None = None
     admit: Annotated[int, Field(ge=1)] | None = None
     expire: LongDuration | None = None
     memory_mib: Annotated[int, Field(ge=1)] | None = None

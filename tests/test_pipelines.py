@@ -171,6 +171,9 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     for name, width in (("fm", 8), ("ffm", 4)):
         kind = read(tmp_path, changed("kind: ftrl", f"kind: {name}")).model.kind
         assert kind.facts == {"kind": name, "width": width, **pairs}
+    told = changed("kind: ftrl", "kind: hybrid\n  pairs: ffm\n  hidden: [8, 4]\n  cross_rank: 3")
+    facts = read(tmp_path, told).model.kind.facts
+    assert (facts["pairs"], facts["hidden"], facts["cross_rank"]) == ("ffm", [8, 4], 3)
     number = SHOP.replace("label: total >= 15", "label: total / 2")
     for name, more in (("linear", {}), ("poisson", {}), ("quantile", {"tau": 0.5})):
         made = read(tmp_path, number.replace("kind: ftrl", f"kind: {name}"))

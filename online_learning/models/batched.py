@@ -19,16 +19,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning.deep.settings import Deep, Field, RowOptimizer
+from headrace.online_learning.deep.settings import Deep, Field, RowOptimizer, Shape
 from headrace.online_learning.models import losses
-from headrace.online_learning.models.linear import LinearModel, Logistic
+from headrace.online_learning.models.factorised import Ffm, Fm
+from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.models.model import Arrays, Inputs, Kind, Served, State, Steps
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError
+from headrace.operators.errors import UnknownName
 
 if TYPE_CHECKING:
     from headrace.online_learning.deep.part import DeepPart
 
 __all__ = ["Batched", "BatchedModel", "DcnV2", "DeepFm", "Dlrm", "Hybrid", "WideAndDeep"]
+
+_PAIRS: Mapping[str, type[Fm]] = {kind.name: kind for kind in (Fm, Ffm)}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Batched(Kind):
         Of the embeddings, by row-wise Adagrad.
     dense_rate
         Of the layers, by Adam, at 256 labels a batch.
+    hidden
+        The layers of the perceptron.
+    cross_layers, cross_rank
+        Of `dcn_v2`: how many crosses there are, and of which rank.
     admit
         How often an id is seen before it has an embedding of its own.
     expire_ms
@@ -65,6 +73,9 @@ class Batched(Kind):
     width: int = 16
     rate: float = 0.05
     dense_rate: float = 2e-3
+    hidden: tuple[int, ...] = (128, 64)
+    cross_layers: int = 2
+    cross_rank: int = 32
     admit: int = 1
     expire_ms: int | None = None
     memory_bytes: int | None = None
@@ -84,7 +95,7 @@ class Batched(Kind):
         return self.name
 
     @property
-    def linear(self) -> Logistic:
+    def row_wise(self) -> Logistic | Fm:
         """Give the settings of the wide part."""
         return Logistic()
 
@@ -92,7 +103,7 @@ class Batched(Kind):
     def facts(self) -> Mapping[str, Any]:
         """Say the settings; on which device it learns decides no more than bits."""
         told = {name: value for name, value in asdict(self).items() if name != "device"}
-        return {"kind": self.name, **told}
+        return {"kind": self.name, **told, "hidden": list(self.hidden)}
 
     def net(self, encoding: Encoding) -> Deep:
         """Give the settings of the deep part for rows of this encoding."""
@@ -103,6 +114,7 @@ class Batched(Kind):
             ),
             numerics=len(encoding.numbers),
             net=self.net_name,
+            shape=Shape(self.hidden, self.cross_layers, self.cross_rank),
             width=self.width,
             rows=RowOptimizer("adagrad", rate=self.rate),
             dense_rate=self.dense_rate,
@@ -117,12 +129,12 @@ class Batched(Kind):
 
     def serves(self, encoding: Encoding, arrays: Arrays) -> Served:
         """Make what predicts with a version; without one every probability is 0.5."""
-        linear = self.linear
+        row_wise = self.row_wise
         if not arrays:
-            return linear.serves(encoding, {})
+            return row_wise.serves(encoding, {})
         from headrace.online_learning.models.deep_served import DeepServed
 
-        wide = linear.serves(encoding, _under("wide/", arrays)) if self.wide else None
+        wide = row_wise.serves(encoding, _under("wide/", arrays)) if self.wide else None
         _use_threads(self.threads)
         return DeepServed(self.net(encoding), wide, _under("deep/", arrays))
 
@@ -137,6 +149,8 @@ class Hybrid(Batched):
         The rate and the penalties of the wide part.
     deep_net
         The net: `dcn_v2`, `deep_fm`, `dlrm` or `wide_and_deep`.
+    pairs
+        `fm` or `ffm`: the wide part has vectors, too, whose products say what pairs add.
     """
 
     name = "hybrid"
@@ -144,6 +158,12 @@ class Hybrid(Batched):
     wide = True
     ftrl: Ftrl = field(default_factory=Ftrl)
     deep_net: str = "dcn_v2"
+    pairs: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pairs not in (None, *_PAIRS):
+            raise UnknownName(kind="kind of pairs", name=str(self.pairs), known=_PAIRS)
 
     @property
     def net_name(self) -> str:
@@ -151,9 +171,9 @@ class Hybrid(Batched):
         return self.deep_net
 
     @property
-    def linear(self) -> Logistic:
+    def row_wise(self) -> Logistic | Fm:
         """Give the settings of the wide part."""
-        return Logistic(self.ftrl)
+        return Logistic(self.ftrl) if self.pairs is None else _PAIRS[self.pairs](self.ftrl)
 
 
 @dataclass(frozen=True)
@@ -189,14 +209,16 @@ class BatchedModel:
 
     def __init__(self, kind: Batched, encoding: Encoding) -> None:
         self.kind = kind
-        self._settings = kind.net(encoding)
+        self._settings, self._slots = kind.net(encoding), encoding.slots
         self.deep = _part(self._settings, kind.threads)
-        self.wide = LinearModel(kind.linear, encoding) if kind.wide else None
+        self.wide = kind.row_wise.blank(encoding) if kind.wide else None
         self._batch: list[Arrays] = []
         self._filled = 0
 
     def advance(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
         """Take the steps in order; give the prediction at each."""
+        # Of all at once: a batch is a small part of the rows.
+        steps.check(inputs, self._slots)
         losses.check(losses.LOGISTIC, steps.labels)
         learned = np.cumsum(~np.isnan(steps.labels)) + self._filled
         predicted = np.empty(len(steps))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from headrace.online_learning.deep.serving import Serving
 from headrace.online_learning.deep.settings import Deep
+from headrace.online_learning.models.factorised import FmServed
 from headrace.online_learning.models.linear import LinearServed
 from headrace.online_learning.models.losses import probabilities
 from headrace.online_learning.models.model import Arrays, Inputs
@@ -20,7 +21,9 @@ __all__ = ["DeepServed"]
 class DeepServed:
     """A version's deep part, and its wide part where it has one."""
 
-    def __init__(self, settings: Deep, wide: LinearServed | None, arrays: Arrays) -> None:
+    def __init__(
+        self, settings: Deep, wide: LinearServed | FmServed | None, arrays: Arrays
+    ) -> None:
         try:
             self._deep = Serving(settings, arrays)
         except KeyError as error:

@@ -38,7 +38,7 @@ class Fm(Kind):
     width
         Of a vector.
     rate
-        Of the vectors, by Adagrad with one accumulator a vector.
+        Of the vectors, by Adagrad.
     seed
         What vectors begin with.
 
@@ -119,14 +119,17 @@ class FmModel:
 
     def advance(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
         """Take the steps in order; give the prediction at each."""
+        steps.check(inputs, self.slots)
+        losses.check(losses.LOGISTIC, steps.labels)
         return self.joint(inputs, steps, None)[0]
 
     def joint(
         self, inputs: Inputs, steps: Steps, offsets: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Take the steps with what another model adds to each sum; give the gradients, too."""
-        steps.check(inputs, self.slots)
-        losses.check(losses.LOGISTIC, steps.labels)
+        """Take steps with what another model adds to each sum; give the gradients, too.
+
+        Rows and labels are not checked here.
+        """
         return factors.advance(
             *(self.zr, self.factors, inputs.slots, inputs.numbers, steps.rows, steps.labels),
             *(inputs.weights, self.kind.ftrl),
@@ -138,9 +141,11 @@ class FmModel:
         )
 
     def refresh(self, slots: NDArray[np.int64]) -> None:
-        """Forget what the weights of slots learned of their rate; they stay as they are."""
+        """Forget what weights and vectors of slots learned of their rate; they stay as they are."""
         now = ftrl.weights(self.zr[slots], self.kind.ftrl)
         self.zr[slots] = ftrl.seeded(now, np.zeros(len(slots)), self.kind.ftrl)
+        rows = self.factors.index[slots]
+        self.factors.squares[rows[rows >= 0]] = factors.BEGINS
 
     def state(self) -> State:
         """Give z and r of the slots that learned, and all vectors with their accumulators."""
@@ -175,7 +180,12 @@ class FmServed:
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         """Predict rows."""
-        return self._linear.joint(inputs, self._pairs(inputs)[0])
+        return self.joint(inputs, None)
+
+    def joint(self, inputs: Inputs, offsets: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Predict rows with what another model adds to each sum."""
+        sums = self._pairs(inputs)[0]
+        return self._linear.joint(inputs, sums if offsets is None else sums + offsets)
 
     def contributions(self, inputs: Inputs) -> NDArray[np.float64]:
         """Give each weight, and to either of a pair the half of its product."""
@@ -201,4 +211,4 @@ def _take(found: Factors, arrays: Arrays) -> None:
         raise LearningError(asked, f"they are {vectors.dtype}{list(vectors.shape)}", do)
     if len(np.unique(owners)) < len(owners) or ((owners < 0) | (owners >= found.slots)).any():
         raise LearningError(asked, f"their slots are not {len(owners)} of {found.slots}", do)
-    found.take(owners, vectors, np.zeros((len(owners), found.squares.shape[1]), np.float32))
+    found.take(owners, vectors, np.zeros(vectors.shape, np.float32))

@@ -131,14 +131,17 @@ class LinearModel:
 
     def advance(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
         """Take the steps in order; give the prediction at each."""
+        steps.check(inputs, self.slots)
+        losses.check(self.kind.loss, steps.labels)
         return self.joint(inputs, steps, None)[0]
 
     def joint(
         self, inputs: Inputs, steps: Steps, offsets: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Take the steps with what another model adds to each sum; give the gradients, too."""
-        steps.check(inputs, self.slots)
-        losses.check(self.kind.loss, steps.labels)
+        """Take steps with what another model adds to each sum; give the gradients, too.
+
+        Rows and labels are not checked here.
+        """
         return ftrl.advance(
             *(self.zr, inputs.slots, steps.rows, steps.labels, self.kind.ftrl),
             loss=self.kind.loss,

@@ -30,6 +30,7 @@ from headrace.online_learning.models.batched import (
 from headrace.online_learning.models.model import PREDICT, Inputs, State, Steps
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
+from headrace.operators.errors import UnknownName
 from headrace.operators.types import Type
 from tests.online_learning.made_up import SETTINGS, log
 from tests.online_learning.test_learner import feed, learning, versions
@@ -47,11 +48,17 @@ ENCODING = Encoding(
 SMALL = Hybrid(batch=16, width=4, device="cpu", ftrl=Ftrl(alpha=0.2))
 KINDS: list[Batched] = [
     SMALL,
+    replace(SMALL, pairs="fm", hidden=(8,), cross_layers=1, cross_rank=3),
+    replace(SMALL, pairs="ffm", deep_net="wide_and_deep"),
     DcnV2(batch=16, width=4, device="cpu"),
     DeepFm(batch=16, width=4, device="cpu"),
     Dlrm(batch=16, width=4, device="cpu"),
     WideAndDeep(batch=16, width=4, device="cpu"),
 ]
+
+
+def named(kind: Batched) -> str:
+    return f"{kind.name}-{kind.pairs}" if isinstance(kind, Hybrid) and kind.pairs else kind.name
 
 
 def rows(count: int = 150, seed: int = 1) -> tuple[Inputs, Steps]:
@@ -80,7 +87,7 @@ def same(one: BatchedModel, two: BatchedModel) -> bool:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=named)
 def test_a_cut_anywhere_with_a_snapshot_between_changes_no_bit(kind: Batched) -> None:
     inputs, steps = rows()
     whole = kind.blank(ENCODING)
@@ -117,7 +124,7 @@ def test_a_thread_that_serves_leaves_the_process_its_number_of_threads(
     assert (called, torch.get_num_threads()) == ([], kind.threads)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=named)
 def test_a_version_serves_the_trainers_bits(kind: Batched) -> None:
     from headrace.online_learning.models.deep_served import DeepServed
 
@@ -162,6 +169,26 @@ def test_the_joint_step_is_as_it_is_written() -> None:
     assert np.array_equal(model.wide.zr, zr)
 
 
+def test_with_pairs_the_joint_step_is_that_of_both_parts() -> None:
+    """The vectors learn with the deep logits beside them, as the weights do."""
+    inputs, steps = rows()
+    learned = np.flatnonzero(~np.isnan(steps.labels))[:32]
+    told = replace(SMALL, pairs="ffm")
+    some = replace(steps, rows=steps.rows[learned], labels=steps.labels[learned], at=None)
+    model, by_hand = told.blank(ENCODING), told.blank(ENCODING)
+    assert by_hand.wide is not None
+    expected: list[float] = []
+    for batch in (some.part(0, 16), some.part(16, 32)):
+        logits = by_hand.deep.score(inputs.ids[batch.rows], inputs.numbers[batch.rows])
+        p, g = by_hand.wide.joint(inputs, batch, logits)
+        by_hand.deep.logits(inputs.ids[batch.rows], inputs.numbers[batch.rows])
+        by_hand.deep.learn(g)
+        expected += p.tolist()
+    assert model.advance(inputs, some).tolist() == expected
+    alone = SMALL.blank(ENCODING).advance(inputs, some)
+    assert alone[:16].tolist() != expected[:16]
+
+
 def test_it_learns_what_a_sum_cannot_say() -> None:
     rng = np.random.default_rng(3)
     ids = rng.integers(0, 8, (12_000, 2))
@@ -173,7 +200,7 @@ def test_it_learns_what_a_sum_cannot_say() -> None:
     steps = Steps(np.arange(12_000), labels)
     told = replace(SMALL, batch=64, width=8)
     said = told.blank(ENCODING).advance(inputs, steps)[-2_000:]
-    alone = told.linear.blank(ENCODING).advance(inputs, steps)[-2_000:]
+    alone = told.row_wise.blank(ENCODING).advance(inputs, steps)[-2_000:]
     assert ((said > 0.5) == labels[-2_000:]).mean() > 0.95
     assert ((alone > 0.5) == labels[-2_000:]).mean() < 0.6
 
@@ -187,6 +214,8 @@ def test_what_is_no_version_of_it_is_refused() -> None:
     assert SMALL.serves(ENCODING, {}).score(rows()[0]).tolist() == [0.5] * 150
     with pytest.raises(LearningError, match="batch = 0"):
         Hybrid(batch=0)
+    with pytest.raises(UnknownName, match="kind of pairs 'ftm'"):
+        Hybrid(pairs="ftm")
 
 
 TOLD = replace(

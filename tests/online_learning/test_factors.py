@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.online_learning.deep.entries import drawn
 from headrace.online_learning.models.factorised import Ffm, Fm, FmModel
+from headrace.online_learning.models.factors import BEGINS
 from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.models.model import PREDICT, Inputs, State, Steps
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
@@ -65,7 +66,7 @@ class Naive:
         drawn(np.array([slot]), np.array([0]), self.kind.seed, 0.01, out)
         # One weight of each vector after the other, as the table has them.
         self.vectors[slot] = out.astype(np.float64).reshape(self.kind.width, blocks).T.copy()
-        self.squares[slot] = np.full(blocks, 0.01)
+        self.squares[slot] = np.full((blocks, self.kind.width), 0.01)
 
     def vector(self, slot: int, other: int) -> NDArray[np.float64]:
         """Give a slot's vector for another member."""
@@ -101,8 +102,8 @@ class Naive:
                 self.begin(slot)
             for b, h in enumerate(pull):
                 told = h + 1e-6 * self.vectors[slot][b]
-                self.squares[slot][b] += (told**2).mean()
-                self.vectors[slot][b] -= self.kind.rate * told / math.sqrt(self.squares[slot][b])
+                self.squares[slot][b] += told**2
+                self.vectors[slot][b] -= self.kind.rate * told / np.sqrt(self.squares[slot][b])
 
 
 @kinds
@@ -192,6 +193,22 @@ def test_many_slots_and_rows_of_weights_beyond_measure_leave_it_finite(kind: Fm)
     assert all(np.isfinite(array).all() for array in model.weights().values())
     owners = model.state().arrays["owners"]
     assert len(owners) == len(np.unique(owners)) == len(np.unique(slots[:, :3])) + 1
+
+
+@kinds
+def test_refreshed_it_says_the_same_and_learns_as_if_new(kind: Fm) -> None:
+    inputs, steps = rows()
+    old, new = kind.blank(ENCODING), kind.blank(ENCODING)
+    for model in (old, new):
+        model.advance(inputs, steps)
+    new.refresh(np.arange(ENCODING.weights))
+    predict = replace(steps, labels=np.full(len(steps), PREDICT))
+    before = old.advance(inputs, predict)
+    assert new.advance(inputs, predict) == pytest.approx(before, abs=1e-6)
+    one, two = (model.state().arrays for model in (old, new))
+    assert np.array_equal(one["vectors"], two["vectors"])
+    assert (two["squares"] == np.float32(BEGINS)).all()
+    assert (one["squares"] > np.float32(BEGINS)).any()
 
 
 @pytest.mark.parametrize(
