@@ -24,6 +24,7 @@ from headrace.operators.errors import EnvironmentProblem
 __all__ = ["Difference", "Listed", "Moved", "diff", "listed", "promote", "registry", "rollback"]
 
 _SCORES = ("n", "auc", "log_loss", "ne", "calibration")
+_OF_NUMBERS = ("rmse", "mae", "bias", "pinball")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ def _listed(version: Version, names: Aliases, kept: bool) -> Listed:
         size_bytes=(version.folder / WEIGHTS).stat().st_size if kept else None,
         verdict=version.gate.get("verdict"),
         causes=version.gate.get("causes", {}),
-        scores={name: scores.get(name) for name in _SCORES},
+        scores={
+            **{name: scores.get(name) for name in _SCORES},
+            **{name: scores[name] for name in _OF_NUMBERS if name in scores},
+        },
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,17 +40,19 @@ def list_(state: _State = _STATE, as_json: _Json = False) -> None:
     if as_json:
         console.print_json(data=[asdict(each) for each in found])
         return
-    right = [Column(name, justify="right") for name in ("AUC", "log loss", "bytes")]
+    numbers = any("rmse" in each.scores for each in found)
+    scores = {"RMSE": "rmse", "MAE": "mae"} if numbers else {"AUC": "auc", "log loss": "log_loss"}
+    right = [Column(name, justify="right") for name in (*scores, "bytes")]
     table = Table("version", "names", "learned to", *right, "verdict", box=None)
     for each in found:
-        table.add_row(*_row(each))
+        table.add_row(*_row(each, scores.values()))
     console.print(table)
 
 
-def _row(each: Listed) -> list[str]:
+def _row(each: Listed, of: Iterable[str]) -> list[str]:
     from headrace.jobs.cli.evolve import clock
 
-    scores = ("" if (x := each.scores[n]) is None else f"{x:.4f}" for n in ("auc", "log_loss"))
+    scores = ("" if (x := each.scores.get(n)) is None else f"{x:.4f}" for n in of)
     size = "pruned" if each.size_bytes is None else f"{each.size_bytes:,}"
     verdict = (each.verdict or "").replace("_", " ")
     said = f"{verdict}: {', '.join(each.causes)}" if each.causes else verdict

@@ -23,7 +23,7 @@ from headrace.jobs.machine.processes import Status
 __all__ = ["clock", "counted", "how_to_reach", "showing", "shown"]
 
 _COUNTS = ("decisions", "predictions", "examples", "waiting", "dead_letters", "late")
-_SCORES = ("n", "auc", "log_loss", "ne", "calibration", "ece")
+_SCORES = ("n", "auc", "log_loss", "ne", "calibration", "ece", "rmse", "mae", "bias", "pinball")
 _TOLD_SECONDS = 10.0
 _MIB = 1 << 20
 
@@ -180,9 +180,10 @@ def shown(found: Standing) -> Group:
         learned = f"version {found.version}, learned to {clock(found.version_through)}"
         parts.append(Text(f"{learned}, {_age(found.version_age_seconds)} behind the clock"))
     if found.scores:
-        table = Table("score", *_SCORES, box=None)
+        told = [of for of in _SCORES if any(of in score for score in found.scores.values())]
+        table = Table("score", *told, box=None)
         for name, score in found.scores.items():
-            table.add_row(name, *(_number(score.get(of)) for of in _SCORES))
+            table.add_row(name, *(_number(score.get(of)) for of in told))
         parts.append(table)
     disk = "  ".join(f"{name} {size / _MIB:,.0f} MiB" for name, size in found.disk.items())
     return Group(*parts, Text(f"disk: {disk}"))

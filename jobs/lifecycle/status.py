@@ -22,13 +22,14 @@ from headrace.jobs.lifecycle.down import STOPS
 from headrace.jobs.machine.processes import Status
 from headrace.jobs.serving.client import Client
 from headrace.jobs.transport import Place, Reader
-from headrace.online_learning.rivals import RIVALS
+from headrace.online_learning.rivals import RIVALS, RIVALS_OF_NUMBERS
 from headrace.operators.errors import EnvironmentProblem, HeadraceError
 
 __all__ = ["Lag", "Standing", "View", "status"]
 
 _COUNTS = ("decisions", "predictions", "examples", "waiting", "late", "dead_letters")
-_SCORED = frozenset(("auc", "log_loss"))
+_SCORED = frozenset(("auc", "log_loss", "rmse"))
+_RIVALS = {*RIVALS, *RIVALS_OF_NUMBERS}
 _PARTS = ("broker", "views", "labels", "store", "learner", "logs")
 _CONNECT_SECONDS = 3.0
 _NEWEST = """
@@ -194,7 +195,7 @@ def _scores(
     found: dict[str, dict[str, float]] = {}
     for name, value in told.items():
         of, _, what = name.rpartition(".")
-        found.setdefault(f"rival {of}" if of in RIVALS else of, {})[what] = value
+        found.setdefault(f"rival {of}" if of in _RIVALS else of, {})[what] = value
     # The counts of the learner's, of a window, of drift are no scores.
     return {name: score for name, score in found.items() if not _SCORED.isdisjoint(score)}
 
