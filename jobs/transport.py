@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,7 @@ from typing import Any, Protocol
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
+from kafka.consumer.fetcher import Fetcher
 from kafka.errors import (
     CoordinatorNotAvailableError,
     CorruptRecordError,
@@ -46,6 +47,7 @@ from kafka.partitioner import murmur2
 from kafka.structs import OffsetAndMetadata
 
 from headrace.jobs.machine.waiting import wait_until
+from headrace.jobs.records import Record, plain
 from headrace.operators.errors import CorruptError, EnvironmentProblem, HeadraceError
 
 __all__ = [
@@ -78,6 +80,8 @@ _ANSWER_MS = 30_000
 _RECONNECT_MS = 1_000
 # How long a broker that just came back may take to see the end of its own log again.
 _SETTLE_SECONDS = 5.0
+# Of batches, since Kafka 0.11; brokers turn older ones into it.
+_FORMAT = 2
 # The largest message; the embedded broker is set to the same.
 _MESSAGE_BYTES = 8 << 20
 
@@ -196,6 +200,63 @@ broker's log, then start this process again: it writes them once more
         self.do = (
             "look at the broker's log, then start this process again: it writes them once more"
         )
+
+
+class _Records(Fetcher.PartitionRecords):  # type: ignore[misc]  # the client ships no types
+    """The records of a fetched partition, read batch by batch where the client reads each alone.
+
+    Which batches are given is decided as the client decides it: those of aborted transactions and
+    of control are passed over, and a wrong checksum is an error.
+    """
+
+    def _unpack_records(self, tp: TopicPartition, records: Any, *_: object) -> Iterator[Message]:
+        while (batch := records.next_batch()) is not None:
+            if not batch.validate_crc():
+                where = f"the batch of {tp.topic!r} partition {tp.partition}"
+                said = f"{where} at offset {batch.base_offset} has another checksum"
+                raise CorruptRecordError(said)
+            if batch.magic == _FORMAT:
+                self.leader_epoch = batch.leader_epoch
+                if self._passed_over(batch):
+                    self.next_fetch_offset = batch.next_offset
+                    continue
+            for message in _messages(tp, batch):
+                self.next_fetch_offset = message.offset + 1
+                yield message
+            if batch.magic == _FORMAT:  # the last of its offsets may have been compacted away
+                self.next_fetch_offset = batch.next_offset
+        self.drain()
+
+    def _passed_over(self, batch: Any) -> bool:
+        if batch.has_producer_id():
+            self._consume_aborted_transactions_up_to(batch.last_offset)
+            if self._contains_abort_marker(batch):
+                self.aborted_producer_ids.discard(batch.producer_id)
+            elif self._is_batch_aborted(batch):
+                return True
+        return bool(batch.is_control_batch)
+
+
+def _messages(tp: TopicPartition, batch: Any) -> Iterable[Message]:
+    if batch.magic == _FORMAT:
+        appended = batch.timestamp_type == batch.LOG_APPEND_TIME
+        batch._maybe_uncompress()
+        found = plain(
+            bytes(batch._buffer),
+            batch._pos,
+            batch.records_count,
+            topic=tp.topic,
+            partition=tp.partition,
+            base=batch.base_offset,
+            stamp=batch.first_timestamp,
+            appended=batch.max_timestamp if appended else None,
+        )
+        if found is not None:
+            return found
+    return (
+        Record(tp.topic, tp.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+        for r in batch
+    )
 
 
 class Reader(AbstractContextManager["Reader"]):
@@ -655,7 +716,7 @@ def shard_keys(shards: int) -> list[str]:
 def _consumer(bootstrap: str, connect_seconds: float, **settings: object) -> Any:
     _reach(bootstrap, connect_seconds)
     with _speaking(bootstrap):
-        return KafkaConsumer(
+        consumer = KafkaConsumer(
             bootstrap_servers=bootstrap.split(","),
             group_id=None,
             enable_auto_commit=False,
@@ -667,6 +728,8 @@ def _consumer(bootstrap: str, connect_seconds: float, **settings: object) -> Any
             metrics_enabled=False,
             **settings,
         )
+    consumer._fetcher.PartitionRecords = _Records
+    return consumer
 
 
 @contextmanager
