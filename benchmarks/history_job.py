@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from headrace.feature_store.history import History
 from headrace.jobs import assembly
-from headrace.jobs.checks.verify import read_log
+from headrace.jobs.source_rows import read_log
 from headrace.operators.engines.duckdb import quote
 from headrace.pipelines.load import load
 

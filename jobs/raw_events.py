@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.events import Events, Said
-from headrace.feature_store.messages import LOG
-from headrace.jobs.transport import LogGap, Message, Reader
+from headrace.jobs.source_rows import log_of
+from headrace.jobs.transport import LogGap, Reader
 
 __all__ = ["RawEvents", "Taken"]
 
@@ -103,7 +103,7 @@ class RawEvents:
         moved = {p: (was, positions[p]) for p, was in self.read.items() if positions[p] != was}
         by_source: dict[str, list[pa.Table]] = {}
         for (topic, partition), some in messages.items():
-            by_source.setdefault(self._sources[topic], []).append(_log_of(partition, some))
+            by_source.setdefault(self._sources[topic], []).append(log_of(partition, some))
         said = [self._events.read(name, pa.concat_tables(logs)) for name, logs in by_source.items()]
         return Taken(said, moved)
 
@@ -123,13 +123,3 @@ class RawEvents:
         """Stop reading."""
         if self._reader is not None:
             self._reader.close()
-
-
-def _log_of(partition: int, messages: Sequence[Message]) -> pa.Table:
-    columns = {
-        "partition": [partition] * len(messages),
-        "offset": [message.offset for message in messages],
-        "timestamp": [message.timestamp for message in messages],
-        "payload": [message.value for message in messages],
-    }
-    return pa.table(columns, LOG)

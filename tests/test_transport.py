@@ -11,9 +11,9 @@ from kafka.admin import KafkaAdminClient
 from kafka.partitioner import murmur2
 
 from headrace.jobs import transport
-from headrace.jobs.checks.verify import read_log
 from headrace.jobs.machine.broker import Broker, free_ports
 from headrace.jobs.machine.waiting import wait_until
+from headrace.jobs.source_rows import read_log
 from headrace.jobs.transport import (
     DeliveryError,
     LogGap,

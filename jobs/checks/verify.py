@@ -18,15 +18,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.feature_store import files
 from headrace.feature_store.history import History
-from headrace.feature_store.messages import LOG
 from headrace.feature_store.store import Declared
 from headrace.feature_store.versions import events_version
-from headrace.jobs import assembly, transport
+from headrace.jobs import assembly
 from headrace.jobs.checks.cells import Random, compare_cells
 from headrace.jobs.checks.verdict import Difference, Verdict, compare
-from headrace.jobs.transport import Reader
+from headrace.jobs.source_rows import loaded, read_log
 from headrace.operators.aggregates import Bins, Ends
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.engines.duckdb_log import kept_sql, kept_types
@@ -36,29 +34,10 @@ from headrace.operators.source import FILE_PARTITION, Source
 from headrace.operators.view import END, View
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["Difference", "Random", "Verdict", "read_log", "verify"]
+__all__ = ["Difference", "Random", "Verdict", "verify"]
 
 Ask = Callable[[str], pa.Table]
 """Asks the store a query."""
-
-
-def read_log(bootstrap: str, topic: str, *, most_rows: int | None = None) -> pa.Table:
-    """Read a whole topic, as it ends now; no more of it than the first rows of each partition."""
-    ends = transport.ends(bootstrap, [topic])
-    columns: dict[str, list[object]] = {name: [] for name in LOG.names}
-    starts = transport.begins(bootstrap, [topic])
-    if most_rows is not None:
-        ends = {place: min(end, starts[place] + most_rows) for place, end in ends.items()}
-    with Reader(bootstrap, starts, max_records=50_000) as reader:
-        # By positions, not rows: transactions and compaction leave offsets without a message.
-        while any(at < ends[place] for place, at in reader.positions().items()):
-            for (_, partition), messages in reader.poll(1_000, 50_000).items():
-                known = [m for m in messages if m.offset < ends[topic, partition]]
-                columns["partition"] += [partition] * len(known)
-                columns["offset"] += [message.offset for message in known]
-                columns["timestamp"] += [message.timestamp for message in known]
-                columns["payload"] += [message.value for message in known]
-    return pa.table(columns, LOG)
 
 
 def verify(
@@ -88,13 +67,14 @@ def verify(
     with History(declared, pipeline.sources, pipeline.streams) as history:
         logs: dict[str, pa.Table] = {}
         paths: dict[str, list[Path]] = {}
-        for name, source in pipeline.sources.items():
-            log = read_log(bootstrap, source.topic) if source.live else LOG.empty_table()
-            paths[name] = files.found(source, pipeline.path.parent)
-            history.load(name, log, paths[name])
+
+        def log(source: Source) -> pa.Table:
+            return read_log(bootstrap, source.topic)
+
+        for source, rows, paths[source.name] in loaded(history, pipeline, log):
             if random is not None:
-                logs[name] = log
-            _refused(verdict, history, name, ask)
+                logs[source.name] = rows
+            _refused(verdict, history, source.name, ask)
             if source.keep:
                 _events(verdict, history, source, ask)
         for name in pipeline.streams:

@@ -88,21 +88,18 @@ def _recomputing(
     pipeline: Pipeline, bootstrap: str, client: Client, *, log: bool, known: int | None
 ) -> Iterator[Recompute]:
     """Give what recomputes: the index, or DuckDB that has read the raw log."""
-    from headrace.feature_store import files
     from headrace.feature_store.history import History
-    from headrace.feature_store.messages import LOG
     from headrace.jobs import assembly
     from headrace.jobs.checks.skew import recomputed
-    from headrace.jobs.checks.verify import read_log
+    from headrace.jobs.source_rows import loaded, read_log
 
     if not log and known is None:
         yield client.training
         return
     declared = assembly.declared(pipeline)
     with History(declared, pipeline.sources, as_known_at=known) as history:
-        for name, source in pipeline.sources.items():
-            rows = read_log(bootstrap, source.topic) if source.live else LOG.empty_table()
-            history.load(name, rows, files.found(source, pipeline.path.parent))
+        for _ in loaded(history, pipeline, lambda source: read_log(bootstrap, source.topic)):
+            pass
         yield recomputed(history, declared)
 
 

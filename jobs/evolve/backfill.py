@@ -23,9 +23,9 @@ import pyarrow as pa
 from headrace.feature_store import backfill, files
 from headrace.feature_store.backfill import EVENTS, FOREVER, TILES, Backfill
 from headrace.feature_store.history import History
-from headrace.feature_store.messages import LOG
 from headrace.feature_store.versions import rows_version
 from headrace.jobs import assembly
+from headrace.jobs.source_rows import loaded
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.engines.duckdb_log import kept_sql
 from headrace.operators.errors import EnvironmentProblem, UnknownName
@@ -115,13 +115,15 @@ def history_of(
     wanted |= {*sources}
     declared = replace(assembly.declared(pipeline), views=dict(views))
     history = History(declared, pipeline.sources)
-    partitions = {}
+    partitions = dict.fromkeys(wanted, 0)
+
+    def rows(source: Source) -> pa.Table:
+        found, partitions[source.name] = log(source)
+        return found
+
     try:
-        for name, source in pipeline.sources.items():
-            if name in wanted:
-                rows, partitions[name] = log(source) if source.live else (LOG.empty_table(), 0)
-                paths = files.found(source, pipeline.path.parent)
-                history.load(name, rows, paths[:most_files])
+        for _ in loaded(history, pipeline, rows, names=wanted, most_files=most_files):
+            pass
     except BaseException:
         history.__exit__(None, None, None)
         raise

@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from headrace.feature_store.messages import LOG
 from headrace.jobs import transport
-from headrace.jobs.checks.verify import read_log
 from headrace.jobs.machine import broker, kafka
 from headrace.jobs.machine.state import holder, locked
+from headrace.jobs.source_rows import read_log
 from headrace.operators.source import Source
 from headrace.pipelines.pipeline import Pipeline
 

@@ -23,7 +23,7 @@ Say = Callable[..., tuple[object, str]]
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr("tests.feature_store.made_up.TEXT", MEAN)
-    monkeypatch.setattr("headrace.jobs.checks.verify.read_log", lambda _, topic: LOGS[topic])
+    monkeypatch.setattr("headrace.jobs.source_rows.read_log", lambda _, topic: LOGS[topic])
     return pipeline(tmp_path)
 
 
