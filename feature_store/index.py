@@ -24,17 +24,17 @@ import pyarrow as pa
 
 from headrace.feature_store import kernel
 from headrace.feature_store.keys import Keys
-from headrace.feature_store.plan import FLAG_BITS, Layout, Output, Plan, plan
+from headrace.feature_store.lines import Lines
+from headrace.feature_store.plan import Layout, Output, Plan, plan
 from headrace.feature_store.ragged import Ragged
-from headrace.feature_store.tiles import LEAST, Tiles
-from headrace.operators import wide
-from headrace.operators.aggregates import Bins, Ends, Gathered, Merge, Newest, OfRows, Partial
+from headrace.feature_store.tiles import Tiles
+from headrace.operators.aggregates import Bins, Ends, Gathered, Newest, OfRows, Partial
 from headrace.operators.compiled import compiled
 from headrace.operators.decay import Decay
 from headrace.operators.errors import StoreError
 from headrace.operators.hashing import whole_array
 from headrace.operators.types import Type
-from headrace.operators.view import END, NEWEST_AT, Feature, View
+from headrace.operators.view import END, Feature, View
 
 __all__ = ["Found", "Index", "Older", "Read", "Single"]
 
@@ -53,7 +53,6 @@ _SWEEPS = 8
 """So often in the time of a horizon what is older is dropped."""
 _MOST_ROWS = 4096
 """Rows that are read in one go, under the lock: a few ms."""
-_TOP = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 
 
 @compiled
@@ -110,25 +109,6 @@ class Read:
     others: Mapping[str, tuple[Values, Bools]]
 
 
-class _Words:
-    """The texts of a column, numbered as they come."""
-
-    def __init__(self) -> None:
-        self.list: list[str] = []
-        self._known: dict[str, int] = {}
-
-    def codes(self, texts: pa.Array) -> Ints:
-        """Give each text its number, a null 0."""
-        encoded = texts.dictionary_encode()
-        codes = np.zeros(len(encoded.dictionary) + 1, np.int64)
-        for place, text in enumerate(encoded.dictionary.to_pylist()):
-            codes[place] = self._known.setdefault(text, len(self.list))
-            if codes[place] == len(self.list):
-                self.list.append(text)
-        found: Ints = codes[encoded.indices.fill_null(len(codes) - 1).to_numpy()]
-        return found
-
-
 class Index:
     """A view's tiles, ready to be read at any (key, t), by many threads while one appends.
 
@@ -150,7 +130,7 @@ class Index:
         self._keys = Keys()
         self.tiles = Tiles(list(self._layout.kinds), len(self._layout.highs))
         self._ragged = {rows.name: Ragged(rows) for rows in view.rows}
-        self._words = {each.name: _Words() for each in view.newest if each.type is Type.STRING}
+        self._lines = Lines(view, self._layout)
         self.lock = threading.Lock()
         self._whole = self.plan(view.features)
         self.slot = self._keys.slot
@@ -182,7 +162,7 @@ class Index:
         """
         slots = self._keys.slots([whole_array(tiles[name]) for name in self.view.key], add=True)
         ends = np.ascontiguousarray(whole_array(tiles[END]).to_numpy())
-        own, highs = self._columns(tiles)
+        own, highs = self._lines.of(tiles)
         for name, ragged in self._ragged.items():
             table = (rows or {})[name]
             column = self._layout.columns[name]
@@ -232,38 +212,6 @@ class Index:
         asked = f"asked for the running {name} of view '{self.view.name}'"
         found = f"it leaves {kind.value} at the tile that ends at {end}"
         return StoreError(asked, found, "sum smaller values, or a smaller scale")
-
-    def _columns(self, tiles: pa.Table) -> tuple[Ints, Ints]:
-        """Give tiles as the index has them: lines of whole numbers, and what maxima are over."""
-        columns, layout = self._layout.columns, self._layout
-        own = np.zeros((tiles.num_rows, len(layout.kinds)), np.int64)
-        highs = np.full((len(layout.highs), tiles.num_rows), LEAST, np.int64)
-        for partial in self.view.partials:
-            values = whole_array(tiles[partial.name])
-            if partial.name in layout.highs:
-                known = values.is_valid().to_numpy(zero_copy_only=False)
-                high = np.where(known, _ordered(values, least=partial.merge is Merge.MIN), LEAST)
-                highs[layout.highs[partial.name]] = high
-                own[:, columns[f"{partial.name} known"]] = known
-                own[:, columns[f"{partial.name} so far"]] = high
-            elif partial.type is Type.INT128:
-                place = columns[partial.name]
-                own[:, place : place + 2] = wide.from_arrow(values)
-            else:
-                own[:, columns[partial.name]] = values.fill_null(0).to_numpy()
-        if self.view.keeps_newest:
-            own[:, columns[NEWEST_AT]] = whole_array(tiles[NEWEST_AT]).to_numpy()
-        for place, newest in enumerate(self.view.newest):
-            values = whole_array(tiles[newest.name])
-            own[:, columns[newest.name]] = self._coded(newest, values)
-            known = values.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
-            own[:, columns[f"flags {place // FLAG_BITS}"]] |= known << (place % FLAG_BITS)
-        return own, highs
-
-    def _coded(self, newest: Newest, values: pa.Array) -> Ints:
-        if newest.type is Type.STRING:
-            return self._words[newest.name].codes(values)
-        return _bits(values)
 
     def _tiles_of(self, rows: pa.Table, slots: Ints, ends: Ints) -> Ints:
         """Say of each companion row which of the tiles just appended it belongs to."""
@@ -361,8 +309,7 @@ class Index:
 
     def texts(self, column: str, codes: Sequence[int]) -> list[str]:
         """Give the texts of a column that numbers stand for; of a null any."""
-        words = self._words[column].list
-        return [words[code] for code in codes] if words else [""] * len(codes)
+        return self._lines.texts(column, codes)
 
     def compute(self, plan: Plan, slots: Ints, times: Ints) -> Read | None:
         """Follow a plan at each slot and time: the one way in which values are computed.
@@ -469,7 +416,7 @@ class Index:
             if name:
                 halves = [_output(read, each) for each in value]
                 whole = halves[0] if len(halves) == 1 else np.stack(halves, axis=1)
-                if name in self._words:
+                if self._lines.has_texts(name):
                     whole = np.array(self.texts(name, whole.tolist()), np.object_)
                 merged[name] = whole, _output(read, valid).astype(np.bool_)
         return merged, _output(read, plan.merged[feature.name][""][0])
@@ -530,19 +477,3 @@ def _room(plan: Plan, count: int) -> Read:
 def _output(read: Read, output: Output) -> Values:
     found: Values = read.reals[output.row] if output.real else read.wholes[output.row]
     return found
-
-
-def _bits(values: pa.Array) -> Ints:
-    """Give int64s as they are, the bits of float64s, bools as 0 and 1; 0 for a null."""
-    array = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
-    numbers = array.to_numpy(zero_copy_only=False)
-    return cast("Ints", numbers.view(np.int64)) if numbers.dtype == np.float64 else numbers
-
-
-def _ordered(values: pa.Array, *, least: bool) -> Ints:
-    """Give whole numbers in the same order; for `least` in the opposite."""
-    bits = _bits(values)
-    if pa.types.is_floating(values.type):
-        # The bits of negative float64s fall where their values rise.
-        bits = bits ^ ((bits >> 63) & _TOP)
-    return ~bits if least else bits
