@@ -89,13 +89,12 @@ class Events:
                     if source.files is not None:
                         self._take_files(source, backfills)
         self._catalogue.hide("events", keep=self.sources)
+        named = {version: name for name, version in self._versions.items()}
         panes = self._catalogue.read("SELECT name, shard, complete FROM panes").to_pylist()
-        complete = {(row["name"], row["shard"]): row["complete"] for row in panes}
-        for name, source in self.sources.items():
-            for partition in range(source.partitions):
-                end = complete.get((self._versions[name], partition))
-                if end is not None:
-                    self._highs[name, partition] = end + source.lateness_ms
+        for row in panes:
+            if row["name"] in named:
+                name = named[row["name"]]
+                self._highs[name, row["shard"]] = row["complete"] + self.sources[name].lateness_ms
 
     def _take_files(self, source: Source, folder: Path) -> None:
         backfill = found(folder).get(rows_version(source))
@@ -109,14 +108,14 @@ class Events:
                 self._catalogue.append(events_table(self._versions[source.name]), rows)
 
     @property
-    def places(self) -> dict[Place, Place]:
-        """Give each partition that is read, and under which name its offset is kept."""
-        return {
-            (source.topic, partition): (self._versions[name], partition)
-            for name, source in self.sources.items()
-            if source.live
-            for partition in range(source.partitions)
-        }
+    def topics(self) -> dict[str, str]:
+        """Give the topics that are read, each with its source."""
+        return {each.topic: name for name, each in self.sources.items() if each.live}
+
+    def kept(self, place: Place) -> Place:
+        """Say under which name a partition's offset is kept: another version has its own."""
+        topic, partition = place
+        return self._versions[self.topics[topic]], partition
 
     def read(self, name: str, log: pa.Table) -> Said:
         """Say what messages of a source are: those after all that were kept before."""
@@ -148,7 +147,8 @@ class Events:
         """Keep what messages said; inside a transaction, with their offsets."""
         version, source = self._versions[told.source], self.sources[told.source]
         self._catalogue.append(events_table(version), told.rows)
-        counts = np.bincount(told.rows["partition"].to_numpy(), minlength=source.partitions)
+        most = max(told.highs, default=0)
+        counts = np.bincount(told.rows["partition"].to_numpy(), minlength=most + 1)
         for partition, high in told.highs.items():
             rows, end = int(counts[partition]), high - source.lateness_ms
             self._catalogue.complete(version, partition, end=end, rows=rows, unkeyed=0)
@@ -160,4 +160,4 @@ class Events:
         row = {"topic": topic, "partition": partition, "first": first, "next": following}
         with self._catalogue.transaction():
             self._catalogue.append("gaps", pa.Table.from_pylist([row]))
-            self._catalogue.advance({self.places[place]: (first, following)})
+            self._catalogue.advance({self.kept(place): (first, following)})

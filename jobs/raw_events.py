@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from headrace.feature_store.catalogue import Catalogue, Place
 from headrace.feature_store.events import Events, Said
+from headrace.jobs import transport
 from headrace.jobs.source_rows import log_of
 from headrace.jobs.transport import LogGap, Reader
 
@@ -60,8 +61,10 @@ class RawEvents:
 
     def __init__(self, events: Events, catalogue: Catalogue, bootstrap: str) -> None:
         self._events, self._bootstrap = events, bootstrap
-        self._kept = events.places
-        self._sources = {source.topic: name for name, source in events.sources.items()}
+        self._sources = events.topics
+        # Those that there are: a topic of another's may have more partitions than are declared.
+        places = transport.places(bootstrap, self._sources) if self._sources else []
+        self._kept = {place: events.kept(place) for place in places}
         catalogue.begin(list(self._kept.values()))
         known = catalogue.offsets()
         self.read = {place: known[kept] for place, kept in self._kept.items()}

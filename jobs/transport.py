@@ -64,6 +64,7 @@ __all__ = [
     "ends",
     "last",
     "partitions",
+    "places",
     "rewind_group",
     "shard_keys",
 ]
@@ -601,6 +602,14 @@ def partitions(bootstrap: str, topic: str, *, connect_seconds: float = _CONNECT_
         if described["error_code"] == UnknownTopicOrPartitionError.errno:
             raise _unknown_topic(bootstrap, topic, admin.list_topics())
         return len(described["partitions"])
+
+
+def places(
+    bootstrap: str, topics: Collection[str], *, connect_seconds: float = _CONNECT_SECONDS
+) -> list[Place]:
+    """Every partition of the topics."""
+    with _looking(bootstrap, topics, connect_seconds) as (_, found):
+        return [(place.topic, place.partition) for place in found]
 
 
 def begins(

@@ -27,6 +27,7 @@ from headrace.jobs.transport import (
     ends,
     last,
     partitions,
+    places,
     rewind_group,
     shard_keys,
 )
@@ -72,6 +73,7 @@ def delete_before(broker: Broker, topic: str, offset: int) -> None:
 def test_a_topic_is_made_once_and_as_asked(broker: Broker, topic: str) -> None:
     create_topics(broker.address, [Topic(topic, 2)])
     assert partitions(broker.address, topic) == 2
+    assert places(broker.address, [topic]) == [(topic, 0), (topic, 1)]
     with pytest.raises(EnvironmentProblem, match=r"with 3 partitions; it is there with 2; declare"):
         create_topics(broker.address, [Topic(topic, 3)])
     with pytest.raises(EnvironmentProblem, match=r"refused: .*; change its name or settings"):

@@ -100,7 +100,7 @@ def test_what_is_declared_otherwise_is_another_table(tmp_path: Path) -> None:
     opened.catalogue.close()
     other = replace(CLICKS, lateness_ms=20)
     opened = store(tmp_path, other)
-    assert opened.events.places[("clicks", 0)] == (versions.events_version(other), 0)
+    assert opened.events.kept(("clicks", 3)) == (versions.events_version(other), 3)
     assert rows(opened, "clicks") == []
     old = versions.events_version(CLICKS)
     kept = opened.catalogue.read(f'SELECT COUNT(*) AS n FROM rows."{old}"')

@@ -84,6 +84,10 @@ class Log:
         """Give the ends, as `transport.ends` does."""
         return {place: len(said) for place, said in self.messages.items() if place[0] in topics}
 
+    def places(self, _: str, topics: Collection[str]) -> list[Place]:
+        """Give the partitions, as `transport.places` does: each topic has one at least."""
+        return sorted({(name, 0) for name in topics} | {p for p in self.messages if p[0] in topics})
+
     def begins(self, _: str, topics: Collection[str]) -> dict[Place, int]:
         """Give the beginnings, as `transport.begins` does."""
         return {place: 0 for place in self.messages if place[0] in topics}
@@ -97,6 +101,7 @@ class Log:
         monkeypatch.setattr(transport, "last", self.last)
         monkeypatch.setattr(transport, "ends", self.ends)
         monkeypatch.setattr(transport, "begins", self.begins)
+        monkeypatch.setattr(transport, "places", self.places)
 
     def process(self, pipeline: Pipeline, folder: Path) -> StoreProcess:
         """Make a store process on this log; call `install` before."""

@@ -126,6 +126,21 @@ def test_what_the_topic_has_lost_is_named(
         log.process(small, tmp_path / "store")
 
 
+def test_a_topic_may_have_more_partitions_than_are_declared(tmp_path: Path, log: Log) -> None:
+    log.put("click", click(1))
+    log.put("click", click(2), click(3), partition=7)
+    process = log.process(pipeline(tmp_path), tmp_path / "store")
+    process.step()
+    assert {row[1] for row in kept(process)} == {1, 2, 3}
+    process.close()
+    log.put("click", click(1), partition=7)
+    again = log.process(pipeline(tmp_path), tmp_path / "store")
+    again.step()
+    found = [(row[1], row[2]) for row in kept(again)]
+    assert sorted(found, key=repr) == [(1, False), (1, True), (2, False), (3, False)]
+    again.close()
+
+
 def test_a_source_may_not_be_kept(tmp_path: Path, log: Log) -> None:
     path = tmp_path / "small.yaml"
     path.write_text(TEXT.replace("click: {columns", "click: {keep: false, columns"))
