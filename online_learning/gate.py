@@ -40,6 +40,7 @@ COMPARED = (
 PREDICTORS = ("candidate", "champion", "previous", "base_rate")
 _WATCHED = COMPARED[6:]
 _STRANGE = COMPARED[6:9]
+_STRANGE_BY = 0.1  # a champion is that much worse than the base rate on many a real day of snow
 _LEAST_P = 1e-6  # a baseline may say 0 or 1, and its log loss would have no end
 _UNIT = 2.0**32  # losses are summed as whole numbers: their order changes no digit
 
@@ -128,6 +129,7 @@ class Gate:
         candidate, champion, previous, base = losses.transpose(1, 0, 2)
         slack, times = limits.tolerance, limits.calibration
         old, served = self.previous is not None, self.champion is not None
+        strange = base + _STRANGE_BY
 
         def much(p: Floats) -> Floats:
             return np.stack([p / times, p / times - 1.0])
@@ -144,10 +146,12 @@ class Gate:
             "says_too_much": much(p[0]),
             "says_too_little": little(p[0]),
             "better_than_base_rate": base - candidate,
-            "champion_worse_than_base_rate": np.where(served, champion - base - slack, np.nan),
+            "champion_worse_than_base_rate": np.where(
+                served, champion - base - _STRANGE_BY, np.nan
+            ),
             "champion_says_too_much": np.where(served, much(p[1]), np.nan),
             "champion_says_too_little": np.where(served, little(p[1]), np.nan),
-            "previous_worse_than_base_rate": np.where(old, previous - base - slack, np.nan),
+            "previous_worse_than_base_rate": np.where(old, previous - strange, np.nan),
         }
         both = np.stack([may[name] for name in COMPARED], axis=-1)
         x = np.where(labels[:, None] == 1.0, both[1], both[0])
@@ -210,21 +214,16 @@ class Gate:
         if self.limits is None or self.champion is None:
             return {}
         names = ["worse_than_champion", "worse_than_previous"]
-        if self._proven:
+        loss = self._log_loss()
+        worse_by = loss["candidate"] - loss["champion"] if loss else 0.0
+        if self._proven and worse_by > 0:  # or the champion is off as well
             names += ["says_too_much", "says_too_little"]
         # Where the one before finds nothing strange, it is the champion and not the labels.
         if self._proven and self._patient < self.limits.patience and not self._back():
             names += _STRANGE
         causes = {name: self._says(name) for name in names if self._shown(name)}
-        loss = self._log_loss()
-        if (
-            not causes
-            and self._wary
-            and loss["candidate"] > loss["champion"] + self.limits.tolerance
-        ):
-            causes["still_worse"] = (
-                f"one was held before it, and {self._says('worse_than_champion')}"
-            )
+        if not causes and self._wary and worse_by > self.limits.tolerance:
+            causes["still_worse"] = f"one was held before, and {self._says('worse_than_champion')}"
         return causes
 
     def _back(self) -> bool:

@@ -146,6 +146,10 @@ class Rivals:
             own = f"{number}/"
             arrays = {k.removeprefix(own): a for k, a in state.arrays.items() if k.startswith(own)}
             self._made[int(number)] = Made(arrays, told)
+        first = self._made.get(self._bears["frozen_first"])
+        if self.names and first is not None:
+            # It is there already, unless it was damaged: later it could not be made again.
+            self._first.publish(self._bears["frozen_first"], first.arrays, **first.facts)
         self._load()
 
     def _load(self) -> None:

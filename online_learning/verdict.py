@@ -44,8 +44,8 @@ class Limits:
 
     tolerance: float = 0.001
     alpha: float = 0.01
-    least: int = 100
-    calibration: float = 2.0
+    least: int = 50
+    calibration: float = 3.0
     patience: int = 2
     most_bytes: int | None = None
 

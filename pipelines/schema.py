@@ -205,15 +205,15 @@ class GateForm(_Form):
     """When a version is not served: where it is shown to be worse than this.
 
     `tolerance` (0.001): by how much its log loss may lie above the champion's. `alpha` (0.01): how
-    likely one that is within it may be called worse. `least` (100): labels without which none is
-    judged. `calibration` (2.0): how many times the positives p may sum to, or they p. `patience`
+    likely one that is within it may be called worse. `least` (50): labels without which none is
+    judged. `calibration` (3.0): how many times the positives p may sum to, or they p. `patience`
     (2): how many in a row are held for what labels alone say. `most_mib`: its size.
     """
 
     tolerance: NotNegative = 0.001
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.01
-    least: Annotated[int, Field(ge=1)] = 100
-    calibration: Annotated[float, Field(gt=1)] = 2.0
+    least: Annotated[int, Field(ge=1)] = 50
+    calibration: Annotated[float, Field(gt=1)] = 3.0
     patience: Annotated[int, Field(ge=0)] = 2
     most_mib: Annotated[int, Field(ge=1)] | None = None
 

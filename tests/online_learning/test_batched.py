@@ -30,12 +30,13 @@ from headrace.online_learning.models.batched import (
 from headrace.online_learning.models.model import PREDICT, Inputs, State, Steps
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
+from headrace.online_learning.version import fault
 from headrace.operators.errors import UnknownName
 from headrace.operators.types import Type
 from tests.online_learning.made_up import SETTINGS, log
 from tests.online_learning.test_learner import feed, learning, versions
 
-pytest.importorskip("torch", reason="no torch found: the extra `deep` has it")
+torch = pytest.importorskip("torch", reason="no torch found: the extra `deep` has it")
 
 ENCODING = Encoding(
     {"a": Type.INT64, "b": Type.INT64, "x": Type.FLOAT64},
@@ -256,3 +257,18 @@ def test_what_the_store_serves_is_what_the_learner_published(tmp_path: Path) -> 
     assert scorer.score(rows).tolist() == trainer.tolist()
     added = scorer.contributions(rows)
     assert list(added) == TOLD.encoding.names
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_net_that_ran_away_predicts_numbers_and_is_seen(kind: Batched) -> None:
+    """Its wide part stays whole, and the learner finds the fault when it makes a version."""
+    model = kind.blank(ENCODING)
+    inputs, steps = rows()
+    model.advance(inputs, steps)
+    with torch.no_grad():
+        for weights in model.deep.net.parameters():
+            weights.fill_(math.nan)
+    assert np.isfinite(model.advance(inputs, steps)).all()
+    arrays = model.weights()
+    assert fault(arrays) is not None
+    assert fault({name: a for name, a in arrays.items() if name.startswith("wide/")}) is None

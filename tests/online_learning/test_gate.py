@@ -174,7 +174,7 @@ def test_a_run_of_labels_that_nobody_expects_is_seen(rate: float, cause: str) ->
 
 @pytest.mark.parametrize(("says", "cause"), [(0.7, "says_too_much"), (0.08, "says_too_little")])
 def test_a_candidate_that_is_not_calibrated_is_held(says: float, cause: str) -> None:
-    told = begun(Limits(least=LEAST, tolerance=10.0))
+    told = begun(Limits(least=LEAST, tolerance=10.0, calibration=2.0))
     told.labels(600, says)
     verdict = told.judge()
     assert (verdict.verdict, set(verdict.causes)) == ("held", {cause})
