@@ -525,6 +525,8 @@ class Learner:
         """
         _log.error("a weight is no number: the model begins anew; lower its rates")
         self._model = self.settings.model.blank(self.settings.encoding)
+        if GIVEN in self._pending.rows:  # the new model has learned no negative to take back
+            self._pending.rows[GIVEN][:] = np.nan
         self._counts["restarts"] += 1
         self._parent = 0
 

@@ -25,7 +25,7 @@ from headrace.online_learning.models.ftrl import advance, blank
 from headrace.online_learning.models.linear import Logistic, Squared
 from headrace.online_learning.models.model import PREDICT
 from headrace.online_learning.moments import Moments
-from headrace.online_learning.provisional import Learned, _cut
+from headrace.online_learning.provisional import GIVEN, Learned, _cut
 from headrace.online_learning.scores import result, scores
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
 from headrace.online_learning.stepping import columns, steps_of
@@ -149,6 +149,17 @@ def test_neither_cuts_nor_kills_change_anything(sizes: Sizes, again: Sizes, step
         with learning(TOLD, Path(folder)) as learner:
             feed(learner, again)
             assert (learner.digest(), learner.status()) == undisturbed()
+
+
+def test_a_model_that_begins_anew_has_nothing_to_take_back(tmp_path: Path) -> None:
+    with learning(TOLD, tmp_path) as learner:
+        feed(learner, [(40, 6)], steps=5)
+        assert not np.isnan(learner._pending.rows[GIVEN]).all()
+        learner._begin_anew()
+        assert np.isnan(learner._pending.rows[GIVEN]).all()
+        taken = learner.status()["taken_back"]
+        feed(learner, [(10_000, 10_000)])
+        assert taken < learner.status()["taken_back"] < undisturbed()[1]["taken_back"]
 
 
 def test_the_hybrid_takes_back_too(tmp_path: Path) -> None:
