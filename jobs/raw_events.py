@@ -29,7 +29,9 @@ __all__ = ["RawEvents", "Taken"]
 
 _log = logging.getLogger(__name__)
 _REST_SECONDS = 1.0
-"""A batch of a source costs 10 ms before its first message: so few are not read at once."""
+_WORK_SECONDS = 0.05
+"""After so much work it rests for `_REST_SECONDS`, after more for longer: a batch of a source costs
+10 ms before its first message, so a few are not worth it, and many sources take a twentieth."""
 _POLL_MS = 10
 _POLL_MESSAGES = 20_000
 
@@ -93,6 +95,7 @@ class RawEvents:
         """Read what there is, unless it was read not long ago; say what it means."""
         if self._reader is None or time.monotonic() < self._rests_until:
             return Taken()
+        began = time.thread_time()
         try:
             messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
         except LogGap as gap:
@@ -100,14 +103,16 @@ class RawEvents:
             self._reader.close()
             self._reader = self._open()
             return Taken()
-        if sum(map(len, messages.values())) < _POLL_MESSAGES // 2:
-            self._rests_until = time.monotonic() + _REST_SECONDS
         positions = self._reader.positions()
         moved = {p: (was, positions[p]) for p, was in self.read.items() if positions[p] != was}
         by_source: dict[str, list[pa.Table]] = {}
         for (topic, partition), some in messages.items():
             by_source.setdefault(self._sources[topic], []).append(log_of(partition, some))
         said = [self._events.read(name, pa.concat_tables(logs)) for name, logs in by_source.items()]
+        if sum(map(len, messages.values())) < _POLL_MESSAGES // 2:
+            worked = time.thread_time() - began
+            rest = _REST_SECONDS * max(1.0, worked / _WORK_SECONDS)
+            self._rests_until = time.monotonic() + rest
         return Taken(said, moved)
 
     def keep(self, taken: Taken) -> None:

@@ -6,9 +6,11 @@ import logging
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
 import pytest
 
 from headrace.feature_store import versions
+from headrace.feature_store.events import Said
 from headrace.jobs import raw_events
 from headrace.jobs.evolve.rebuild import rebuild
 from headrace.jobs.store import StoreProcess
@@ -163,8 +165,9 @@ def test_few_messages_are_read_once_a_second(
 ) -> None:
     """A batch has its price; decisions do not wait for it."""
     monkeypatch.setattr(raw_events, "_REST_SECONDS", 1.0)
-    clock = [100.0]
+    clock, work = [100.0], [0.0]
     monkeypatch.setattr("headrace.jobs.raw_events.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("headrace.jobs.raw_events.time.thread_time", lambda: work[0])
     small = pipeline(tmp_path)
     process = log.process(small, tmp_path / "store")
     for at in range(3):
@@ -174,8 +177,20 @@ def test_few_messages_are_read_once_a_second(
         assert process.read[small.decisions_topic, 0] == at + 1
     assert process.read["click", 0] == 1
     clock[0] += 1.5
+    read = process.store.events.read
+
+    def slow(name: str, rows: pa.Table) -> Said:
+        work[0] += 0.5
+        return read(name, rows)
+
+    monkeypatch.setattr(process.store.events, "read", slow)
     assert process.step()
     assert process.read["click", 0] == 3
+    log.put("click", click(9))
+    for seconds, at in ((6, 3), (6, 4)):  # after long work it rests longer
+        clock[0] += seconds
+        process.step()
+        assert process.read["click", 0] == at
     process.close()
 
 
