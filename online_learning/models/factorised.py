@@ -189,15 +189,17 @@ class FmServed:
 
     def contributions(self, inputs: Inputs) -> NDArray[np.float64]:
         """Give each weight, and to either of a pair the half of its product."""
-        shares = self._pairs(inputs)[1][0]
+        shares = self._pairs(inputs, shared=True)[1][0]
         bias = np.zeros(inputs.slots.shape[1] - self._tokens)
         pairs = [shares[: self._tokens], bias, shares[self._tokens :]]
         added: NDArray[np.float64] = self._linear.contributions(inputs) + np.concatenate(pairs)
         return added
 
-    def _pairs(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    def _pairs(
+        self, inputs: Inputs, *, shared: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         Steps(np.empty(0, np.int64), np.empty(0)).check(inputs, self._slots)
-        return factors.pairs(self._factors, inputs.slots, inputs.numbers)
+        return factors.pairs(self._factors, inputs.slots, inputs.numbers, shared=shared)
 
 
 def _take(found: Factors, arrays: Arrays) -> None:

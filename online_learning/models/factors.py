@@ -131,13 +131,15 @@ def advance(
     return predicted, gradients
 
 
-def pairs(factors: Factors, slots: NDArray[np.int32], numbers: Floats) -> tuple[Floats, Singles]:
-    """Give of each row the sum of its products, and what each member has in it.
+def pairs(
+    factors: Factors, slots: NDArray[np.int32], numbers: Floats, *, shared: bool = False
+) -> tuple[Floats, Singles]:
+    """Give of each row the sum of its products and, where asked, what each member has in it.
 
     A product is half of either of its two members'.
     """
     sums = np.empty(len(slots))
-    shares = np.empty((len(slots), factors.members), np.float32)
+    shares = np.empty((len(slots) if shared else 0, factors.members), np.float32)
     told = (slots, numbers, factors.aware, sums, shares)
     _pairs(factors.index, factors.vectors, *told)
     return sums, shares
@@ -173,44 +175,42 @@ def _gather(
 @compiled
 def _met(used: Singles, aware: bool, met: Singles) -> None:
     """Write into `met` what each of the vectors in `used` is multiplied by."""
-    members = used.shape[0]
+    # Without a sign: a place below 0 would be counted from the end, and to test for it took as long
+    # as all else here.
+    members, width = np.uint64(used.shape[0]), np.uint64(used.shape[1])
     if aware:
         for i in range(members):
-            for start in range(0, used.shape[1], members):
+            start = np.uint64(0)
+            while start < width:
                 for j in range(members):
                     met[i, start + j] = used[j, start + i]
                 met[i, start + i] = np.float32(0.0)
+                start += members
         return
-    last = met[members - 1]
+    last = met[used.shape[0] - 1]
     last[:] = np.float32(0.0)
     for i in range(members):
-        for d in range(used.shape[1]):
+        for d in range(width):
             last[d] += used[i, d]
     for i in range(members):
-        for d in range(used.shape[1]):
+        for d in range(width):
             met[i, d] = last[d] - used[i, d]
 
 
 @compiled
-def _products(used: Singles, met: Singles, shares: Singles) -> float:
-    """Give the sum of the products, and in `shares` what each member has in it.
+def _products(used: Singles, met: Singles, sums: Singles) -> float:
+    """Give the sum of the products; `sums` is scratch.
 
-    It is added up in four parts, which need not wait for one another.
+    It is added up member after member at each place of a vector, which need not wait for the next.
     """
-    total = np.float32(0.0)
-    even = used.shape[1] // 4 * 4
+    sums[:] = np.float32(0.0)
     for i in range(used.shape[0]):
-        a = b = c = e = np.float32(0.0)
-        for d in range(0, even, 4):
-            a += used[i, d] * met[i, d]
-            b += used[i, d + 1] * met[i, d + 1]
-            c += used[i, d + 2] * met[i, d + 2]
-            e += used[i, d + 3] * met[i, d + 3]
-        for d in range(even, used.shape[1]):
-            a += used[i, d] * met[i, d]
-        shares[i] = np.float32(0.5) * ((a + b) + (c + e))
-        total += shares[i]
-    return float(total)
+        for d in range(used.shape[1]):
+            sums[d] += used[i, d] * met[i, d]
+    total = np.float32(0.0)
+    for d in range(used.shape[1]):
+        total += sums[d]
+    return 0.5 * float(total)
 
 
 @compiled
@@ -264,7 +264,7 @@ def _advance(
     tokens, last = members - numbers.shape[1], zr.shape[0] - numbers.shape[1]
     linear = np.empty(slots.shape[1] + numbers.shape[1])
     used = np.empty((members, vectors.shape[1]), np.float32)
-    met, shares = np.empty_like(used), np.empty(members, np.float32)
+    met, sums = np.empty_like(used), np.empty(vectors.shape[1], np.float32)
     none = np.zeros(1, np.int64)
     for step in range(start, rows.shape[0]):
         if filled + members > owners.shape[0]:
@@ -276,7 +276,7 @@ def _advance(
             _gather(index, vectors, slots, numbers, row, used)
             total = sum_of(zr, slots, numbers, row, linear, a, beta, l1, l2)
             _met(used, aware, met)
-            total += _products(used, met, shares) + offsets[step]
+            total += _products(used, met, sums) + offsets[step]
             if first:
                 predicted[step] = sigmoid(total)
                 first = False
@@ -312,8 +312,11 @@ def _pairs(
     shares: Singles,
 ) -> None:
     used = np.empty((shares.shape[1], vectors.shape[1]), np.float32)
-    met = np.empty_like(used)
+    met, scratch = np.empty_like(used), np.empty(vectors.shape[1], np.float32)
     for row in range(slots.shape[0]):
         _gather(index, vectors, slots, numbers, row, used)
         _met(used, aware, met)
-        sums[row] = _products(used, met, shares[row])
+        sums[row] = _products(used, met, scratch)
+        if shares.shape[0]:
+            for i in range(used.shape[0]):
+                shares[row, i] = np.float32(0.5) * (used[i] * met[i]).sum()
