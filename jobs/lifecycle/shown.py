@@ -125,7 +125,7 @@ def _age(seconds: float | None) -> str:
     """Write how long ago something is, in its largest unit.
 
     >>> _age(None), _age(3.2), _age(150), _age(7200), _age(400_000_000)
-    ('', '3 s', '2 min', '2 h', '4629 d')
+    ('', '3 s', '2 min', '2 h', '4630 d')
     """
     if seconds is None or seconds < -1e9:
         return ""
