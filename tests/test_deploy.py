@@ -114,7 +114,7 @@ def test_the_page_is_true_letter_for_letter(shell: Shell) -> None:
         log = (state / "logs" / f"{job}.log").read_text("utf-8")
         assert "stopped with the savepoint" in log, log[-2000:]
     assert "it was stopped" in shell.run("headrace status", fails=True)
-    assert "0 of " in shell.run("headrace verify shop.yaml --state .headrace/shop --cells 2000")
+    assert "0 of " in shell.run("headrace verify shop.yaml --cells 2000")
     _learned_as_from_the_log(shell.folder / "shop.yaml", state, shell.folder)
 
 

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from headrace.jobs.cli.folder import of_pipeline
+
 if TYPE_CHECKING:
     from headrace.jobs.evolve.backfill import Done
     from headrace.jobs.evolve.plan import Plan
@@ -18,7 +20,10 @@ __all__ = ["register"]
 
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_State = Annotated[Path, typer.Option(help="The state folder.")]
+_State = Annotated[
+    Path | None, typer.Option(help="The state folder; .headrace/<name>, or the demo's.")
+]
+_DropState = Annotated[Path, typer.Option("--state", help="The state folder.")]
 _STATE = Path(".headrace") / "demo"
 
 
@@ -33,7 +38,7 @@ def backfill(
     view: Annotated[list[str] | None, typer.Option(help="A view; all unless given.")] = None,
     to: Annotated[str | None, typer.Option(help="The stream takes over no later.")] = None,
     engine: Annotated[Literal["duckdb"], typer.Option(help="What computes it.")] = "duckdb",
-    state: _State = _STATE,
+    state: _State = None,
     as_json: _Json = False,
 ) -> None:
     """Compute the history of views from files and raw topics, for the store to take in."""
@@ -43,6 +48,7 @@ def backfill(
 
     del engine  # there is one so far
     declared = load(pipeline)
+    state = of_pipeline(state, declared.name)
     views = chosen(declared, view or [])
     until = None if to is None else _instant(to)
     with raw_log.bootstrap(declared, state, "backfill") as address:
@@ -64,7 +70,7 @@ def _instant(text: str) -> int:
         raise typer.BadParameter(str(error), param_hint="--to") from error
 
 
-def plan(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) -> None:
+def plan(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> None:
     """Say what a changed pipeline file would change, and what it costs; exit status 2 if anything.
 
     Nothing is done.
@@ -73,7 +79,9 @@ def plan(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) ->
     from headrace.jobs.evolve import raw_log
     from headrace.pipelines.load import load
 
-    declared, before = load(pipeline), planning.applied(state)
+    declared = load(pipeline)
+    state = of_pipeline(state, declared.name)
+    before = planning.applied(state)
     with raw_log.bootstrap(declared, state, "plan") as address:
         planned = planning.plan(declared, before, raw_log.Topics(address))
     console = Console()
@@ -85,14 +93,16 @@ def plan(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) ->
         raise typer.Exit(2)
 
 
-def apply(pipeline: _Pipeline, state: _State = _STATE, as_json: _Json = False) -> None:
+def apply(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> None:
     """Do what `plan` says, while what runs goes on; the pipeline's next start takes over."""
     from headrace.jobs.evolve import apply as applying
     from headrace.jobs.evolve import plan as planning
     from headrace.jobs.evolve import raw_log
     from headrace.pipelines.load import load
 
-    declared, before = load(pipeline), planning.applied(state)
+    declared = load(pipeline)
+    state = of_pipeline(state, declared.name)
+    before = planning.applied(state)
     with raw_log.bootstrap(declared, state, "apply") as address:
         topics = raw_log.Topics(address)
         planned = planning.plan(declared, before, topics)
@@ -130,7 +140,8 @@ def _show(console: Console, planned: Plan) -> None:
 
 
 def drop(
-    version: Annotated[str, typer.Argument(help="As `versions` names it.")], state: _State = _STATE
+    version: Annotated[str, typer.Argument(help="As `versions` names it.")],
+    state: _DropState = _STATE,
 ) -> None:
     """Remove an old version of a view or of events, and its history, from a stopped store."""
     from headrace.feature_store.versions import drop as drop_version

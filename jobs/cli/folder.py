@@ -7,7 +7,7 @@ from pathlib import Path
 from headrace.jobs.machine.state import LOCK, holder
 from headrace.operators.errors import EnvironmentProblem
 
-__all__ = ["HOME", "chosen"]
+__all__ = ["HOME", "chosen", "of_pipeline"]
 
 HOME = Path(".headrace")
 _MOST_NAMED = 5
@@ -34,3 +34,13 @@ def chosen(given: Path | None, asked: str) -> Path:
         raise EnvironmentProblem(asked, what, "run `headrace up PIPELINE`, or give --state")
     named = ", ".join(str(folder) for folder in (used or found)[:_MOST_NAMED])
     raise EnvironmentProblem(asked, f"there is more than one: {named}", "give --state")
+
+
+def of_pipeline(given: Path | None, name: str) -> Path:
+    """Give the folder that is given; else that of `up`, where it is; else the demo's.
+
+    >>> of_pipeline(Path("there"), "shop")
+    PosixPath('there')
+    """
+    own = HOME / name
+    return given or (own if own.exists() else HOME / "demo")

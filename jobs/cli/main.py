@@ -17,6 +17,7 @@ from rich.text import Text
 
 from headrace.jobs.cli import ask, begin, evolve, lifecycle
 from headrace.jobs.cli import models as versions
+from headrace.jobs.cli.folder import of_pipeline
 from headrace.jobs.cli.store import store
 from headrace.jobs.cli.trust import trust
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
@@ -194,7 +195,9 @@ def verify(
         int, typer.Option(min=0, help="Features to ask of all engines at random (key, t).")
     ] = 1_000_000,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
-    state: _State = _STATE / "demo",
+    state: Annotated[
+        Path | None, typer.Option(help="The state folder; .headrace/<name>, or the demo's.")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Recompute tiles and features from the raw log; print every cell that differs."""
@@ -205,6 +208,7 @@ def verify(
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
+    state = of_pipeline(state, declared.name)
     if not kafka.has_log(state):
         asked, found = f"asked to verify the log in {state}", "there is none"
         raise EnvironmentProblem(asked, found, "run the pipeline first, or give its --state")

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from headrace.jobs.cli.folder import of_pipeline
 from headrace.operators.errors import HeadraceError
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ __all__ = ["trust"]
 
 trust = typer.Typer()
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
-_State = Annotated[Path, typer.Option(help="The state folder.")]
+_State = Annotated[
+    Path | None, typer.Option(help="The state folder; .headrace/<name>, or the demo's.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_STATE = Path(".headrace/demo")
 _DASH = "-"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,7 +51,7 @@ def skew(
     tolerance: Annotated[
         float, typer.Option(min=0, help="How far apart numbers may be, relative to their size.")
     ] = 0.0,
-    state: _State = _STATE,
+    state: _State = None,
     as_json: _Json = False,
 ) -> None:
     """Compare features as they were served with the same recomputed; 1 where any differ."""
@@ -60,6 +62,7 @@ def skew(
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
+    state = of_pipeline(state, declared.name)
     known = EVER if as_corrected else None if as_known_at is None else _time(as_known_at)
     share = assembly.declared(declared)
     with (
@@ -144,7 +147,7 @@ def drift(
     feature: Annotated[
         list[str] | None, typer.Option(help="One feature, with its bins; all unless given.")
     ] = None,
-    state: _State = _STATE,
+    state: _State = None,
     as_json: _Json = False,
 ) -> None:
     """Say how far each feature, as it was served, has moved from a baseline: its PSI."""
@@ -156,6 +159,7 @@ def drift(
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
+    state = of_pipeline(state, declared.name)
     with local.reached(declared, state, "drift") as (_, client):
         before = _baseline(client, state, baseline, version)
         now = Period(_time(start) if start else before.end, _time(end) if end else EVER)

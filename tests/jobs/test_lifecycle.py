@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from headrace.jobs import roles
-from headrace.jobs.cli.folder import chosen
+from headrace.jobs.cli.folder import chosen, of_pipeline
 from headrace.jobs.lifecycle import logs, sending, shown
 from headrace.jobs.lifecycle.board import STOPPED, Board, Posted, posted
 from headrace.jobs.lifecycle.down import down
@@ -244,6 +244,16 @@ def test_the_folder_is_the_only_one_or_the_only_one_in_use(
             chosen(None, "asked")
     with pytest.raises(EnvironmentProblem, match=r"more than one: \.headrace/a, \.headrace/b"):
         chosen(None, "asked")
+
+
+def test_a_pipelines_folder_is_that_of_its_name_or_the_demos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert of_pipeline(None, "shop") == Path(".headrace/demo")
+    Path(".headrace/shop").mkdir(parents=True)
+    assert of_pipeline(None, "shop") == Path(".headrace/shop")
+    assert of_pipeline(tmp_path, "shop") == tmp_path
 
 
 # --- logs -----------------------------------------------------------------------------------------
