@@ -4,11 +4,11 @@
 
     predictions, examples ─► broker ─► learner process ─► versions, snapshots, scores
 
-The learner learns two hours of the log, so that it is warm, and is stopped amid its work; then the
+The learner learns an hour of the log, so that it is warm, and is stopped amid its work; then the
 rest is written, it goes on, and what it takes from there to the last label is measured. An example
 is one decision read, encoded, predicted, scored beside its rivals and learned, of 20 tokens; its
-label comes within half an hour. A version, with its snapshot, is made at each hour of event time.
-The CPU is that of the whole process.
+label comes within half an hour. A version, with its snapshot, is made at each hour of event time,
+of 50,000 decisions. The CPU is that of the whole process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["run"]
 
-HOURS, WARM_HOURS, DECISIONS_AN_HOUR = 22, 2, 20_000
+HOURS, WARM_HOURS, DECISIONS_AN_HOUR = 7, 1, 50_000
 MODELS = {"ftrl": "kind: ftrl", "hybrid": "kind: hybrid\n  batch: 1024"}
 _PIPELINE = Path(__file__).with_name("stream.yaml")
 _STARTS = 1_700_000_000_000 // 3_600_000 * 3_600_000

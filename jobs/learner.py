@@ -23,6 +23,9 @@ __all__ = ["LearnerProcess"]
 _log = logging.getLogger(__name__)
 _POLL_MS = 100
 _POLL_MESSAGES = 20_000
+# So that a poll may give as many: what is made of 20,000 rows at once takes a quarter less CPU
+# than what is made of the 4,000 that fit into Kafka's usual megabyte.
+_FETCH_BYTES = 8 << 20
 
 
 class LearnerProcess:
@@ -61,7 +64,12 @@ class LearnerProcess:
         start = {(topics[name], 0): offset for name, offset in self.learner.offsets.items()}
         self._others = Others(self.learner.holder, folder)
         heard = transport.ends(bootstrap, [pipeline.metrics_topic])
-        self._reader = Reader(bootstrap, {**start, **heard}, max_records=_POLL_MESSAGES)
+        self._reader = Reader(
+            bootstrap,
+            {**start, **heard},
+            max_records=_POLL_MESSAGES,
+            partition_fetch_bytes=_FETCH_BYTES,
+        )
         self._writer = Writer(bootstrap)
         # What was told before a restart is not told again.
         last = transport.last(bootstrap, pipeline.metrics_topic, 0)

@@ -129,7 +129,8 @@ class Parser:
         _present("examples", rows, rows.column_names)
         decided = _flat(rows["prediction"].combine_chunks())
         _present("examples", decided, decided.column_names)
-        if len(pane):
+        # A pane may be long, so that it is read again only where a name may be lacking.
+        if len(pane) and None in decided["x"][0].as_py().values():
             first = orjson.loads(batch[int(pane[0])])["examples"][0]
             self._check_names("examples", first["prediction"])
         served = decided["p"].to_numpy()

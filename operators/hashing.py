@@ -74,13 +74,12 @@ class Codes:
 
     def _of_strings(self, column: pa.Array) -> NDArray[np.uint64]:
         encoded = pc.dictionary_encode(column)
-        distinct = encoded.dictionary.to_pylist()
+        distinct = encoded.dictionary.to_numpy(zero_copy_only=False).tolist()
         found = list(map(self._strings.get, distinct))
-        if None in found:
-            found = [
-                self._hashed(value) if code is None else code
-                for value, code in zip(distinct, found, strict=True)
-            ]
+        at = -1
+        for _ in range(found.count(None)):
+            at = found.index(None, at + 1)
+            found[at] = self._hashed(distinct[at])
         codes = np.empty(len(distinct) + 1, np.uint64)
         codes[:-1] = found
         codes[-1] = NULL  # where the index of a null, -1, points

@@ -367,6 +367,12 @@ def test_predictions_that_cannot_be_are_refused(
         (pane(6_000, example(5_500, label=None)), "no 'label'"),
         (pane(6_000, example(5_500, prediction=None)), "no 'prediction'"),
         (pane(6_000, example(5_500, prediction={"seq": 0})), "no 'at'"),
+        (
+            pane(
+                6_000, example(5_500, prediction=orjson.loads(prediction(0, 5_000, x={"hour": 1})))
+            ),
+            r"prediction 0 lacks \['city', 'delay', 'wet'\]",
+        ),
         (b'{"examples": []}', "no 'end'"),
         (b'{"end": 6000}', "no 'examples'"),
     ],
