@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learning import Learning
+from headrace.online_learning.models.model import Inputs
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.scores import result, rows, scores
 from headrace.online_learning.settings import LearningError
@@ -58,7 +59,7 @@ class Prequential:
         self._waiting: Columns = {}
         self._last_at = _NEVER
 
-    def add(self, decided: pa.Table) -> None:
+    def add(self, decided: pa.Table, inputs: Inputs | None = None) -> None:
         """Take the decisions that come next.
 
         Parameters
@@ -66,6 +67,8 @@ class Prequential:
         decided
             In order of `at`: `seq`, `at`, the encoding's inputs, and `labelled`, the time of the
             first label that counts, with the `label`; both are null where there is none.
+        inputs
+            The rows encoded, where they are already.
 
         Raises
         ------
@@ -81,7 +84,8 @@ class Prequential:
         known, seq, label = (column.to_numpy() for column in told.columns)
         label = label.astype(np.float64)
         self._check(at, known - at[has])
-        inputs = self._encoder.inputs(decided, deep=self.settings.model.deep)
+        if inputs is None:
+            inputs = self._encoder.inputs(decided, deep=self.settings.model.deep)
         labels = {"at": known, "seq": seq, "label": label, **columns(inputs, has)}
         decisions = {"at": at, **columns(inputs, np.arange(len(at)))}
         before = self._before(int(at[-1]), labels)

@@ -17,6 +17,7 @@ from headrace.pipelines.pipeline import Cluster, Decision, Drift, Pipeline, Serv
 from headrace.pipelines.schema import PipelineForm
 from headrace.pipelines.sources import sources_of
 from headrace.pipelines.streams import streams_of
+from headrace.pipelines.tuning import check_tuning, tuning_of
 from headrace.pipelines.values import DAY_MS
 from headrace.pipelines.views import Hides, view_of
 from headrace.pipelines.watching import check_watching, watching_of
@@ -61,9 +62,11 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         drift=_drift(form, document),
         serve=_serve(form),
         kafka=Cluster(form.kafka.bootstrap),
+        tuning=tuning_of(form, document),
     )
     check_model(pipeline, form, document)
     check_watching(pipeline, document)
+    check_tuning(pipeline, document)
     return pipeline
 
 

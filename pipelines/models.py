@@ -28,7 +28,7 @@ from headrace.pipelines.document import Document, Place
 from headrace.pipelines.pipeline import Model, Pipeline, Token
 from headrace.pipelines.schema import GateForm, ModelForm, PipelineForm
 
-__all__ = ["check_model", "model_of"]
+__all__ = ["KINDS", "Settings", "check_model", "given", "made", "model_of"]
 
 _FTRL = ("alpha", "beta", "l1", "l2")
 _ROWS = ("width", "rate", "admit", "expire", "memory_mib")
@@ -74,7 +74,7 @@ def _factorised(kind: type[Fm]) -> _Known:
     return _Known((*_FTRL, *_FACTORS, "negatives"), make)
 
 
-_KINDS = {
+KINDS = {
     "ftrl": _Known((*_FTRL, "negatives"), lambda given: Logistic(_ftrl(given))),
     "hybrid": _Known(
         (*_FTRL, "pairs", "net", *_DEEP, "negatives"),
@@ -90,7 +90,23 @@ _KINDS = {
     ),
     **{kind.name: _alone(kind) for kind in (DcnV2, DeepFm, Dlrm, WideAndDeep)},
 }
-_SETTINGS = {name for known in _KINDS.values() for name in known.settings}
+_SETTINGS = {name for known in KINDS.values() for name in known.settings}
+
+
+def given(model: ModelForm) -> Settings:
+    """Give the settings of the kind that the file names."""
+    values = {name: getattr(model, name) for name in sorted(_SETTINGS)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def made(kind: str, settings: Settings) -> Kind:
+    """Make a kind of the settings that it has; others are passed over.
+
+    >>> made("ftrl", {"alpha": 0.1, "batch": 64}).facts["ftrl"]["alpha"]
+    0.1
+    """
+    known = KINDS[kind]
+    return known.make({n: value for n, value in settings.items() if n in known.settings})
 
 
 def model_of(form: PipelineForm, document: Document) -> Model:
@@ -103,17 +119,16 @@ def model_of(form: PipelineForm, document: Document) -> Model:
 
     """
     model = form.model
-    document.require("kind of model", model.kind, _KINDS, "model", "kind")
-    known = _KINDS[model.kind]
-    values = {name: getattr(model, name) for name in sorted(_SETTINGS)}
-    given = {name: value for name, value in values.items() if value is not None}
-    for name in given:
+    document.require("kind of model", model.kind, KINDS, "model", "kind")
+    known = KINDS[model.kind]
+    settings = given(model)
+    for name in settings:
         if name not in known.settings:
             asked = f"asked for the setting {name!r} of a model of the kind {model.kind!r}"
             found = f"it has {', '.join(map(repr, known.settings))}"
             raise document.refuse(("model", name), asked, found, "remove it", key=True)
     with document.at("model", "kind"):
-        kind = known.make(given)
+        kind = known.make(settings)
     return Model(
         kind=kind,
         slots=model.slots,
@@ -122,7 +137,7 @@ def model_of(form: PipelineForm, document: Document) -> Model:
         tokens=tuple(map(Token, model.tokens)),
         numbers=model.numbers,
         weight=model.weight,
-        negatives=float(given.get("negatives", 1.0)),
+        negatives=float(settings.get("negatives", 1.0)),
         publish_every_ms=model.publish_every,
         keep=model.keep,
         score_from_ms=model.score_from,
@@ -216,7 +231,7 @@ def _check_label(pipeline: Pipeline, text: str, document: Document) -> None:
     if kind.task == task:
         return
     wants, do = ("bool", "compare it") if label.numeric else ("a number", "give a number")
-    fit = ", ".join(repr(name) for name, known in _KINDS.items() if known.task == task)
+    fit = ", ".join(repr(name) for name, known in KINDS.items() if known.task == task)
     asked = f"asked for the label {text!r}"
     found = f"it is {label.value}, and the model's kind {kind.name!r} learns {wants}"
     place: Place = ("outcome", "label")

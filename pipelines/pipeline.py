@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headrace.feature_store.worth import Worth
 from headrace.online_learning.models.model import Kind
+from headrace.online_learning.space import Dimension
 from headrace.online_learning.verdict import Limits
 from headrace.online_learning.watching import Watching
 from headrace.operators.expression import Expression
@@ -22,7 +23,17 @@ from headrace.operators.streams.stream import Origin, Stream, live
 from headrace.operators.types import Type
 from headrace.operators.view import Feature, View
 
-__all__ = ["Cluster", "Decision", "Drift", "Model", "Outcome", "Pipeline", "Serve", "Token"]
+__all__ = [
+    "Cluster",
+    "Decision",
+    "Drift",
+    "Model",
+    "Outcome",
+    "Pipeline",
+    "Serve",
+    "Token",
+    "Tuning",
+]
 
 
 @dataclass(frozen=True)
@@ -151,6 +162,26 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """Among which settings a search looks; no part of what the pipeline means.
+
+    Parameters
+    ----------
+    kinds
+        The kinds of model, one or more.
+    given
+        The settings as they are declared, beside the kind.
+    space
+        What a setting may be, by its name; each is one of a kind's.
+
+    """
+
+    kinds: tuple[str, ...]
+    given: Mapping[str, object]
+    space: Mapping[str, Dimension]
+
+
+@dataclass(frozen=True)
 class Serve:
     """Where the store process is asked, and by whom; no part of what the pipeline means.
 
@@ -227,6 +258,8 @@ class Pipeline:
         What the learner watches for change, and what it does about it.
     kafka
         Where its topics are.
+    tuning
+        Among which settings of its model a search looks.
 
     """
 
@@ -243,6 +276,7 @@ class Pipeline:
     drift: Drift | None = None
     watching: Watching | None = None
     kafka: Cluster = field(default_factory=Cluster)
+    tuning: Tuning = field(default_factory=lambda: Tuning((), {}, {}))
 
     @property
     def features(self) -> dict[str, tuple[View, Feature]]:

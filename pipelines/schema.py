@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from headrace.online_learning.space import Choice, Range
 from headrace.online_learning.watching import Action
 from headrace.pipelines import values
 
@@ -29,6 +30,7 @@ __all__ = [
     "SessionForm",
     "SourceForm",
     "StreamForm",
+    "TuneForm",
     "ViewForm",
 ]
 
@@ -46,6 +48,9 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Actions = Annotated[tuple[Action, ...], BeforeValidator(values.actions)]
 Units = Annotated[int, Field(ge=1, le=1 << 14)]
+Span = Annotated[Range | Choice, BeforeValidator(values.span)]
+WholeSpan = Annotated[Range | Choice, BeforeValidator(values.whole_span)]
+Net = Literal["dcn_v2", "deep_fm", "dlrm", "wide_and_deep"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -218,6 +223,26 @@ class GateForm(_Form):
     most_mib: Annotated[int, Field(ge=1)] | None = None
 
 
+class TuneForm(_Form):
+    """Among which settings `headrace tune` searches; no part of what the pipeline means.
+
+    Each is `[low, high]`, `[low, high, log]`, or a list of three values or more. `kind` and `net`
+    are lists of names. What is not named stays as it is.
+    """
+
+    kind: Names | None = None
+    net: list[Net] | None = None
+    alpha: Span | None = None
+    beta: Span | None = None
+    l1: Span | None = None
+    l2: Span | None = None
+    batch: WholeSpan | None = None
+    width: WholeSpan | None = None
+    rate: Span | None = None
+    dense_rate: Span | None = None
+    admit: WholeSpan | None = None
+
+
 class ModelForm(_Form):
     """What learns, and from what.
 
@@ -230,7 +255,7 @@ class ModelForm(_Form):
     the scores. `score_every`: windows of event time that are scored each; `score_by`: inputs by
     whose values they are scored, too. `max_delay`: how far in event time a version may be behind
     the decision that it scores. `bad_cases`: decisions that are worth a look.
-    `gate`: when a version is not served, or `off`.
+    `gate`: when a version is not served, or `off`. `tune`: among which settings to search.
     """
 
     kind: Name = "hybrid"
@@ -239,7 +264,7 @@ class ModelForm(_Form):
     l1: NotNegative | None = None
     l2: NotNegative | None = None
     level: Level | None = None
-    net: Literal["dcn_v2", "deep_fm", "dlrm", "wide_and_deep"] | None = None
+    net: Net | None = None
     pairs: Literal["fm", "ffm"] | None = None
     batch: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     width: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -269,6 +294,7 @@ class ModelForm(_Form):
     max_delay: LongDuration | None = None
     gate: Annotated[GateForm | None, BeforeValidator(values.off)] = GateForm()
     bad_cases: CasesForm | None = None
+    tune: TuneForm | None = None
 
 
 class ServeForm(_Form):

@@ -15,6 +15,7 @@ from typing import NoReturn
 from pydantic_core import PydanticCustomError
 
 from headrace.online_learning.settings import LearningError
+from headrace.online_learning.space import Choice, Dimension, Range
 from headrace.online_learning.watching import Action
 from headrace.operators.types import NO_COLUMN, WRITTEN
 
@@ -39,8 +40,10 @@ __all__ = [
     "positive_duration",
     "reference",
     "slots",
+    "span",
     "table_column",
     "topic",
+    "whole_span",
 ]
 
 DAY_MS = 86_400_000
@@ -106,6 +109,48 @@ def actions(value: object) -> tuple[Action, ...]:
         except LearningError as error:
             _refuse(f"asked for the action {text!r}", error.found, error.do, *steps)
     return tuple(found)
+
+
+def span(value: object) -> Dimension:
+    """Read what a setting may be: a range of numbers, or a list of values.
+
+    >>> span([0.01, 0.3, "log"]), span([0.0, 0.5, 1.0])
+    (Range(low=0.01, high=0.3, log=True, whole=False), Choice(values=(0.0, 0.5, 1.0)))
+    """
+    return _span(value, whole=False)
+
+
+def whole_span(value: object) -> Dimension:
+    """Read what a whole number may be.
+
+    >>> whole_span([1, 5]), whole_span([256, 1024, 4096])
+    (Range(low=1, high=5, log=False, whole=True), Choice(values=(256, 1024, 4096)))
+    """
+    return _span(value, whole=True)
+
+
+def _span(value: object, *, whole: bool) -> Dimension:
+    do = (
+        "write it like [1, 64, log], or [8, 16, 32] for some values"
+        if whole
+        else ("write it like [0.01, 0.3, log], or [0.0, 0.5, 1.0] for some values")
+    )
+    listed = list(value) if isinstance(value, list) else []
+    log = len(listed) == _NAMED and listed[-1] == "log"
+    numbers = listed[:-1] if log else listed
+    kinds = (int,) if whole else (int, float)
+    for i, each in enumerate(numbers):
+        if type(each) not in kinds:
+            found = "it is no whole number" if whole else "it is no number"
+            _refuse(f"asked for a setting from {each!r}", found, do, i)
+    if len(numbers) < 2:
+        _refuse(f"asked for settings from {value!r}", "it takes two ends, or some values", do)
+    try:
+        if len(numbers) == 2:
+            return Range(numbers[0], numbers[1], log=log, whole=whole)
+        return Choice(tuple(numbers if whole else map(float, numbers)))
+    except LearningError as error:
+        _refuse(error.asked, error.found, error.do)
 
 
 def name(text: object, *steps: int) -> str:

@@ -35,6 +35,7 @@ from headrace.pipelines.schema import (
     SessionForm,
     SourceForm,
     StreamForm,
+    TuneForm,
     ViewForm,
 )
 
@@ -147,6 +148,11 @@ def test_the_reference_names_every_key() -> None:
     keys = [field.alias or key for form in forms for key, field in form.model_fields.items()]
     assert len(keys) >= 60
     assert [key for key in keys if f"| `{key}` |" not in page] == []
+
+
+def test_the_page_of_searches_names_every_setting() -> None:
+    page = (ROOT / "docs" / "tune.md").read_text("utf-8")
+    assert [key for key in TuneForm.model_fields if f"| `{key}` |" not in page] == []
 
 
 def test_topics_begin_with_the_name(tmp_path: Path) -> None:

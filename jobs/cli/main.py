@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from headrace.jobs.cli import ask, begin, evolve, lifecycle
+from headrace.jobs.cli import ask, begin, evolve, lifecycle, tune
 from headrace.jobs.cli import models as versions
 from headrace.jobs.cli.folder import of_pipeline
 from headrace.jobs.cli.store import store
@@ -265,6 +265,7 @@ lifecycle.register(application)
 ask.register(application)
 evolve.register(application)
 versions.register(application)
+tune.register(application)
 
 
 def main() -> None:

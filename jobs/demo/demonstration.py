@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from headrace.jobs import examples
 from headrace.jobs.checks.verify import Verdict, verify
 from headrace.jobs.demo import flights, groups
 from headrace.jobs.lifecycle.sending import caught_up
@@ -243,7 +244,7 @@ def _score(metrics: Mapping[str, float], name: str) -> dict[str, float | None]:
 def _groups(running: Local) -> dict[str, dict[str, Any]]:
     """Score the linear model by group of features: what the stream adds to the schedule."""
     pipeline, ask = running.pipeline, running.client.sql
-    found = groups.by_group(groups.groups(pipeline), groups.labelled(pipeline, ask))
+    found = groups.by_group(groups.groups(pipeline), examples.labelled(pipeline, ask))
     scores = {"groups": Prequential.score, "groups_all": Prequential.score_all}
     return {
         kind: {name: {key: score(one)[key] for key in _SCORE} for name, one in found.items()}

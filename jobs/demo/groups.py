@@ -12,21 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 
 from headrace.jobs import assembly
-from headrace.jobs.checks.served import Ask, served
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.prequential import Prequential
 from headrace.online_learning.settings import Ftrl
 from headrace.operators.computed import columns_of
-from headrace.operators.source import AT
 from headrace.operators.streams.stream import roots
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["by_group", "groups", "labelled"]
+__all__ = ["by_group", "groups"]
 
 
 def groups(pipeline: Pipeline) -> dict[str, Learning]:
@@ -71,19 +68,6 @@ def by_group(told: Mapping[str, Learning], parts: Iterable[pa.Table]) -> dict[st
     return found
 
 
-def labelled(pipeline: Pipeline, ask: Ask) -> Iterator[pa.Table]:
-    """Read a store's predictions in parts, each with its first label in time.
-
-    Predictions from before a feature was declared as it is now are left out: they lack it.
-    """
-    inputs = assembly.encoding(pipeline).inputs
-    columns = [name for name in inputs if name in pipeline.decision.source.types]
-    features = [name for name in inputs if name not in columns]
-    for part in served(ask, features, ["seq", AT, *columns]):
-        if part.num_rows and set(inputs).issubset(part.schema.names):
-            yield _with_labels(part, ask, within_ms=pipeline.outcome.within_ms)
-
-
 def _known(pipeline: Pipeline) -> Iterator[tuple[str, set[str]]]:
     """Name each group's inputs."""
     decision = pipeline.decision
@@ -111,19 +95,3 @@ def _made_of(pipeline: Pipeline, own: set[str], sources: set[str]) -> set[str]:
     known = own | given
     computed = pipeline.decision.computed.items()
     return known | {name for name, tree in computed if known.issuperset(columns_of(tree))}
-
-
-def _with_labels(part: pa.Table, ask: Ask, *, within_ms: int) -> pa.Table:
-    first, last = part["seq"][0].as_py(), part["seq"][-1].as_py()
-    labels = ask(
-        "SELECT DISTINCT ON (seq) seq, e.at AS labelled, e.label "
-        "FROM examples AS e JOIN decisions AS d USING (seq) "
-        f"WHERE seq BETWEEN {first} AND {last} AND e.at BETWEEN d.at AND d.at + {within_ms} "
-        "ORDER BY seq, e.at, e.label"
-    )
-    # The place of each row's label; null where it has none.
-    place = np.searchsorted(labels["seq"].to_numpy(), part["seq"].to_numpy())
-    found = pa.array(place, mask=~np.isin(part["seq"].to_numpy(), labels["seq"].to_numpy()))
-    for name in ("labelled", "label"):
-        part = part.append_column(name, labels[name].take(found))
-    return part

@@ -14,7 +14,8 @@ import pytest
 from headrace.jobs.checks import served
 from headrace.jobs.checks.served import Ask
 from headrace.jobs.demo.demonstration import PIPELINE
-from headrace.jobs.demo.groups import by_group, groups, labelled
+from headrace.jobs.demo.groups import by_group, groups
+from headrace.jobs.examples import labelled
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.models.linear import Logistic

@@ -1,0 +1,1 @@
+"""Searching for a model's settings over what its pipeline has seen."""
