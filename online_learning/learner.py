@@ -367,7 +367,8 @@ class Learner:
         self._read["examples"].add([labels[name] for name in ("at", "seq", "decided", "label")])
         final = self._learn(until, decisions, labels)
         self._score(final)
-        self._look_on(Seen(until, decisions, self._with_what_was_said(final)))
+        if self._observers:
+            self._look_on(Seen(until, decisions, self._with_what_was_said(final)))
         self._counts["predictions"] += len(decisions["at"])
         self._counts["examples"] += len(labels["at"])
         if len(decisions["at"]):

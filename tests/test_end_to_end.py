@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from headrace.jobs.checks.verify import Verdict, verify
@@ -30,6 +31,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.flink, pytest.mark.e2e]
 
 DAYS = 10
 KILLED = ("views", "store", "labels", "learner")
+WINDOWS = """
+    SELECT "at", name, slice_of, slice, value FROM metrics
+    WHERE name IN ('window.n', 'window.positives') OR starts_with(name, 'window.prequential.')
+    ORDER BY ALL
+"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Run:
     published: list[int]
     versions: dict[str, bytes]
     metrics: dict[str, float]
+    windows: pa.Table
     restarts: dict[str, int]
     answers: dict[str, str]
 
@@ -69,6 +76,7 @@ def _run(state: Path, *, kill: bool) -> Run:
             _published(running),
             _versions(state / "learner" / "versions"),
             running.client.status()["metrics"],
+            ask(WINDOWS),
             {name: status.restarts for name, status in running.supervisor.status().items()},
             {question: ask_page.printed(ask(question)) for question in ask_page.questions()},
         )
@@ -161,11 +169,25 @@ def test_killed_processes_change_nothing(undisturbed: Run, tmp_path: Path) -> No
     kept = [name for name in undisturbed.predictions.column_names if name not in served]
     assert disturbed.predictions.select(kept).equals(undisturbed.predictions.select(kept))
     assert disturbed.versions == undisturbed.versions
+    assert disturbed.windows.equals(undisturbed.windows)
     trainer = {name for name in undisturbed.metrics if name.startswith("prequential")}
     assert trainer
     assert {name: disturbed.metrics[name] for name in trainer} == {
         name: undisturbed.metrics[name] for name in trainer
     }
+
+
+def test_each_week_is_scored_once_by_carrier_and_origin(undisturbed: Run) -> None:
+    """All labels are in some week; the carriers' and the origins' are those of their week."""
+    rows = undisturbed.windows.filter(pc.equal(undisturbed.windows["name"], "window.n"))
+    weeks: dict[object, dict[str | None, float]] = {}
+    for row in rows.to_pylist():
+        week = weeks.setdefault(row["at"], {})
+        week[row["slice_of"]] = week.get(row["slice_of"], 0.0) + row["value"]
+    assert len(weeks) >= 2
+    assert all(week["carrier"] == week["origin"] == week[None] for week in weeks.values())
+    places = undisturbed.windows.select(["at", "name", "slice_of", "slice"]).to_pylist()
+    assert len({tuple(place.values()) for place in places}) == len(places) > 200
 
 
 def test_the_questions_of_the_page_have_their_answers(undisturbed: Run) -> None:
