@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.online_learning.models.model import State
@@ -94,9 +95,9 @@ def texts(column: NDArray[Any]) -> State:
     >>> state.arrays["codes"].tolist(), state.facts["names"]
     ([0, 1, 0], ['b', 'a'])
     """
-    places: dict[str, int] = {}
-    codes = np.fromiter((places.setdefault(x, len(places)) for x in column), np.int32, len(column))
-    return State({"codes": codes}, {"names": list(places)})
+    encoded = pa.array(column, pa.string()).dictionary_encode()
+    codes: NDArray[np.int32] = encoded.indices.to_numpy()
+    return State({"codes": codes}, {"names": encoded.dictionary.to_pylist()})
 
 
 def named(state: State) -> NDArray[Any]:

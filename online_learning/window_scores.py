@@ -19,6 +19,7 @@ from headrace.online_learning.models.model import Kind, State
 from headrace.online_learning.observer import Note, Seen, named, texts
 from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.waiting import Columns
+from headrace.operators.evaluation.several import Several
 
 __all__ = ["MOST", "WindowScores"]
 
@@ -116,11 +117,12 @@ class WindowScores:
 
     def _told(self, begin: int, rows: Columns) -> Iterator[Note]:
         everything = np.ones(len(rows["decided"]), np.bool_)
+        numbers = {name: rows[name] for name in _NUMBERS}
         slices: list[tuple[str | None, str | None, NDArray[np.bool_]]] = [(None, None, everything)]
         for column in self._by:
             slices += [(column, value, inside) for value, inside in _slices(rows[column])]
         for of, value, inside in slices:
-            for name, score in _scored(_some(rows, inside), self._kind).items():
+            for name, score in _scored(_some(numbers, inside), self._kind).items():
                 at, told = begin + self._every, f"window.{name}"
                 yield Note(self._due(begin), at, told, float(score), of, value)
 
@@ -139,7 +141,9 @@ def _slices(column: NDArray[Any]) -> Iterator[tuple[str | None, NDArray[np.bool_
 
 def _scored(told: Columns, kind: Kind | None) -> dict[str, Any]:
     """Score the trainer and what was served; what does not exist is left out."""
-    both = {"prequential": scores(kind), "served": scores(kind)}
+    every = scores(kind)
+    wanted = {name: every[name] for name in every.value() if name in ("positives", *_TOLD)}
+    both = {"prequential": Several(wanted), "served": Several(wanted).blank()}
     for name, source in (("prequential", "trainer"), ("served", "served")):
         both[name].add(rows(kind, told[source], told["label"]))
     found = {name: result(each) for name, each in both.items()}
