@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -170,6 +171,65 @@ def prune(
         console.print_json(data={"pruned": gone})
         return
     console.print(f"pruned: {', '.join(map(str, gone)) or 'none'}")
+
+
+@models.command()
+def export(
+    pipeline: Annotated[Path, typer.Argument(help="The pipeline's YAML file.")],
+    version: _Version,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    form: Annotated[
+        Literal["onnx", "torch", "int8", "fp16", "pruned", "distilled"],
+        typer.Option(help="What is written."),
+    ],
+    latency_budget: Annotated[
+        str | None, typer.Option(help="The most that p99 of a request may be: 500us, 1ms.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=0.999, help="Of the weights that pruning takes away.")
+    ] = 0.5,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Examples in Parquet instead of the store's.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="The state folder; the pipeline's unless given.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Write a version in another form, with its size, its latency and its price in AUC."""
+    from headrace.jobs import models as versions
+    from headrace.jobs import ship
+    from headrace.jobs.cli.folder import of_pipeline
+    from headrace.jobs.cli.tune import examples_of
+    from headrace.pipelines.load import load
+
+    budget = None if latency_budget is None else _micros(latency_budget)
+    declared = load(pipeline)
+    where = of_pipeline(state, declared.name)
+    known = versions.registry(where).version(version)
+    given = examples_of(declared, where, from_)
+    sent = ship.export(declared, known, given, folder, form=form, share=share, p99_us=budget)
+    if as_json:
+        Console().print_json(data=asdict(sent))
+        return
+    for line in (
+        f"{sent.examples:,} examples were held back",
+        sent.whole,
+        sent.form,
+        f"in {folder}",
+    ):
+        Console().print(str(line), markup=False, highlight=False, soft_wrap=True)
+
+
+_MICROS = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
+
+
+def _micros(text: str) -> float:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(us|µs|ms|s)", text)
+    if match is None:
+        found = f"{text!r} is no duration; write it like 500us or 1ms"
+        raise typer.BadParameter(found, param_hint="--latency-budget")
+    return float(match[1]) * _MICROS[match[2]]
 
 
 def replay(

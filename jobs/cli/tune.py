@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from headrace.jobs.tune.search import Trial, Tuned
     from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["register"]
-
-_STATE = Path(".headrace/demo")
+__all__ = ["examples_of", "register"]
 
 
 def register(application: typer.Typer) -> None:
@@ -31,18 +29,22 @@ def tune(
     from_: Annotated[
         Path | None, typer.Option("--from", help="Examples in Parquet instead of the store's.")
     ] = None,
-    state: Annotated[Path, typer.Option(help="The state folder.")] = _STATE,
+    state: Annotated[
+        Path | None, typer.Option(help="The state folder; the pipeline's unless given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search for better settings of the model, and say what they gain on decisions held back."""
     from rich.progress import Progress
 
+    from headrace.jobs.cli.folder import of_pipeline
     from headrace.jobs.tune.record import recorded, write
     from headrace.jobs.tune.search import search
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
-    examples = _examples(declared, state, from_)
+    where = of_pipeline(state, declared.name)
+    examples = examples_of(declared, where, from_)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("trying settings", total=trials)
         found = search(
@@ -53,14 +55,15 @@ def tune(
             tell=lambda _: progress.advance(bar),
         )
     record = recorded(declared, examples, found, trials=trials, seed=seed)
-    path = write(state / "tune", record)
+    path = write(where / "tune", record)
     if as_json:
         Console().print_json(data={**record, "record": str(path)})
         return
     _show(found, record["yaml"], path)
 
 
-def _examples(pipeline: Pipeline, state: Path, file: Path | None) -> Examples:
+def examples_of(pipeline: Pipeline, state: Path, file: Path | None) -> Examples:
+    """Read the examples of a file, or of the store of a pipeline that runs, or ran."""
     from headrace.jobs import examples
     from headrace.jobs.machine import local
 
