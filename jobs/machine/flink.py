@@ -59,10 +59,10 @@ _SETTINGS = {
 }
 
 
-def digest_of(statements: Sequence[str], inserts: Sequence[str], bootstrap: str = "") -> str:
-    """Hash a job's SQL, wherever its broker is."""
+def digest_of(statements: Sequence[str], inserts: Sequence[str], kafka: Kafka | None = None) -> str:
+    """Hash a job's SQL, wherever its broker is and however it is spoken to."""
     text = "\0".join([*statements, *inserts])
-    text = text.replace(bootstrap, "") if bootstrap else text
+    text = text.replace(kafka.place, Kafka("", kafka.group).place) if kafka else text
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -110,8 +110,7 @@ def run(
 
     """
     # The names of the operators come from the plan: another SQL cannot take up a checkpoint.
-    bootstrap = kafka.bootstrap if kafka is not None else ""
-    checkpoints = checkpoints / digest_of(statements, inserts, bootstrap)
+    checkpoints = checkpoints / digest_of(statements, inserts, kafka)
     checkpoints.mkdir(parents=True, exist_ok=True)
     environment = _environment()
     chosen = {
@@ -143,14 +142,16 @@ def run(
 def _ended(job: TableResult, checkpoints: Path) -> None:
     """Wait for a job's end; raise what ended it. Where it is told to stop, keep its state."""
     told = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: told.set())
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set()) if in_main else None
     while not told.wait(_LOOK_SECONDS):
         if _is_over(job):
             break
     else:
         _stop(job, checkpoints / _SAVEPOINTS)
         return
+    if in_main:  # should it not be over: it did not answer in time
+        signal.signal(signal.SIGTERM, before)
     job.wait()
 
 

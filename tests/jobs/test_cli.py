@@ -242,7 +242,7 @@ def token(running: subprocess.Popen[bytes]) -> str:
 def end_of(running: subprocess.Popen[bytes], number: int, mark: str) -> int:
     """Send a signal and give the exit status; nothing that carries the mark may be left."""
     running.send_signal(number)
-    wait_until(lambda: running.poll() is not None, 20, "the end of the demo")
+    wait_until(lambda: running.poll() is not None, 150, "the end of the demo")  # with savepoints
     assert tagged(mark) == []
     return int(running.returncode)
 
