@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.jobs.machine import flink
+from headrace.jobs.machine.speaking import for_flink
 from headrace.jobs.transport import shard_keys
 from headrace.operators.engines.flink import Kafka, examples_sql, source_sql
 from headrace.operators.engines.flink_streams import stream_sql
@@ -44,7 +45,7 @@ def _group(pipeline: Pipeline) -> str:
 
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
     """Run the job until it is stopped; `folder` keeps its checkpoints."""
-    kafka = Kafka(bootstrap, _group(pipeline))
+    kafka = Kafka(bootstrap, _group(pipeline), for_flink(pipeline.kafka))
     statements, inserts = sql(pipeline, kafka)
     topics = [source.topic for source in roots(pipeline.outcome.source)]
     topics.append(pipeline.predictions_topic)

@@ -66,6 +66,7 @@ __all__ = [
     "partitions",
     "places",
     "rewind_group",
+    "secure",
     "shard_keys",
 ]
 
@@ -85,6 +86,15 @@ _SETTLE_SECONDS = 5.0
 _FORMAT = 2
 # The largest message; the embedded broker is set to the same.
 _MESSAGE_BYTES = 8 << 20
+
+
+_SECURED: dict[str, Mapping[str, object]] = {}
+"""How this process speaks to an address; secrets are here and in the client, nowhere else."""
+
+
+def secure(bootstrap: str, settings: Mapping[str, object]) -> None:
+    """Let every client that is made from now on speak to `bootstrap` with these settings."""
+    _SECURED[bootstrap] = dict(settings)
 
 
 class Message(Protocol):
@@ -446,6 +456,7 @@ class Writer(AbstractContextManager["Writer"]):
                 bootstrap_timeout_ms=int(connect_seconds * 1000),
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
+                **_SECURED.get(bootstrap, {}),
             )
         self._bootstrap = bootstrap
         self._delivery_seconds = delivery_seconds
@@ -735,6 +746,7 @@ def _consumer(bootstrap: str, connect_seconds: float, **settings: object) -> Any
             reconnect_backoff_max_ms=_RECONNECT_MS,
             bootstrap_timeout_ms=int(connect_seconds * 1000),
             metrics_enabled=False,
+            **_SECURED.get(bootstrap, {}),
             **settings,
         )
     consumer._fetcher.PartitionRecords = _Records
@@ -766,6 +778,7 @@ def _admin(bootstrap: str, connect_seconds: float) -> Iterator[Any]:
             bootstrap_servers=bootstrap.split(","),
             reconnect_backoff_max_ms=_RECONNECT_MS,
             bootstrap_timeout_ms=int(connect_seconds * 1000),
+            **_SECURED.get(bootstrap, {}),
         )
         try:
             yield admin

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.jobs.machine import flink
+from headrace.jobs.machine.speaking import for_flink
 from headrace.jobs.machine.state import read_json, write_json
 from headrace.jobs.transport import Place, shard_keys
 from headrace.operators.engines import flink_streams
@@ -65,7 +66,7 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
 
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
     """Run the job until it is stopped; `folder` keeps its checkpoints."""
-    kafka = Kafka(bootstrap, group(pipeline))
+    kafka = Kafka(bootstrap, group(pipeline), for_flink(pipeline.kafka))
     statements, inserts = sql(pipeline, kafka)
     topics = [source.topic for source in pipeline.sources.values() if source.live]
     flink.run(

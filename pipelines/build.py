@@ -12,6 +12,7 @@ from headrace.pipelines.decisions import decision_of, outcome_of
 from headrace.pipelines.document import Document
 from headrace.pipelines.handed_over import check_handed_over
 from headrace.pipelines.hidden import with_hidden
+from headrace.pipelines.kafka_properties import properties_of
 from headrace.pipelines.models import check_model, model_of
 from headrace.pipelines.pipeline import Cluster, Decision, Drift, Pipeline, Serve
 from headrace.pipelines.schema import PipelineForm
@@ -61,8 +62,8 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         watching=watching_of(form, document),
         drift=_drift(form, document),
         serve=_serve(form),
-        kafka=Cluster(form.kafka.bootstrap),
         tuning=tuning_of(form, document),
+        kafka=Cluster(form.kafka.bootstrap, properties_of(form.kafka, document)),
     )
     check_model(pipeline, form, document)
     check_watching(pipeline, document)

@@ -214,10 +214,14 @@ class Cluster:
     ----------
     bootstrap
         ``host:port``, several with commas; None is a broker of the pipeline's own.
+    properties
+        What its clients need for TLS and SASL; the secret among them is ``env:NAME`` or
+        ``file:PATH``.
 
     """
 
     bootstrap: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

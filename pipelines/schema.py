@@ -320,10 +320,12 @@ class ServeForm(_Form):
 class KafkaForm(_Form):
     """The Kafka that carries the events; without it the pipeline starts a broker of its own.
 
-    `bootstrap`: `host:port`, or a list of them.
+    `bootstrap`: `host:port`, or a list of them. `properties`: what its clients need for TLS and
+    SASL; `pipelines/kafka_properties.py` says which there are.
     """
 
     bootstrap: Annotated[str, BeforeValidator(values.bootstrap)] | None = None
+    properties: dict[str, str] = {}
 
 
 class DriftForm(_Form):

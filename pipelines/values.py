@@ -32,6 +32,7 @@ __all__ = [
     "files",
     "host",
     "instant",
+    "is_reference",
     "kind",
     "name",
     "names",
@@ -301,10 +302,19 @@ def bootstrap(value: object) -> str:
 
 def reference(value: object) -> str:
     """Check where a secret is; what is none is not repeated, for it may be the secret."""
-    if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+    if not isinstance(value, str) or not is_reference(value):
         found = "it is written there itself, and a pipeline file is no place for a secret"
         _refuse("asked for a token", found, "write env:NAME or file:PATH, where it can be read")
     return value
+
+
+def is_reference(text: str) -> bool:
+    """Say whether a text says where a secret is.
+
+    >>> is_reference("env:KAFKA_PASSWORD"), is_reference("hunter2")
+    (True, False)
+    """
+    return bool(_REFERENCE.fullmatch(text))
 
 
 def pair(value: object) -> tuple[object, object]:

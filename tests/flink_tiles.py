@@ -111,7 +111,7 @@ def tiles_by_flink(
     cased: Sequence[Cased], folder: Path, *, parallelism: int
 ) -> dict[str, Panes | None]:
     """Run every view in one job; give the tiles of each, by its name."""
-    files = Files("", "", folder / "panes")
+    files = Files("", "", folder=folder / "panes")
     statements, inserts = [], []
     for each in cased:
         made, insert = view_sql(each.view, files, topic=each.view.name, shard_keys=["0"])

@@ -67,6 +67,7 @@ def send(
     """Send events of a file to a running pipeline, or the word that there are no earlier ones."""
     from headrace.jobs.lifecycle import sending
     from headrace.jobs.machine import kafka
+    from headrace.jobs.machine.speaking import speak
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
@@ -79,14 +80,16 @@ def send(
         raise typer.BadParameter(said, param_hint="--wait")
     until = None if through is None else _instant(through)
     console = Console()
+    bootstrap = kafka.standing(folder)
+    speak(declared, bootstrap)
     if source is not None and file is not None:
         chosen, events = sending.live_source(declared, source), sending.read(file, key)
-        sent = sending.send(kafka.standing(folder), chosen, events)
+        sent = sending.send(bootstrap, chosen, events)
         console.print(
             f"{sent:,} events are in {chosen.topic}", markup=False, highlight=False, soft_wrap=True
         )
     if until is not None:
-        sending.through(kafka.standing(folder), declared, until)
+        sending.through(bootstrap, declared, until)
         console.print(
             f"nothing before {through} comes any more",
             markup=False,

@@ -245,6 +245,7 @@ def process(
 ) -> None:
     """Run one process of a pipeline; what the supervisor starts."""
     from headrace.jobs import roles
+    from headrace.jobs.machine.speaking import speak
     from headrace.pipelines.load import load
 
     # The clients say a line per connection; Flink's Python sets the root to INFO as it comes up.
@@ -252,6 +253,7 @@ def process(
         logging.getLogger(client).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     declared = load(pipeline)
+    speak(declared, bootstrap)
     if role == "replay":
         roles.run_flights(declared, bootstrap, state, days)
     elif role == "beat":

@@ -20,6 +20,7 @@ import pyarrow as pa
 from headrace.feature_store.messages import LOG
 from headrace.jobs import transport
 from headrace.jobs.machine import broker, kafka
+from headrace.jobs.machine.speaking import speak
 from headrace.jobs.machine.state import holder, locked
 from headrace.jobs.source_rows import read_log
 from headrace.operators.source import Source
@@ -32,11 +33,14 @@ __all__ = ["Topics", "bootstrap"]
 def bootstrap(pipeline: Pipeline, state: Path, what: str) -> Iterator[str | None]:
     """Give the address of the Kafka that has the raw log, for `what` is done; None without one."""
     if holder(state) is not None:
-        yield kafka.standing(state)
+        standing = kafka.standing(state)
+        speak(pipeline, standing)
+        yield standing
         return
     with locked(state, what, resume=True) as folder:
         elsewhere = kafka.elsewhere(pipeline, folder.path)
         if elsewhere is not None or not kafka.has_log(folder.path):
+            speak(pipeline, elsewhere or "")
             yield elsewhere
         else:
             with broker.running(folder.path / "broker") as started:

@@ -12,6 +12,7 @@ from headrace.jobs import transport
 from headrace.jobs.lifecycle.board import STOPPED, Posted, processes
 from headrace.jobs.lifecycle.finding import Finding, examined
 from headrace.jobs.machine import kafka
+from headrace.jobs.machine.speaking import speak
 from headrace.jobs.serving.client import Client
 from headrace.jobs.transport import LogGap, Place
 from headrace.operators.errors import EnvironmentProblem
@@ -25,6 +26,7 @@ _CONNECT_SECONDS = 3.0
 def run(state: Path, told: Posted) -> list[Finding]:
     """Look at what runs."""
     return [
+        examined("pipeline file", lambda: _file(told)),
         examined("processes", lambda: _processes(state)),
         examined("Kafka", lambda: _kafka(state, told)),
         examined("store", lambda: _store(state)),
@@ -47,6 +49,12 @@ def stopped(told: Posted) -> list[Finding]:
         examined("ports", lambda: _ports(told)),
         Finding("offsets", "they are compared with the topics while it runs"),
     ]
+
+
+def _file(told: Posted) -> str:
+    """Read the file; what follows speaks to Kafka as it says."""
+    speak(load(Path(told.path)), told.kafka)
+    return f"{told.path} is whole"
 
 
 def _processes(state: Path) -> str:

@@ -20,10 +20,12 @@ from headrace.jobs import transport
 from headrace.jobs.lifecycle.board import Posted, posted, processes
 from headrace.jobs.lifecycle.down import STOPS
 from headrace.jobs.machine.processes import Status
+from headrace.jobs.machine.speaking import speak
 from headrace.jobs.serving.client import Client
 from headrace.jobs.transport import Place, Reader
 from headrace.online_learning.rivals import RIVALS, RIVALS_OF_NUMBERS
 from headrace.operators.errors import EnvironmentProblem, HeadraceError
+from headrace.pipelines.load import load
 
 __all__ = ["Lag", "Standing", "View", "status"]
 
@@ -209,6 +211,7 @@ def _of_kafka(state: Path, told: Posted, now: float, facts: Mapping[str, Any]) -
     del state
     if not told.topics:
         return {}
+    speak(load(Path(told.path)), told.kafka)
     sources = list(told.topics.values())
     name, kafka = told.pipeline, told.kafka
     groups = {

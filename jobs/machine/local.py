@@ -23,6 +23,7 @@ from pathlib import Path
 from headrace.jobs.evolve import plan
 from headrace.jobs.machine import broker, kafka
 from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.speaking import speak
 from headrace.jobs.machine.state import holder, locked
 from headrace.jobs.serving.access import Access
 from headrace.jobs.serving.client import Client
@@ -83,6 +84,7 @@ def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, C
 
     """
     address = kafka.standing(state)
+    speak(pipeline, address)
     if holder(state) is None:
         with (
             locked(state, what, resume=True) as folder,
@@ -145,6 +147,7 @@ def begun(
             supervisor.start(own.process(log=state / "logs" / "broker.log"))
             supervisor.wait_ready("broker")
         else:
+            speak(pipeline, elsewhere)
             kafka.join(elsewhere, state)
         bootstrap = elsewhere or own.address
         own_broker = elsewhere is None

@@ -73,8 +73,8 @@ class Secret:
         return "Secret(…)"
 
     @classmethod
-    def of(cls, reference: str) -> Secret:
-        """Read the secret that ``env:NAME`` or ``file:PATH`` refers to.
+    def of(cls, reference: str, *, fewest: int = _FEWEST_CHARACTERS) -> Secret:
+        """Read the secret that ``env:NAME`` or ``file:PATH`` refers to; `fewest` characters.
 
         Raises
         ------
@@ -83,16 +83,16 @@ class Secret:
 
         """
         kind, _, place = reference.partition(":")
-        asked = f"asked for the token in {reference}"
+        asked = f"asked for the secret in {reference}"
         try:
             value = os.environ[place] if kind == "env" else _read(Path(place))
         except KeyError:
             raise AccessError(asked, "there is no such variable", f"export {place}=…") from None
         except (OSError, UnicodeDecodeError) as error:
             found = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-            raise AccessError(asked, str(found), "write the token into that file") from None
-        if len(value) < _FEWEST_CHARACTERS or not value.isascii() or not value.isprintable():
-            found = f"it is no line of {_FEWEST_CHARACTERS} or more printable ASCII characters"
+            raise AccessError(asked, str(found), "write it into that file") from None
+        if len(value) < fewest or not value.isascii() or not value.isprintable():
+            found = f"it is no line of {fewest} or more printable ASCII characters"
             raise AccessError(asked, found, "make one by: openssl rand -hex 32")
         return cls(value)
 

@@ -15,7 +15,7 @@ at a thousand events the two are level (docs/decisions/0002).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.operators.aggregates import Bins
 from headrace.operators.engines.flink_rows import bins_sql, columns, ends_sql, place_sql
@@ -45,10 +45,20 @@ _DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Kafka:
-    """Where the topics are, and the group under which a job's offsets begin."""
+    """Where the topics are, and the group under which a job's offsets begin.
+
+    `properties` are what the clients need to speak to it; a secret is no part of them.
+    """
 
     bootstrap: str
     group: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Print what says where it is, and how it is spoken to: no part of what a job means."""
+        told = {"bootstrap.servers": self.bootstrap, **self.properties}
+        return ", ".join(f"{text(f'properties.{k}')} = {text(v)}" for k, v in told.items())
 
     def reading(self, topic: str, idle_ms: int) -> str:
         """Print the WITH clause of a table that reads a topic's bytes from the group's offsets."""
@@ -87,9 +97,8 @@ class Kafka:
         return self._clause(options)
 
     def _clause(self, options: Mapping[str, str]) -> str:
-        every = {**options, "properties.bootstrap.servers": self.bootstrap}
-        pairs = (f"{text(name)} = {text(value)}" for name, value in every.items())
-        return f"WITH ({', '.join(pairs)})"
+        pairs = (f"{text(name)} = {text(value)}" for name, value in options.items())
+        return f"WITH ({', '.join(pairs)}, {self.place})"
 
 
 def text(value: str) -> str:

@@ -436,7 +436,7 @@ def test_the_client_finds_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with closing(Client(tmp_path / "address.json")) as client:
             assert client.sql("SELECT 7 AS x").to_pylist() == [{"x": 7}]
             monkeypatch.delenv("TOKEN_ADMIN")
-            with pytest.raises(AccessError, match="token in env:TOKEN_ADMIN; there is no such"):
+            with pytest.raises(AccessError, match="secret in env:TOKEN_ADMIN; there is no such"):
                 client.sql("SELECT 7 AS x")
         server.stop()
 

@@ -39,7 +39,7 @@ def told(**changed: object) -> Posted:
     facts: dict[str, object] = {
         "pid": os.getpid(),
         "pipeline": "small",
-        "path": "small.yaml",
+        "path": str(Path(__file__).parents[1] / "pipelines" / "shop.yaml"),
         "kafka": "127.0.0.1:1",
         "topics": {"click": "click"},
     }
