@@ -25,6 +25,7 @@ model:
   kind: ftrl
   slots: 1024
   alpha: 0.01
+  l2: 0.5
   tokens: [user, hour]
   numbers: x
 """
@@ -36,7 +37,7 @@ def small(folder: Path, more: str = "", *, kind: str = "ftrl") -> Pipeline:
     path = folder / "small.yaml"
     text = TEXT.replace("kind: ftrl", f"kind: {kind}")
     if kind == "dcn_v2":  # it has no linear part
-        text = text.replace("  alpha: 0.01\n", "")
+        text = text.replace("  alpha: 0.01\n  l2: 0.5\n", "")
     path.write_text(text + more)
     return load(path)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import orjson
@@ -17,6 +20,8 @@ import pytest
 from headrace.jobs import assembly, examples
 from headrace.jobs.cli import main as cli
 from headrace.jobs.examples import Examples, of_file
+from headrace.jobs.machine import local
+from headrace.jobs.tune.parts import cut
 from headrace.jobs.tune.record import recorded, write
 from headrace.jobs.tune.search import Tuned, search
 from headrace.online_learning.models.linear import Squared
@@ -27,6 +32,8 @@ from headrace.pipelines.load import load
 from headrace.pipelines.models import made
 from headrace.pipelines.pipeline import Pipeline
 from tests.jobs.made_up_examples import rows, small, written
+from tests.jobs.test_groups import asked, store
+from tests.jobs.test_groups import small as of_a_store
 
 SPACE = "  tune: {kind: [ftrl, fm], alpha: [0.001, 1.0, log], width: [2, 4, 8], l1: [0.0, 0.1]}\n"
 TRIALS = 16
@@ -79,7 +86,7 @@ def test_a_record_says_what_made_it(pipeline: Pipeline, given: Examples, found: 
     assert record["examples"]["seq"] == [0, 1_999]
     assert record["examples"]["sha256"] == given.facts["sha256"]
     assert [trial["number"] for trial in record["trials"]] == list(range(TRIALS))
-    assert record["declared"] == {"kind": "ftrl", "alpha": 0.01}
+    assert record["declared"] == {"kind": "ftrl", "alpha": 0.01, "l2": 0.5}
     changed = put(given.rows, "hour", pc.add(given.rows["hour"], 1))
     assert Examples(changed).facts["sha256"] != given.facts["sha256"]
     chunks = pa.concat_tables([given.rows.slice(0, 7), given.rows.slice(7)])
@@ -139,21 +146,22 @@ def test_what_is_held_back_chooses_nothing(
     assert again.found.log_loss != found.found.log_loss
 
 
-def test_decisions_of_one_instant_are_on_one_side(pipeline: Pipeline) -> None:
-    table = rows(1_998)  # a quarter begins within a pair
-    path = written(pipeline.path.parent, table)
-    found = search(pipeline, of_file(pipeline, path), trials=1, seed=0)
-    counted = pc.is_valid(of_file(pipeline, path).rows["label"]).to_numpy()
-    after = table["at"].to_numpy() >= found.held_from_ms
-    assert found.present.n == int((counted & after).sum())
-    written(pipeline.path.parent)
+def test_decisions_of_one_instant_are_on_one_side(tmp_path: Path, pipeline: Pipeline) -> None:
+    table = rows(1_996)  # three quarters end within a pair
+    assert table["at"][1_496] == table["at"][1_497]
+    given = of_file(pipeline, written(tmp_path, table))
+    parts = cut(given, assembly.encoding(pipeline), deep=False)
+    assert parts.held_back.rows["at"][0].as_py() == parts.held_from_ms
+    assert parts.choosing[-1].rows["at"][-1].as_py() < parts.held_from_ms
+    tables = [part.rows for part in (*parts.choosing, parts.held_back)]
+    assert pa.concat_tables(tables) == given.rows
 
 
 def test_the_lines_pasted_are_the_settings_that_were_scored(
     tmp_path: Path, pipeline: Pipeline, given: Examples, found: Tuned
 ) -> None:
     lines = recorded(pipeline, given, found, trials=TRIALS, seed=3)["yaml"]
-    text = re.sub(r"  (kind|alpha): .*\n", "", pipeline.path.read_text())
+    text = re.sub(r"  (kind|alpha|l2): .*\n", "", pipeline.path.read_text())
     path = tmp_path / "pasted.yaml"
     path.write_text(text + "".join(f"  {line}\n" for line in lines))
     assert load(path).model.kind == kind_of(pipeline, found)
@@ -255,3 +263,26 @@ def test_the_command_prints_the_lines_and_leaves_a_record(
 def test_examples_of_a_store_without_predictions_are_refused() -> None:
     with pytest.raises(EnvironmentProblem, match="asked for the examples in s; it has no predict"):
         examples.of_parts([], "s")
+
+
+def test_the_command_reads_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connection, told = store()
+    client = SimpleNamespace(sql=asked(connection))
+    places: list[object] = []
+
+    @contextmanager
+    def reached(_: Pipeline, state: Path, what: str) -> Iterator[tuple[str, SimpleNamespace]]:
+        places.extend([state, what])
+        yield "memory", client
+
+    monkeypatch.setattr(local, "reached", reached)
+    monkeypatch.setattr("headrace.jobs.tune.parts._FEWEST_LABELS", 10)
+    path = of_a_store(tmp_path).path
+    assert said(monkeypatch, "tune", path, "--trials", 3, "--state", tmp_path, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert places == [tmp_path, "tune"]
+    labels = sum(row["label"] is not None for row in told)
+    assert (record["examples"]["rows"], record["examples"]["labels"]) == (300, labels)
+    assert record["examples"]["seq"] == [0, 299]
