@@ -43,6 +43,7 @@ from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
+from headrace.online_learning.start import restored
 from headrace.online_learning.stepping import INPUTS, columns, steps_of
 from headrace.online_learning.version import fault
 from headrace.online_learning.waiting import Columns, Waiting
@@ -172,7 +173,8 @@ class Learner:
         none = columns(encoder.inputs(blank, deep=settings.model.deep), np.empty(0, np.int64))
         after, within = settings.negative_after_ms, settings.within_ms
         self._provisional = None if after is None else Provisional(after, within, none)
-        self._restore()
+        self._began: Mapping[str, Any] | None = None  # what it learned before the log, if it did
+        self._restore(folder)
         said = {"served": real, **by}
         self._predictions = Waiting({"at": whole, "place": whole, **none, **said})
         self._examples = Waiting(
@@ -230,6 +232,10 @@ class Learner:
         if (np.diff(at, prepend=self._last_at) < 0).any() or (at < earliest).any():
             found = "a prediction is earlier than one before it, or than what was complete"
             raise LearningError(asked, found, "mend the store")
+        if self._began is not None and (at < self._began["until_ms"]).any():
+            found = f"the learner began with labels up to {self._began['until_ms'] - 1}"
+            do = f"begin it with those before {at[0]}: else it would know what came later"
+            raise LearningError(asked, found, do)
         place = next_offset - len(batch) + np.flatnonzero(fresh)
         inputs = columns(read.inputs, np.flatnonzero(fresh[said]))
         told = {"served": read.served, **read.by}
@@ -533,12 +539,12 @@ class Learner:
 
     def _data(self) -> dict[str, Any]:
         """Say which messages came since the version before, and the checksum of all till now."""
-        told = {
+        told: dict[str, Any] = {
             name: {"from": self._begun[name], "to": end, "checksum": self._read[name].text}
             for name, end in self._offsets.items()
         }
         self._begun = dict(self._offsets)
-        return told
+        return told if self._began is None else {**told, "start": dict(self._began)}
 
     def _write(self, number: int, made: Made) -> None:
         self._registry.publish(number, made.arrays, **made.facts, provenance=self._provenance)
@@ -591,17 +597,23 @@ class Learner:
             "pending": names,
             "observers": {name: state.facts for name, state in observed.items()},
             "noted": self._noted,
+            "start": self._began,
         }
         return Snapshot(arrays, facts)
 
-    def _restore(self) -> None:
+    def _restore(self, folder: Path) -> None:
         snapshot = self._snapshots.restore()
         if snapshot is None:
             if there := self._registry.numbers():
                 said = "%s: version %d is there and no snapshot; learning from the log's start"
                 _log.warning(said, self._registry.folder, there[-1])
+            if (start := restored(self.settings, folder)) is not None:
+                self._model.restore(start.state)
+                self._moments.state[:] = start.moments
+                self._began = start.facts
             return
         arrays, facts = snapshot.arrays, snapshot.facts
+        self._began = facts.get("start")
         self._model.restore(models.State(_under("model/", arrays), facts["model"]))
         self._moments.state[:] = arrays["moments"]
         self._pending.restore(facts["first"], arrays, facts["pending"])

@@ -221,6 +221,45 @@ def export(
         Console().print(str(line), markup=False, highlight=False, soft_wrap=True)
 
 
+@models.command("warm-start")
+def warm_start(
+    pipeline: Annotated[Path, typer.Argument(help="The pipeline's YAML file.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="History in Parquet, as `tune` reads it.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="The state folder whose store has the history.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="That of the pipeline to begin; its own unless given.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Fit a model to history, for a pipeline's learner to begin with; it must not have begun."""
+    from headrace.jobs import assembly
+    from headrace.jobs.cli.folder import HOME
+    from headrace.jobs.cli.tune import examples_of
+    from headrace.jobs.machine.state import locked
+    from headrace.online_learning.start import fitted, save
+    from headrace.pipelines.load import load
+
+    if (from_ is None) == (store is None):
+        found = "give a file, or a store: one of the two"
+        raise typer.BadParameter(found, param_hint="--from")
+    declared = load(pipeline)
+    where = state or HOME / declared.name
+    examples = examples_of(declared, store or where, from_)
+    learning = assembly.learning(declared)
+    start = fitted(learning, examples.rows, examples=examples.facts)
+    with locked(where, "warm-start", resume=True) as folder:
+        told = {**start.facts, "file": save(learning, folder.path / "learner", start)}
+    if as_json:
+        Console().print_json(data=told)
+        return
+    said = f"{start.facts['labels']:,} labels are learned; the learner in {where} begins with them"
+    Console().print(said, markup=False, highlight=False, soft_wrap=True)
+
+
 _MICROS = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 
 

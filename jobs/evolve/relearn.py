@@ -10,6 +10,7 @@ all that the manifest says, the verdict of the gate and the checksum of the data
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -26,6 +27,7 @@ from headrace.online_learning.learner import registry as versions_of
 from headrace.online_learning.models.model import Arrays
 from headrace.online_learning.provenance import provenance
 from headrace.online_learning.registry import Registry
+from headrace.online_learning.start import FOLDER
 from headrace.online_learning.version import Version
 from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.pipeline import Pipeline
@@ -100,6 +102,9 @@ def relearn(
         raise EnvironmentProblem(asked, found, do)
     with tempfile.TemporaryDirectory() as folder:
         made_by = provenance(pipeline.digest)
+        start = versions.folder.parent / FOLDER
+        if start.is_dir():
+            shutil.copytree(start, Path(folder) / FOLDER)
         learner = Learner(learning, Path(folder), also={number}, provenance=made_by)
         with closing(learner):
             _learn(learner, pipeline, bootstrap, number, tell)
