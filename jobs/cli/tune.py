@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -37,13 +38,14 @@ def tune(
     """Search for better settings of the model, and say what they gain on decisions held back."""
     from rich.progress import Progress
 
-    from headrace.jobs.cli.folder import of_pipeline
-    from headrace.jobs.tune.record import recorded, write
+    from headrace.jobs.cli.folder import HOME, of_pipeline
+    from headrace.jobs.tune.record import recorded
     from headrace.jobs.tune.search import search
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
-    where = of_pipeline(state, declared.name)
+    own = state or HOME / declared.name
+    where = of_pipeline(state, declared.name) if from_ is None else own
     examples = examples_of(declared, where, from_)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("trying settings", total=trials)
@@ -55,11 +57,22 @@ def tune(
             tell=lambda _: progress.advance(bar),
         )
     record = recorded(declared, examples, found, trials=trials, seed=seed)
-    path = write(where / "tune", record)
+    path = _write(where, record)
     if as_json:
         Console().print_json(data={**record, "record": str(path)})
         return
     _show(found, record["yaml"], path)
+
+
+def _write(state: Path, record: Mapping[str, Any]) -> Path:
+    """Write a record to a state folder, which may be in use; one that is not there is made."""
+    from headrace.jobs.machine.state import LOCK, locked
+    from headrace.jobs.tune.record import write
+
+    if (state / LOCK).exists():
+        return write(state / "tune", record)
+    with locked(state, "tune") as folder:
+        return write(folder.path / "tune", record)
 
 
 def examples_of(pipeline: Pipeline, state: Path, file: Path | None) -> Examples:

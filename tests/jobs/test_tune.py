@@ -21,6 +21,7 @@ from headrace.jobs import assembly, examples
 from headrace.jobs.cli import main as cli
 from headrace.jobs.examples import Examples, of_file
 from headrace.jobs.machine import local
+from headrace.jobs.machine.state import locked
 from headrace.jobs.tune.parts import cut
 from headrace.jobs.tune.record import recorded, write
 from headrace.jobs.tune.search import Tuned, search
@@ -242,22 +243,25 @@ def said(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
 
 def test_the_command_prints_the_lines_and_leaves_a_record(
     folder: Path,
+    tmp_path: Path,
     pipeline: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
+    state = tmp_path / "state"
     words = ("tune", pipeline.path, "--from", written(folder), "--trials", TRIALS, "--seed", 3)
-    assert said(monkeypatch, *words, "--state", folder) == 0
+    assert said(monkeypatch, *words, "--state", state) == 0
     text = capsys.readouterr().out
     assert "\nmodel:\n  kind: " in text
-    [path] = (folder / "tune").iterdir()
+    [path] = (state / "tune").iterdir()
     assert text.rstrip().endswith(f"record: {path}")
-    assert said(monkeypatch, *words, "--state", folder, "--json") == 0
+    with locked(state, "up", resume=True):  # as `up` takes it
+        assert said(monkeypatch, *words, "--state", state, "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert record.pop("record") == str(path)
     assert record == json.loads(path.read_bytes())
-    assert [path] == list((folder / "tune").iterdir())
+    assert [path] == list((state / "tune").iterdir())
 
 
 def test_examples_of_a_store_without_predictions_are_refused() -> None:
@@ -279,10 +283,10 @@ def test_the_command_reads_a_store(
 
     monkeypatch.setattr(local, "reached", reached)
     monkeypatch.setattr("headrace.jobs.tune.parts._FEWEST_LABELS", 10)
-    path = of_a_store(tmp_path).path
-    assert said(monkeypatch, "tune", path, "--trials", 3, "--state", tmp_path, "--json") == 0
+    path, state = of_a_store(tmp_path).path, tmp_path / "state"
+    assert said(monkeypatch, "tune", path, "--trials", 3, "--state", state, "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    assert places == [tmp_path, "tune"]
+    assert places == [state, "tune"]
     labels = sum(row["label"] is not None for row in told)
     assert (record["examples"]["rows"], record["examples"]["labels"]) == (300, labels)
     assert record["examples"]["seq"] == [0, 299]
