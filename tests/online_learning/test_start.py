@@ -113,7 +113,9 @@ def test_a_version_says_what_its_learner_began_with(tmp_path: Path) -> None:
     kind, rows = Logistic(), history()
     start = fitted(settings(kind), rows.slice(0, SPLIT // 100), source="history")
     save(settings(kind), tmp_path, start)
-    learned(kind, tmp_path, rows.slice(SPLIT // 100))
+    half = rows.slice(SPLIT // 100, 150)
+    learned(kind, tmp_path, half, upto=half["at"][-1].as_py() + 1)
+    learned(kind, tmp_path, rows.slice(SPLIT // 100))  # started again, from its snapshot
     versions = registry(tmp_path)
     data = versions.version(versions.numbers()[-1]).data
     assert data["start"] == {**start.facts, "source": "history"}
