@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +20,15 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from headrace.online_learning.arrivals import NEVER, Arrivals, no_inputs
 from headrace.online_learning.checksum import Checksum
 from headrace.online_learning.drift_watch import DriftWatch
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.gate import PREDICTORS, Gate
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Holder, Lock
-from headrace.online_learning.messages import Parser
 from headrace.online_learning.models import model as models
 from headrace.online_learning.models.model import Arrays, Inputs
 from headrace.online_learning.moments import Moments
@@ -44,9 +42,9 @@ from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import Snapshot, Snapshots
 from headrace.online_learning.start import restored
-from headrace.online_learning.stepping import INPUTS, columns, steps_of
+from headrace.online_learning.stepping import INPUTS, steps_of
 from headrace.online_learning.version import fault
-from headrace.online_learning.waiting import Columns, Waiting
+from headrace.online_learning.waiting import Columns
 from headrace.online_learning.window_scores import WindowScores
 from headrace.operators.evaluation import State
 
@@ -65,7 +63,6 @@ _COUNTS = (
     "taken_back",  # of these: the outcome was positive
     "restarts",  # times that the model had to begin anew, for a weight was no number
 )
-_NEVER = -(2**62)
 _SAYS_NOTHING = 0.5  # in the place of a prediction that is no number
 _log = logging.getLogger(__name__)
 
@@ -144,7 +141,6 @@ class Learner:
         digest, keep = settings.digest, settings.keep
         self._snapshots = Snapshots(folder / "snapshots", digest=digest, keep=keep)
         encoder = Encoder(settings.encoding)
-        self._parser = Parser(settings.encoding.inputs, encoder, settings.model, settings.score_by)
         self._model = settings.model.blank(settings.encoding)
         self._moments = Moments(len(settings.encoding.numbers))
         first = Registry(folder / "first")
@@ -159,7 +155,7 @@ class Learner:
         self._next_cut: int | None = None
         self._version = 0
         self._offsets = {"predictions": 0, "examples": 0}
-        self._pane_end = _NEVER  # of the last pane that is done
+        self._pane_end = NEVER  # of the last pane that is done
         whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
         by = {name: np.empty(0, object) for name in settings.score_by}
         self._pending = Pending(
@@ -169,25 +165,19 @@ class Learner:
                 **({} if settings.negative_after_ms is None else {"served": real, GIVEN: real}),
             }
         )
-        blank = pa.table({n: pa.array([], t.arrow) for n, t in settings.encoding.inputs.items()})
-        none = columns(encoder.inputs(blank, deep=settings.model.deep), np.empty(0, np.int64))
+        none = no_inputs(settings, encoder)
         after, within = settings.negative_after_ms, settings.within_ms
         self._provisional = None if after is None else Provisional(after, within, none)
         self._began: Mapping[str, Any] | None = None  # what it learned before the log, if it did
         self._restore(folder)
-        said = {"served": real, **by}
-        self._predictions = Waiting({"at": whole, "place": whole, **none, **said})
-        self._examples = Waiting(
-            {
-                **{"at": whole, "seq": whole, "decided": whole, "label": real, "served": real},
-                **none,
-            }
+        self._arrivals = Arrivals(
+            settings,
+            encoder,
+            next_seq=self._pending.first + len(self._pending),
+            through_ms=self._through_or_never,
+            pane_end=self._pane_end,
+            knows_ms=self._knows_ms,
         )
-        self._next_seq = self._pending.first + len(self._pending)
-        self._last_at = _NEVER
-        self._complete = _NEVER  # no prediction before it is still to come
-        self._end = self._pane_end
-        self._panes: deque[tuple[int, int]] = deque()  # end and offset of panes not yet done
 
     @property
     def holder(self) -> Holder:
@@ -209,40 +199,7 @@ class Learner:
         LearningError
             When a message cannot be read, or one was lost, or is earlier than what came before.
         """
-        if not batch:
-            return
-        asked = f"asked to learn from predictions up to offset {next_offset}"
-        read = self._parser.predictions(batch)
-        said = read.at >= 0
-        # The seq that must come next, and the time promised to be complete, before each message.
-        upto = np.where(said, read.seq + 1, self._next_seq)
-        following = np.maximum.accumulate(np.concatenate([[self._next_seq], upto]))
-        through = np.concatenate([[self._complete], np.where(said, _NEVER, read.through)])
-        promised = np.maximum.accumulate(through)
-        expected, promise = following[:-1], promised[:-1]
-        gap = read.seq >= expected + said  # progress names a seq that was there already
-        if gap.any():
-            found = f"prediction {expected[gap.argmax()]} is missing"
-            raise LearningError(asked, found, "restore the topic, or learn anew from its start")
-        if (read.through[~said] < promise[~said]).any():
-            raise LearningError(asked, "a progress message goes back in time", "mend the store")
-        fresh = said & (read.seq == expected)
-        at = read.at[fresh]
-        earliest = np.maximum(promise[fresh], self._through_or_never)
-        if (np.diff(at, prepend=self._last_at) < 0).any() or (at < earliest).any():
-            found = "a prediction is earlier than one before it, or than what was complete"
-            raise LearningError(asked, found, "mend the store")
-        if self._began is not None and (at < self._began["until_ms"]).any():
-            found = f"the learner began with labels up to {self._began['until_ms'] - 1}"
-            do = f"begin it with those before {at[0]}: else it would know what came later"
-            raise LearningError(asked, found, do)
-        place = next_offset - len(batch) + np.flatnonzero(fresh)
-        inputs = columns(read.inputs, np.flatnonzero(fresh[said]))
-        told = {"served": read.served, **read.by}
-        told = {name: column[fresh[said]] for name, column in told.items()}
-        self._predictions.append({"at": at, "place": place.astype(np.int64), **inputs, **told})
-        self._next_seq, self._complete = int(following[-1]), int(promised[-1])
-        self._last_at = int(at[-1]) if len(at) else self._last_at
+        self._arrivals.predictions(batch, next_offset)
 
     def examples(self, batch: Sequence[bytes], next_offset: int) -> None:
         """Take messages of the examples topic, the last of which is before `next_offset`.
@@ -254,27 +211,7 @@ class Learner:
         LearningError
             When a message cannot be read, or an example is not of its pane's time.
         """
-        if not batch:
-            return
-        read = self._parser.examples(batch)
-        ends = np.maximum.accumulate(np.concatenate([[self._end], read.end]))
-        fresh = read.end > ends[:-1]
-        end = read.end[read.pane]
-        outside = (read.at >= end) | (read.at < end - self.settings.every_ms)
-        if (outside | (fresh[read.pane] & (read.at < ends[:-1][read.pane]))).any():
-            asked = f"asked to learn from examples up to offset {next_offset}"
-            found = "an example is not of its pane's time"
-            raise LearningError(asked, found, "give the learner the step of the panes")
-        # A pane that was partly done before a restart comes again whole.
-        kept = fresh[read.pane] & (read.at >= self._through_or_never)
-        order = np.lexsort((read.offset, read.partition, read.at))
-        order = order[kept[order]]
-        names = ("at", "seq", "decided", "label", "served")
-        told = {name: getattr(read, name)[order] for name in names}
-        self._examples.append({**told, **columns(read.inputs, order)})
-        places = next_offset - len(batch) + np.flatnonzero(fresh)
-        self._panes.extend(zip(read.end[fresh].tolist(), places.tolist(), strict=True))
-        self._end = int(ends[-1])
+        self._arrivals.examples(batch, next_offset)
 
     def advance(self) -> Advance:
         """Process everything that is complete; publish at each multiple passed, then save.
@@ -288,14 +225,13 @@ class Learner:
             When an example tells another time of its decision than the decision did.
         """
         predictions, examples = self._counts["predictions"], self._counts["examples"]
-        horizon = min(self._complete, self._end)
+        horizon = self._arrivals.complete_ms
         published: list[int] = []
         if horizon > self._through_or_never:
             every = self.settings.publish_every_ms
             if self._next_cut is None:
-                waiting = (self._predictions.first, self._examples.first)
-                first = min((at for at in waiting if at is not None), default=horizon)
-                if first < horizon:
+                first = self._arrivals.first_ms
+                if first is not None and first < horizon:
                     self._next_cut = (first // every + 1) * every
             while self._next_cut is not None and self._next_cut <= horizon:
                 self._step(self._next_cut)
@@ -342,7 +278,7 @@ class Learner:
             "through_ms": self._through,
             **self._counts,
             "pending": int((~self._pending.rows["labelled"]).sum()),
-            "waiting": {"predictions": len(self._predictions), "examples": len(self._examples)},
+            "waiting": self._arrivals.waiting,
             "versions": self._version,
             "offsets": self.offsets,
             **told,
@@ -361,12 +297,16 @@ class Learner:
         return whole.hexdigest()
 
     @property
+    def _knows_ms(self) -> int:
+        return NEVER if self._began is None else int(self._began["until_ms"])
+
+    @property
     def _through_or_never(self) -> int:
-        return _NEVER if self._through is None else self._through
+        return NEVER if self._through is None else self._through
 
     def _step(self, until: int) -> None:
         """Process everything before `until`."""
-        decisions, labels = self._predictions.take(until), self._examples.take(until)
+        decisions, labels = self._arrivals.take(until)
         self._decide(decisions)
         labels = self._admit(labels)
         self._read["predictions"].add([decisions[n] for n in ("at", "place", "slots", "numbers")])
@@ -379,9 +319,8 @@ class Learner:
         self._counts["examples"] += len(labels["at"])
         if len(decisions["at"]):
             self._offsets["predictions"] = int(decisions["place"][-1]) + 1
-        while self._panes and self._panes[0][0] <= until:
-            self._pane_end, place = self._panes.popleft()
-            self._offsets["examples"] = place + 1
+        for end, place in self._arrivals.panes(until):
+            self._pane_end, self._offsets["examples"] = end, place + 1
         self._through = until
         self._forget()
 
@@ -460,7 +399,7 @@ class Learner:
         place = self._pending.place(labels["seq"])
         trainer, rivals = (self._pending.rows[name][place] for name in ("given", "rivals"))
         start = self.settings.score_from_ms
-        scored = labels["decided"] >= (_NEVER if start is None else start)
+        scored = labels["decided"] >= (NEVER if start is None else start)
         for name, given in (("prequential", trainer), ("served", labels["served"])):
             every = rows(self.settings.model, given, labels["label"])
             self._scores[f"{name}_all"].add(every)
