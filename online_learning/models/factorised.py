@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning.models import factors, ftrl, losses
+from headrace.online_learning.models import factors, losses
 from headrace.online_learning.models.factors import Factors
 from headrace.online_learning.models.linear import LinearServed, Logistic
 from headrace.online_learning.models.model import Arrays, Inputs, Kind, State, Steps
-from headrace.online_learning.models.sparse import dense, visited
+from headrace.online_learning.models.sparse import dense
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError
 
 __all__ = ["Ffm", "Fm", "FmModel", "FmServed"]
@@ -100,7 +100,7 @@ class Ffm(Fm):
 
 
 class FmModel:
-    """The state of the weights, and the vectors.
+    """The weights, as a linear model has them, and the vectors.
 
     >>> encoding = Encoding({}, {}, (), slots=4, bias=True, numbers=())
     >>> Fm().blank(encoding)
@@ -111,15 +111,17 @@ class FmModel:
 
     def __init__(self, kind: Fm, encoding: Encoding) -> None:
         self.kind = kind
-        self.slots = encoding.slots
         self.factors = kind.factors(encoding)
-        self.zr = ftrl.blank(encoding.weights)
-        self._touched = np.zeros(encoding.weights, np.bool_)
-        self._touched[encoding.slots :] = True
+        self.linear = kind.ftrl_alone.blank(encoding)
+
+    @property
+    def zr(self) -> NDArray[np.float64]:
+        """Give the state of the weights."""
+        return self.linear.zr
 
     def advance(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
         """Take the steps in order; give the prediction at each."""
-        steps.check(inputs, self.slots)
+        steps.check(inputs, self.linear.slots)
         losses.check(losses.LOGISTIC, steps.labels)
         return self.joint(inputs, steps, None)[0]
 
@@ -137,34 +139,30 @@ class FmModel:
             seed=self.kind.seed,
             offsets=offsets,
             learned_offset=steps.offset,
-            touched=self._touched,
+            touched=self.linear.touched,
         )
 
     def refresh(self, slots: NDArray[np.int64]) -> None:
         """Forget what weights and vectors of slots learned of their rate; they stay as they are."""
-        now = ftrl.weights(self.zr[slots], self.kind.ftrl)
-        self.zr[slots] = ftrl.seeded(now, np.zeros(len(slots)), self.kind.ftrl)
+        self.linear.refresh(slots)
         rows = self.factors.index[slots]
         self.factors.squares[rows[rows >= 0]] = factors.BEGINS
 
     def state(self) -> State:
         """Give z and r of the slots that learned, and all vectors with their accumulators."""
-        ids = np.flatnonzero(self._touched)
         own = {name: getattr(self.factors, name)[: self.factors.used] for name in _VECTORS}
-        return State({"ids": ids, "zr": self.zr[ids], **own}, {})
+        return State({**self.linear.state().arrays, **own}, {})
 
     def restore(self, state: State) -> None:
         """Take them up."""
-        self.zr[state.arrays["ids"]] = state.arrays["zr"]
-        self._touched[state.arrays["ids"]] = True
+        self.linear.restore(state)
         self.factors.take(*(state.arrays[name] for name in _VECTORS))
 
     def weights(self) -> Arrays:
         """Give the weights that are not 0, and the vectors with the slots that they are of."""
-        ids = np.flatnonzero(self._touched)
         found, used = self.factors, self.factors.used
         own = {name: getattr(found, name)[:used].copy() for name in ("owners", "vectors")}
-        return {**visited(ids, ftrl.weights(self.zr[ids], self.kind.ftrl)), **own}
+        return {**self.linear.weights(), **own}
 
 
 class FmServed:

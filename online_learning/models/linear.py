@@ -112,7 +112,7 @@ class Quantile(Linear):
 
 
 class LinearModel:
-    """The weights of a linear model, as the state of FTRL-proximal.
+    """The weights of a linear model, as the state of FTRL-proximal, and which slots have learned.
 
     >>> encoding = Encoding({}, {}, (), slots=4, bias=True)
     >>> model = Logistic().blank(encoding)
@@ -126,8 +126,8 @@ class LinearModel:
         self.kind = kind
         self.slots = encoding.slots
         self.zr = ftrl.blank(encoding.weights)
-        self._touched = np.zeros(encoding.weights, np.bool_)
-        self._touched[encoding.slots :] = True  # the numbers' weights are few
+        self.touched = np.zeros(encoding.weights, np.bool_)
+        self.touched[encoding.slots :] = True  # the numbers' weights are few
 
     def advance(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
         """Take the steps in order; give the prediction at each."""
@@ -150,7 +150,7 @@ class LinearModel:
             weights=inputs.weights,
             offsets=offsets,
             learned_offset=steps.offset,
-            touched=self._touched,
+            touched=self.touched,
         )
 
     def refresh(self, slots: NDArray[np.int64]) -> None:
@@ -160,17 +160,17 @@ class LinearModel:
 
     def state(self) -> State:
         """Give z and r of the slots that learned."""
-        ids = np.flatnonzero(self._touched)
+        ids = np.flatnonzero(self.touched)
         return State({"ids": ids, "zr": self.zr[ids]}, {})
 
     def restore(self, state: State) -> None:
         """Take them up."""
         self.zr[state.arrays["ids"]] = state.arrays["zr"]
-        self._touched[state.arrays["ids"]] = True
+        self.touched[state.arrays["ids"]] = True
 
     def weights(self) -> Arrays:
         """Give the weights that are not 0."""
-        ids = np.flatnonzero(self._touched)
+        ids = np.flatnonzero(self.touched)
         return visited(ids, ftrl.weights(self.zr[ids], self.kind.ftrl))
 
 
