@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from headrace.jobs import assembly, transport
-from headrace.jobs.transport import LogGap, Reader
+from headrace.jobs.learner import give, polled, reading
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.learner import registry as versions_of
 from headrace.online_learning.models.model import Arrays
@@ -33,9 +33,6 @@ from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["Relearned", "relearn"]
-
-_POLL_MS = 100
-_POLL_MESSAGES = 20_000
 
 
 @dataclass(frozen=True)
@@ -124,27 +121,15 @@ def _learn(
     number: int,
     tell: Callable[[int, int], object] | None,
 ) -> None:
-    take = {
-        (pipeline.predictions_topic, 0): learner.predictions,
-        (pipeline.examples_topic, 0): learner.examples,
-    }
-    topics = [topic for topic, _ in take]
-    ends = transport.ends(bootstrap, topics)
-    for (topic, partition), begin in transport.begins(bootstrap, topics).items():
-        if begin:
-            end = ends[topic, partition]
-            raise LogGap(topic, partition, offset=0, earliest=begin, end=end)
-    start = dict.fromkeys(take, 0)
-    with Reader(bootstrap, start, max_records=_POLL_MESSAGES) as reader:
-        while learner.status()["versions"] < number:
-            for place, taken in reader.poll(_POLL_MS, _POLL_MESSAGES).items():
-                values = [message.value for message in taken if message.value is not None]
-                take[place](values, taken[-1].offset + 1)
-            learner.advance()
+    ends = transport.ends(bootstrap, [pipeline.predictions_topic, pipeline.examples_topic])
+    with reading(bootstrap, dict.fromkeys(ends, 0)) as reader:
+        while True:
+            give(learner, pipeline, polled(reader))
+            made = learner.advance().versions
             at = reader.positions()
             if tell is not None:
                 tell(sum(at.values()), sum(ends.values()))
-            if all(at[place] >= end for place, end in ends.items()):
+            if number in made or all(at[place] >= end for place, end in ends.items()):
                 break
 
 

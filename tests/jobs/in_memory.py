@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from headrace.jobs import learner, published, raw_events, replay, store, transport
-from headrace.jobs.evolve import relearn
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import LogGap, Place
 from headrace.pipelines.pipeline import Pipeline
@@ -96,7 +95,7 @@ class Log:
         """Put it in the place of Kafka."""
         for module in (store, replay, learner):
             monkeypatch.setattr(module, "Writer", lambda *_, **__: self)
-        for module in (store, published, raw_events, learner, relearn):
+        for module in (store, published, raw_events, learner):
             monkeypatch.setattr(module, "Reader", lambda _, start, **__: _Reader(self, dict(start)))
         monkeypatch.setattr(transport, "last", self.last)
         monkeypatch.setattr(transport, "ends", self.ends)
