@@ -385,7 +385,7 @@ class Learner:
         for some, told in learned.parts(decisions, self._pending):
             labels = {name: column[told] for name, column in learned.labels.items()}
             again, early = labels["again"], labels["before_its_time"]
-            labels["label"] = labels["label"] + np.where(again, logged[place[told]], 0.0)
+            labels["back"] = np.where(again, logged[place[told]], 0.0)
             made = {name: column[some] for name, column in decisions.items()}
             said, before = steps_of(self.settings, self._model, self._moments, made, labels)
             logged[place[told][early]] = before[early]

@@ -52,7 +52,8 @@ def steps_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Do as `step`; give what was predicted of each label's row, too, before it was learned.
 
-    Labels may have `again`: a row that was learned before counts no more in the moments.
+    Labels may have `again`, of rows that were learned before, which count no more in the moments;
+    then they have `back`, too, what each takes back.
     """
     count = len(decisions["at"])
     at = np.concatenate([decisions["at"], labels["at"]])
@@ -60,12 +61,13 @@ def steps_of(
     order = np.argsort(at, kind="stable")
     told = np.concatenate([np.full(count, PREDICT), _sampled(labels, settings.negatives)])[order]
     both = {name: np.concatenate([decisions[name], labels[name]]) for name in INPUTS}
-    fresh = told
+    fresh, back = told, None
     if "again" in labels:
         again = np.concatenate([np.zeros(count, np.bool_), labels["again"]])[order]
+        back = np.concatenate([np.zeros(count), labels["back"]])[order]
         fresh = np.where(again, PREDICT, told)
     both["numbers"] = moments.scale(both["numbers"], order, fresh)
-    steps = Steps(order, told, -math.log(settings.negatives), at[order])
+    steps = Steps(order, told, -math.log(settings.negatives), at[order], back)
     predicted = np.empty(len(at))
     predicted[order] = model.advance(Inputs(**both), steps)
     return predicted[:count], predicted[count:]

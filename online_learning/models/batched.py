@@ -235,7 +235,7 @@ class BatchedModel:
 
     def _between(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
         """Take steps between which the deep weights stand still."""
-        rows, labels = steps.rows, steps.labels
+        rows, labels = steps.rows, steps.targets
         logits = self.deep.score(inputs.ids[rows], inputs.numbers[rows])
         if self.wide is not None:
             predicted, gradients = self.wide.joint(inputs, steps, logits)

@@ -133,7 +133,7 @@ class FmModel:
         Rows and labels are not checked here.
         """
         return factors.advance(
-            *(self.zr, self.factors, inputs.slots, inputs.numbers, steps.rows, steps.labels),
+            *(self.zr, self.factors, inputs.slots, inputs.numbers, steps.rows, steps.targets),
             *(inputs.weights, self.kind.ftrl),
             rate=self.kind.rate,
             seed=self.kind.seed,

@@ -143,7 +143,7 @@ class LinearModel:
         Rows and labels are not checked here.
         """
         return ftrl.advance(
-            *(self.zr, inputs.slots, steps.rows, steps.labels, self.kind.ftrl),
+            *(self.zr, inputs.slots, steps.rows, steps.targets, self.kind.ftrl),
             loss=self.kind.loss,
             tau=self.kind.level,
             numbers=inputs.numbers,

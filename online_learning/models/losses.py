@@ -81,7 +81,6 @@ def check(loss: int, labels: NDArray[np.float64]) -> None:
     """Refuse labels that the loss is not made for; NaN, a step that only predicts, is none.
 
     >>> check(POISSON, np.array([3.0, np.nan]))
-    >>> check(LOGISTIC, np.array([1.3]))  # a positive that takes back a negative learned at 0.3
     >>> check(LOGISTIC, np.array([0.5]))
     Traceback (most recent call last):
     ...
@@ -89,7 +88,7 @@ def check(loss: int, labels: NDArray[np.float64]) -> None:
     """
     right = np.isnan(labels)
     if loss == LOGISTIC:
-        right |= (labels == 0.0) | ((labels >= 1.0) & (labels <= 2.0))
+        right |= (labels == 0.0) | (labels == 1.0)
         says = "a label is not 0, 1 or PREDICT"
     elif loss == POISSON:
         right |= (labels >= 0.0) & np.isfinite(labels)

@@ -82,20 +82,31 @@ class Steps:
         predicted: with negatives kept at the rate r it is −ln r, so that what is served is right.
     at
         int64: the event time of each step in ms, for what is forgotten when it is idle for long.
+    back
+        float64: what a positive takes back besides, the prediction at which its row was learned as
+        negative before; 0 where it was not.
     """
 
     rows: NDArray[np.int64]
     labels: NDArray[np.float64]
     offset: float = 0.0
     at: NDArray[np.int64] | None = None
+    back: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def part(self, start: int, stop: int) -> Self:
         """Give some of the steps, in their order."""
+        rows, labels = self.rows[start:stop], self.labels[start:stop]
         at = None if self.at is None else self.at[start:stop]
-        return replace(self, rows=self.rows[start:stop], labels=self.labels[start:stop], at=at)
+        back = None if self.back is None else self.back[start:stop]
+        return replace(self, rows=rows, labels=labels, at=at, back=back)
+
+    @property
+    def targets(self) -> NDArray[np.float64]:
+        """Give what the sum's gradient is made with: each label, with what it takes back."""
+        return self.labels if self.back is None else self.labels + self.back
 
     def check(self, inputs: Inputs, slots: int) -> None:
         """Refuse rows and slots that are not there: the loops check no bounds."""
