@@ -30,7 +30,7 @@ from headrace.online_learning.gate import PREDICTORS, Gate
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Holder, Lock
 from headrace.online_learning.models import model as models
-from headrace.online_learning.models.model import Arrays, Inputs
+from headrace.online_learning.models.model import Inputs, under, within
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.observer import Note, Observer, Seen
 from headrace.online_learning.pending import Pending
@@ -502,20 +502,19 @@ class Learner:
     def _snapshot(self) -> Snapshot:
         model, rivals, gate = self._model.state(), self._rivals.state(), self._gate.state()
         arrays: dict[str, NDArray[Any]] = {
-            **{f"model/{name}": array for name, array in model.arrays.items()},
-            **{f"made/{name}": array for name, array in rivals.arrays.items()},
-            **{f"gate/{name}": array for name, array in gate.arrays.items()},
+            **within("model/", model.arrays),
+            **within("made/", rivals.arrays),
+            **within("gate/", gate.arrays),
             **{f"read/{name}": read.state for name, read in self._read.items()},
             "moments": self._moments.state,
         }
         pending, names = self._pending.said()
         arrays |= pending
         if self._provisional:
-            waiting = self._provisional.state().arrays
-            arrays |= {f"provisional/{name}": array for name, array in waiting.items()}
+            arrays |= within("provisional/", self._provisional.state().arrays)
         observed = {name: each.state() for name, each in self._observers.items()}
         for name, seen in observed.items():
-            arrays |= {f"observers/{name}/{each}": array for each, array in seen.arrays.items()}
+            arrays |= within(f"observers/{name}/", seen.arrays)
         states = {name: score.state() for name, score in self._scores.items()}
         for name, state in states.items():
             arrays |= state.within(name)
@@ -553,17 +552,17 @@ class Learner:
             return
         arrays, facts = snapshot.arrays, snapshot.facts
         self._began = facts.get("start")
-        self._model.restore(models.State(_under("model/", arrays), facts["model"]))
+        self._model.restore(models.State(under("model/", arrays), facts["model"]))
         self._moments.state[:] = arrays["moments"]
         self._pending.restore(facts["first"], arrays, facts["pending"])
         if self._provisional:
-            self._provisional.restore(models.State(_under("provisional/", arrays), {}))
+            self._provisional.restore(models.State(under("provisional/", arrays), {}))
         for name, observer in self._observers.items():
-            told = _under(f"observers/{name}/", arrays)
+            told = under(f"observers/{name}/", arrays)
             observer.restore(models.State(told, facts["observers"][name]))
         self._noted = facts["noted"]
-        self._rivals.restore(models.State(_under("made/", arrays), facts["rivals"]))
-        self._gate.restore(models.State(_under("gate/", arrays), facts["gate"]))
+        self._rivals.restore(models.State(under("made/", arrays), facts["rivals"]))
+        self._gate.restore(models.State(under("gate/", arrays), facts["gate"]))
         for name, read in self._read.items():
             read.state[:] = arrays[f"read/{name}"]
         self._parent, self._begun = facts["parent"], dict(facts["begun"])
@@ -589,7 +588,3 @@ def _watch(settings: Learning) -> DriftWatch | None:
     if settings.watching is None:
         return None
     return DriftWatch(settings.watching, settings.encoding, settings.publish_every_ms)
-
-
-def _under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}

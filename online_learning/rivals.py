@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.online_learning.learning import Learning
-from headrace.online_learning.models.model import Arrays, Inputs, State
+from headrace.online_learning.models.model import Arrays, Inputs, State, under
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import MOMENTS
@@ -143,9 +143,7 @@ class Rivals:
             baseline.restore(facts["baselines"][name])
         self._bears = dict(facts["bears"])
         for number, told in facts["made"].items():
-            own = f"{number}/"
-            arrays = {k.removeprefix(own): a for k, a in state.arrays.items() if k.startswith(own)}
-            self._made[int(number)] = Made(arrays, told)
+            self._made[int(number)] = Made(under(f"{number}/", state.arrays), told)
         first = self._made.get(self._bears["frozen_first"])
         if self.names and first is not None:
             # It is there already, unless it was damaged: later it could not be made again.

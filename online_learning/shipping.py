@@ -24,7 +24,7 @@ from headrace.online_learning import durable
 from headrace.online_learning.linear_export import export_linear
 from headrace.online_learning.models.batched import Batched
 from headrace.online_learning.models.linear import Logistic
-from headrace.online_learning.models.model import Arrays, Inputs, Kind
+from headrace.online_learning.models.model import Arrays, Inputs, Kind, under
 from headrace.online_learning.models.sparse import dense, visited
 from headrace.online_learning.settings import Encoding, LearningError
 from headrace.operators.errors import UnknownName
@@ -124,11 +124,11 @@ def ship(kind: Kind, encoding: Encoding, arrays: Arrays, asked: Asked, folder: P
 def _with_net(
     kind: Batched, encoding: Encoding, arrays: Arrays, asked: Asked, folder: Path
 ) -> Shipped:
-    size_bytes, net = _net(kind, encoding, _under("deep/", arrays), asked, folder)
+    size_bytes, net = _net(kind, encoding, under("deep/", arrays), asked, folder)
     fields = _fields(kind, encoding)
     linear: Shipped | None = None
     if kind.wide:
-        weights = dense(_under("wide/", arrays), "weights", encoding.weights)
+        weights = dense(under("wide/", arrays), "weights", encoding.weights)
         linear = _linear(_smaller(weights, asked), encoding, folder)
 
     def score(given: Ints, numbers: Floats) -> Floats:
@@ -211,10 +211,6 @@ def _distilled(kind: Kind, encoding: Encoding, arrays: Arrays, asked: Asked) -> 
 
 def _fields(kind: Kind, encoding: Encoding) -> int:
     return len(encoding.tokens) if kind.deep else 0
-
-
-def _under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
 
 
 def _written(path: Path, arrays: Mapping[str, NDArray[Any]]) -> int:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Lock
-from headrace.online_learning.models.model import State
+from headrace.online_learning.models.model import State, under, within
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.settings import LearningError, digest
 from headrace.online_learning.snapshot import Snapshot, Snapshots
@@ -125,7 +125,7 @@ def save(settings: Learning, folder: Path, start: Start) -> str:
         if any((folder / _SNAPSHOTS).glob("*.safetensors")):
             asked, found = f"asked to begin the learner in {folder}", "it has begun already"
             raise EnvironmentProblem(asked, found, "give the --state of a pipeline that never ran")
-        arrays = {f"model/{name}": array for name, array in start.state.arrays.items()}
+        arrays = within("model/", start.state.arrays)
         arrays["moments"] = start.moments
         facts = {"model": dict(start.state.facts), "learned": dict(start.facts)}
         return _starts(settings, folder).save(Snapshot(arrays, facts)).name
@@ -144,11 +144,7 @@ def restored(settings: Learning, folder: Path) -> Start | None:
     read = _starts(settings, folder).restore()
     if read is None:
         return None
-    arrays = {
-        name.removeprefix("model/"): array
-        for name, array in read.arrays.items()
-        if name.startswith("model/")
-    }
+    arrays = under("model/", read.arrays)
     return Start(State(arrays, read.facts["model"]), read.arrays["moments"], read.facts["learned"])
 
 

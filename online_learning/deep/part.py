@@ -10,10 +10,10 @@ from torch import Tensor
 from headrace.online_learning.deep.catalogue import net_of
 from headrace.online_learning.deep.delta import Delta
 from headrace.online_learning.deep.dense import Dense
-from headrace.online_learning.deep.scoring import given, measured, scored, under
+from headrace.online_learning.deep.scoring import given, measured, scored
 from headrace.online_learning.deep.settings import Deep
 from headrace.online_learning.deep.table import Table
-from headrace.online_learning.models.model import Arrays, State
+from headrace.online_learning.models.model import Arrays, State, under
 from headrace.online_learning.settings import LearningError
 from headrace.operators.errors import EnvironmentProblem
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +11,7 @@ from headrace.online_learning.deep.net import Net
 from headrace.online_learning.deep.settings import Deep
 from headrace.online_learning.settings import LearningError
 
-__all__ = ["CUT", "given", "measured", "scored", "under"]
+__all__ = ["CUT", "given", "measured", "scored"]
 
 Floats = NDArray[np.float64]
 
@@ -64,12 +61,3 @@ def given(out: Tensor) -> Floats:
     logits = out.detach().squeeze(1) if out.shape[1] == 1 else out.detach()
     array: Floats = logits.cpu().numpy().astype(np.float64)
     return np.nan_to_num(array, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Give the arrays whose names begin with a prefix, without it.
-
-    >>> under("a.", {"a.x": np.zeros(1), "b": np.ones(1)})
-    {'x': array([0.])}
-    """
-    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}

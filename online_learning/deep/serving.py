@@ -10,9 +10,9 @@ from headrace.online_learning.deep.catalogue import net_of
 from headrace.online_learning.deep.delta import Delta
 from headrace.online_learning.deep.net import Net
 from headrace.online_learning.deep.replica import Replica
-from headrace.online_learning.deep.scoring import measured, scored, under
+from headrace.online_learning.deep.scoring import measured, scored
 from headrace.online_learning.deep.settings import Deep
-from headrace.online_learning.models.model import Arrays
+from headrace.online_learning.models.model import Arrays, under
 from headrace.online_learning.settings import LearningError
 
 __all__ = ["Serving"]

@@ -23,7 +23,16 @@ from headrace.online_learning.deep.settings import Deep, Field, RowOptimizer, Sh
 from headrace.online_learning.models import losses
 from headrace.online_learning.models.factorised import Ffm, Fm
 from headrace.online_learning.models.linear import Logistic
-from headrace.online_learning.models.model import Arrays, Inputs, Kind, Served, State, Steps
+from headrace.online_learning.models.model import (
+    Arrays,
+    Inputs,
+    Kind,
+    Served,
+    State,
+    Steps,
+    under,
+    within,
+)
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError
 from headrace.operators.errors import UnknownName
 
@@ -134,9 +143,9 @@ class Batched(Kind):
             return row_wise.serves(encoding, {})
         from headrace.online_learning.models.deep_served import DeepServed
 
-        wide = row_wise.serves(encoding, _under("wide/", arrays)) if self.wide else None
+        wide = row_wise.serves(encoding, under("wide/", arrays)) if self.wide else None
         _use_threads(self.threads)
-        return DeepServed(self.net(encoding), wide, _under("deep/", arrays))
+        return DeepServed(self.net(encoding), wide, under("deep/", arrays))
 
 
 @dataclass(frozen=True)
@@ -274,24 +283,24 @@ class BatchedModel:
     def state(self) -> State:
         """Give both parts, and the labels since the last batch."""
         deep = self.deep.state()
-        arrays = _within("deep/", deep.arrays) | _within("batch/", self._whole())
+        arrays = within("deep/", deep.arrays) | within("batch/", self._whole())
         if self.wide is not None:
-            arrays |= _within("wide/", self.wide.state().arrays)
+            arrays |= within("wide/", self.wide.state().arrays)
         return State(arrays, {"deep": dict(deep.facts)})
 
     def restore(self, state: State) -> None:
         """Take them up."""
-        self.deep.restore(State(_under("deep/", state.arrays), state.facts["deep"]))
-        self._batch = [_under("batch/", state.arrays)]
+        self.deep.restore(State(under("deep/", state.arrays), state.facts["deep"]))
+        self._batch = [under("batch/", state.arrays)]
         self._filled = len(self._batch[0]["gradients"])
         if self.wide is not None:
-            self.wide.restore(State(_under("wide/", state.arrays), {}))
+            self.wide.restore(State(under("wide/", state.arrays), {}))
 
     def weights(self) -> Arrays:
         """Give the weights of both parts; the rows of embeddings with the ids they are of."""
-        arrays = _within("deep/", self.deep.weights())
+        arrays = within("deep/", self.deep.weights())
         if self.wide is not None:
-            arrays |= _within("wide/", self.wide.weights())
+            arrays |= within("wide/", self.wide.weights())
         return arrays
 
 
@@ -311,11 +320,3 @@ def _use_threads(threads: int) -> None:
 
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-
-
-def _within(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
-    return {prefix + name: array for name, array in arrays.items()}
-
-
-def _under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}

@@ -22,7 +22,19 @@ from numpy.typing import NDArray
 
 from headrace.online_learning.settings import Encoding, LearningError
 
-__all__ = ["PREDICT", "Arrays", "Inputs", "Kind", "Model", "Served", "State", "Steps", "Task"]
+__all__ = [
+    "PREDICT",
+    "Arrays",
+    "Inputs",
+    "Kind",
+    "Model",
+    "Served",
+    "State",
+    "Steps",
+    "Task",
+    "under",
+    "within",
+]
 
 PREDICT = math.nan
 """The label of a step that only predicts."""
@@ -125,6 +137,24 @@ class State:
 
     arrays: Arrays
     facts: Mapping[str, Any]
+
+
+def under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Give the arrays whose names begin with a prefix, without it.
+
+    >>> under("a.", {"a.x": np.zeros(1), "b": np.ones(1)})
+    {'x': array([0.])}
+    """
+    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
+
+
+def within(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Give the arrays with a prefix before their names; `under` takes it off.
+
+    >>> within("a.", {"x": np.zeros(1)})
+    {'a.x': array([0.])}
+    """
+    return {prefix + name: array for name, array in arrays.items()}
 
 
 class Model(Protocol):
