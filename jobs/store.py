@@ -38,6 +38,7 @@ from headrace.jobs.raw_events import RawEvents
 from headrace.jobs.serving.metrics import Metrics
 from headrace.jobs.transport import LogGap, Message, Reader, Writer
 from headrace.jobs.weights import weights_of
+from headrace.online_learning.aliases import Aliases
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.version import Version
@@ -111,7 +112,7 @@ class StoreProcess:
         self._writer = Writer(self._bootstrap)
         self._complaint = ""
         self._refused: Version | None = None
-        self._judged = 0
+        self._names = Aliases()
         self._replaced = 0  # by the scorers before this one
         self._noted = self.store.last_model()
         self.store.catalogue.offer("weights", self._weights)
@@ -236,10 +237,9 @@ class StoreProcess:
         if bound is None:
             return None
         learned = self.scorer.through_ms
-        names = self._registry.aliases()
-        if learned is not None and names.champion == self.scorer.version:
+        if learned is not None and self._names.champion == self.scorer.version:
             # Where the gate held newer versions back, they were there to be had.
-            learned = max(learned, names.through_ms or learned)
+            learned = max(learned, self._names.through_ms or learned)
         return (self.store.first_decision if learned is None else learned) + bound
 
     def _score(self, rows: pa.Table) -> pa.Table:
@@ -252,7 +252,9 @@ class StoreProcess:
 
     def _note_models(self) -> None:
         """Keep what is told of versions that are new, for the registry prunes; in a transaction."""
-        judged = max(self.scorer.version, self._judged)  # what is newer comes when it is judged
+        judged = max(
+            self.scorer.version, self._names.judged
+        )  # what is newer comes when it is judged
         if judged <= self._noted:
             return
         for number in self._registry.numbers():
@@ -285,7 +287,7 @@ class StoreProcess:
         version = None
         try:
             version = self._registry.champion()
-            self._judged = self._registry.aliases().judged
+            self._names = self._registry.aliases()
             new = version is not None and version.number != self.scorer.version
             if new and version is not self._refused:
                 self._replaced += self.scorer.replaced

@@ -440,6 +440,24 @@ def test_decisions_wait_for_a_model_recent_enough(
     process.close()
 
 
+def test_damaged_names_of_versions_hold_no_decision_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = pipeline(tmp_path, "  max_delay: 2m\n")
+    log = Log()
+    log.install(monkeypatch)
+    process = log.process(small, tmp_path / "store")
+    publish(tmp_path / "store", small, 3)
+    process.step()
+    (tmp_path / "store" / "models" / "ALIASES").write_bytes(b"{")
+    for topic, partition, value in panes(small, 6):
+        log.put(topic, value, partition=partition)
+    process.step()
+    published = in_log(log, small)[0]
+    assert (published[-1]["at"], published[-1]["version"]) == (5 * EVERY, 3)
+    process.close()
+
+
 @pytest.mark.kafka
 def test_on_the_broker_nothing_is_published_twice(
     broker: Broker, tmp_path: Path, small: Pipeline, monkeypatch: pytest.MonkeyPatch
