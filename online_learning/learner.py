@@ -40,7 +40,7 @@ from headrace.online_learning.rivals import Made, Rivals
 from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.settings import LearningError
-from headrace.online_learning.snapshot import Snapshot, Snapshots
+from headrace.online_learning.snapshot import FOLDER, Snapshot, Snapshots
 from headrace.online_learning.start import restored
 from headrace.online_learning.stepping import INPUTS, steps_of
 from headrace.online_learning.version import fault
@@ -139,7 +139,7 @@ class Learner:
         self._lock = Lock(folder)
         self._registry = registry(folder)
         digest, keep = settings.digest, settings.keep
-        self._snapshots = Snapshots(folder / "snapshots", digest=digest, keep=keep)
+        self._snapshots = Snapshots(folder / FOLDER, digest=digest, keep=keep)
         encoder = Encoder(settings.encoding)
         self._model = settings.model.blank(settings.encoding)
         self._moments = Moments(len(settings.encoding.numbers))

@@ -9,6 +9,7 @@ others.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Mapping
@@ -24,8 +25,10 @@ from safetensors import numpy as safetensors
 from headrace.online_learning import durable
 from headrace.operators.errors import CorruptError
 
-__all__ = ["Snapshot", "Snapshots"]
+__all__ = ["FOLDER", "Snapshot", "Snapshots", "whole"]
 
+FOLDER = "snapshots"
+"""Below that of a learner."""
 _LATEST = "LATEST"
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{64})\.safetensors")
 _log = logging.getLogger(__name__)
@@ -101,7 +104,7 @@ class Snapshots:
             When there were snapshots and none verifies: starting from nothing is for you to decide.
         """
         causes: list[str] = []
-        if (lost := self._lost()) is not None:
+        if (lost := _lost(self.folder)) is not None:
             causes.append(lost)
             _log.warning("%s: %s; trying the snapshots that are there", self.folder, lost)
         for _, sha256, path in self._files():
@@ -143,19 +146,54 @@ class Snapshots:
         found = [(int(match[1]), match[2], path) for match, path in named if match]
         return sorted(found, reverse=True)
 
-    def _lost(self) -> str | None:
-        """Say whether the file that LATEST names is gone."""
-        path = self.folder / _LATEST
-        if not path.exists():
-            return None
-        try:
-            name = orjson.loads(path.read_bytes())["file"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return f"{_LATEST} cannot be read"
-        return None if (self.folder / str(name)).is_file() else f"{_LATEST} names {name}, gone"
-
     def _prune(self) -> None:
         for aside in self.folder.glob(".*.tmp"):  # of a writer that died
             aside.unlink()
         for *_, path in self._files()[self.keep :]:
             path.unlink()
+
+
+def whole(folder: Path) -> int:
+    """Count the snapshots in a folder whose learner may write and drop some meanwhile.
+
+    Raises
+    ------
+    CorruptError
+        For one that is not what its name says, or where LATEST cannot be read or names none.
+    """
+    found = 0
+    for path in folder.glob("*.safetensors"):
+        match = _NAME.fullmatch(path.name)
+        with contextlib.suppress(FileNotFoundError):  # dropped since
+            if match is None or durable.sha256(path.read_bytes()) != match[2]:
+                do = "remove it while the learner is stopped: it goes on from the one before it"
+                says = "its sha256 is not the one in its name"
+                raise CorruptError(path, "asked for a snapshot", says, do)
+            found += 1
+    latest = folder / _LATEST
+    name = _named(latest)
+    gone = latest.exists() and (name is None or not (folder / name).is_file())
+    if gone and _named(latest) == name:  # and nothing newer was saved since
+        asked = f"asked for {name or 'what it names'}"
+        says = "it cannot be read" if name is None else "it is not there"
+        do = "restore it from a backup, or let the learner go on from an older one"
+        raise CorruptError(latest, asked, says, do)
+    return found
+
+
+def _named(latest: Path) -> str | None:
+    """Read which file LATEST names; None where it is not there or cannot be read."""
+    try:
+        return str(orjson.loads(latest.read_bytes())["file"])
+    except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _lost(folder: Path) -> str | None:
+    """Say whether the file that LATEST names is gone."""
+    path = folder / _LATEST
+    if not path.exists():
+        return None
+    if (name := _named(path)) is None:
+        return f"{_LATEST} cannot be read"
+    return None if (folder / name).is_file() else f"{_LATEST} names {name}, gone"

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from headrace.online_learning import snapshot
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Lock
@@ -32,7 +33,6 @@ from headrace.operators.errors import EnvironmentProblem
 __all__ = ["FOLDER", "Start", "fitted", "restored", "save"]
 
 FOLDER = "start"
-_SNAPSHOTS = "snapshots"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +122,7 @@ def save(settings: Learning, folder: Path, start: Start) -> str:
     """
     lock = Lock(folder)
     try:
-        if any((folder / _SNAPSHOTS).glob("*.safetensors")):
+        if any((folder / snapshot.FOLDER).glob("*.safetensors")):
             asked, found = f"asked to begin the learner in {folder}", "it has begun already"
             raise EnvironmentProblem(asked, found, "give the --state of a pipeline that never ran")
         arrays = within("model/", start.state.arrays)

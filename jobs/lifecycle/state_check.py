@@ -5,23 +5,18 @@ What runs goes on meanwhile: a file that went since is not missed.
 
 from __future__ import annotations
 
-import contextlib
-import re
 import shutil
 from pathlib import Path
-
-import orjson
 
 from headrace.feature_store import backfill, upkeep
 from headrace.jobs.lifecycle.finding import Finding, examined
 from headrace.jobs.machine.state import check_form
-from headrace.online_learning import durable
+from headrace.online_learning import snapshot
 from headrace.online_learning.registry import Registry
 from headrace.operators.errors import CorruptError, EnvironmentProblem
 
 __all__ = ["folder", "store_file"]
 
-_SNAPSHOT = re.compile(r"\d{6,}-([0-9a-f]{64})\.safetensors")
 _GIB = 1 << 30
 
 
@@ -30,7 +25,7 @@ def folder(state: Path) -> list[Finding]:
     return [
         examined("state folder", lambda: _form(state)),
         examined("disk", lambda: _disk(state)),
-        examined("snapshots", lambda: _snapshots(state / "learner" / "snapshots")),
+        examined("snapshots", lambda: _snapshots(state / "learner" / snapshot.FOLDER)),
         examined("versions", lambda: _versions(state / "learner" / "versions")),
         examined("backfills", lambda: _backfills(state / "store" / "backfills")),
     ]
@@ -70,22 +65,7 @@ def _disk(state: Path) -> str:
 
 
 def _snapshots(snapshots: Path) -> str:
-    found = 0
-    for path in snapshots.glob("*.safetensors"):
-        match = _SNAPSHOT.fullmatch(path.name)
-        with contextlib.suppress(FileNotFoundError):
-            if match is None or durable.sha256(path.read_bytes()) != match[1]:
-                do = "remove it while the learner is stopped: it goes on from the one before it"
-                found_ = "its sha256 is not the one in its name"
-                raise CorruptError(path, "asked for a snapshot", found_, do)
-            found += 1
-    latest = snapshots / "LATEST"
-    if latest.exists():
-        name = str(orjson.loads(latest.read_bytes())["file"])
-        if not (snapshots / name).exists() and latest.exists():
-            do = "restore it from a backup, or let the learner go on from an older one"
-            raise CorruptError(latest, f"asked for {name}", "it is not there", do)
-    return f"{found} are what their sha256 says"
+    return f"{snapshot.whole(snapshots)} are what their sha256 says"
 
 
 def _versions(versions: Path) -> str:

@@ -106,6 +106,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "snapshots",
         "it is not there; restore it from a backup",
     ),
+    "the newest one's name": (
+        lambda s: (s / "learner" / "snapshots" / "LATEST").write_bytes(b"{"),
+        "snapshots",
+        "it cannot be read; restore it from a backup",
+    ),
     "a version": (
         lambda s: _flip(s / "learner" / "versions" / "v000001" / "weights.safetensors"),
         "versions",
