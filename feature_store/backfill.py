@@ -26,15 +26,25 @@ import pyarrow as pa
 from headrace.feature_store.export import synced
 from headrace.operators.errors import CorruptError
 
-__all__ = ["EVENTS", "FOREVER", "TILES", "Backfill", "found", "tables", "write"]
+__all__ = ["EVENTS", "FOREVER", "TILES", "Backfill", "ends_never", "found", "tables", "write"]
 
 FOREVER = 10**14
 """Later than any event: how far the rows of files alone are complete."""
+_DAY_MS = 86_400_000
 TILES = "tiles"
 EVENTS = "events"
 """A table of a source's files: their events, and the late rows among them."""
 _FACTS = "backfill.json"
 _AGAIN = "remove its folder and run `headrace backfill` again"
+
+
+def ends_never(at: int) -> bool:
+    """Say whether what is complete to `at` is so for ever: `FOREVER`, down to any view's step.
+
+    >>> ends_never(FOREVER // 3_600_000 * 3_600_000), ends_never(1_356_998_400_000)
+    (True, False)
+    """
+    return at > FOREVER - _DAY_MS
 
 
 @dataclass(frozen=True)

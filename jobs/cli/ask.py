@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace.jobs.cli.folder import chosen
+from headrace.jobs.lifecycle.clock import clock
 from headrace.operators.errors import HeadraceError
 
 __all__ = ["register"]
@@ -82,7 +82,8 @@ def why(decision: str, state: _State = None, as_json: _Json = False) -> None:
     console.print(f"{decision}: {said}", markup=False)
     features = Table("feature", "value", "view", "key", "tiles", "from", "to")
     for name, each in told["features"].items():
-        ends = [_clock(each["after"]), _clock(each["to"])] if each["tiles"] else ["", ""]
+        first = clock(each["after"]) if each["after"] else "ever"
+        ends = [first, clock(each["to"])] if each["tiles"] else ["", ""]
         key = ", ".join(map(str, each["key"]))
         features.add_row(name, str(each["value"]), each["view"], key, f"{each['tiles']}", *ends)
     for name, value in told["computed"].items():
@@ -95,10 +96,6 @@ def why(decision: str, state: _State = None, as_json: _Json = False) -> None:
     for name, weight in sorted(told["contributions"].items(), key=lambda each: -abs(each[1])):
         tokens.add_row(name, f"{weight:+.4f}")
     console.print(tokens)
-
-
-def _clock(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "ever"
 
 
 def predict(
@@ -177,5 +174,5 @@ def _show(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _fresh(told: Mapping[str, Any]) -> str:
-    views = (f"{name} to {_clock(at)}" for name, at in told["complete_to"].items())
+    views = (f"{name} to {clock(at)}" for name, at in told["complete_to"].items())
     return f"complete: {', '.join(views)}"

@@ -172,8 +172,8 @@ def clock(at: int) -> str:
     """Say a time, ms, UTC, as it is written in a pipeline."""
     from datetime import UTC, datetime
 
-    from headrace.feature_store.backfill import FOREVER
+    from headrace.feature_store.backfill import ends_never
 
-    if at >= FOREVER:
+    if ends_never(at):
         return "ever"
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -66,7 +66,7 @@ def merged(paths: Sequence[Path], since: datetime | None = None) -> Iterator[Lin
     >>> list(merged([]))
     []
     """
-    first = "" if since is None else since.strftime("%Y-%m-%d %H:%M:%S.") + f"{0:03}"
+    first = "" if since is None else since.strftime("%Y-%m-%d %H:%M:%S.000")
     every = heapq.merge(*map(lines, paths), key=lambda line: line.at)
     return (line for line in every if line.at >= first)
 

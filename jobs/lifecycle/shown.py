@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group
@@ -16,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.jobs.lifecycle.board import STOPPED, Posted
+from headrace.jobs.lifecycle.clock import clock
 from headrace.jobs.lifecycle.status import Standing
 from headrace.jobs.lifecycle.up import Seen, Tell
 from headrace.jobs.machine.processes import Status
 
-__all__ = ["clock", "counted", "how_to_reach", "showing", "shown"]
+__all__ = ["counted", "how_to_reach", "showing", "shown"]
 
 _COUNTS = ("decisions", "predictions", "examples", "waiting", "dead_letters", "late")
 _SCORES = ("n", "auc", "log_loss", "ne", "calibration", "ece", "rmse", "mae", "bias", "pinball")
@@ -106,19 +106,6 @@ def counted(status: Mapping[str, Any] | None) -> dict[str, int]:
     {}
     """
     return {} if status is None else {name: status[name] for name in _COUNTS}
-
-
-def clock(at: int | None) -> str:
-    """Write an event time; files alone are complete for ever.
-
-    >>> clock(0), clock(1356998400000), clock(1 << 62), clock(None)
-    ('never', '2013-01-01 00:00:00', 'ever', 'never')
-    """
-    if not at or at < 0:
-        return "never"
-    if at > 253_402_300_799_000:
-        return "ever"
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _age(seconds: float | None) -> str:

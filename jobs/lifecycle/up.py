@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.jobs.evolve import plan, raw_log
-from headrace.jobs.evolve.backfill import Done, backfilled
+from headrace.jobs.evolve.backfill import backfilled
 from headrace.jobs.lifecycle.board import STOPPED, Board, Posted
 from headrace.jobs.machine import local
 from headrace.jobs.machine.local import Local
@@ -147,17 +147,17 @@ def _posted(running: Local) -> Posted:
     )
 
 
-def _take_history(running: Local) -> list[Done]:
+def _take_history(running: Local) -> None:
     """Compute what is in files, before a store is there that would ask for it."""
     pipeline, folder = running.pipeline, running.state / "store"
     if (folder / "store.duckdb").exists():  # what is new since is `apply`'s
-        return []
+        return
     of_files = {
         name: view
         for name, view in pipeline.views.items()
         if any(root.files is not None for root in roots(view.source))
     }
     if not any(source.files is not None for source in pipeline.sources.values()):
-        return []
+        return
     topics = raw_log.Topics(running.bootstrap)
-    return backfilled(pipeline, of_files, topics.log, folder / "backfills")
+    backfilled(pipeline, of_files, topics.log, folder / "backfills")

@@ -307,8 +307,10 @@ class Supervisor(AbstractContextManager["Supervisor"]):
 
     def _tell(self) -> None:
         """Say in the file what has changed."""
+        if self._told is None:
+            return
         now = {name: asdict(status) for name, status in self.status().items()}
-        if self._told is not None and now != self._last_told:
+        if now != self._last_told:
             self._last_told = now
             with contextlib.suppress(EnvironmentProblem):  # a full disk is others' to complain of
                 write_json(self._told, now)
