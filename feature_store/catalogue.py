@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from headrace.feature_store.causes import explained
 from headrace.feature_store.questions import Busy, Limits, answer
+from headrace.feature_store.registered import registered
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import HeadraceError, StoreError
 from headrace.operators.types import Type
@@ -289,7 +290,7 @@ class Catalogue:
             raise StoreError(asked, found, "write it inside transaction()")
         if rows.num_rows == 0:
             return
-        with self._given("appended", rows):
+        with registered(self._connection, "appended", rows):
             self._connection.execute(f"INSERT INTO {_quoted(table)} BY NAME SELECT * FROM appended")
 
     def missing(self, table: str, rows: pa.Table, by: str) -> int:
@@ -301,20 +302,12 @@ class Catalogue:
             return 0
         names = ", ".join(map(quote, rows.column_names))
         bounds = f"SELECT MIN({quote(by)}) AS low, MAX({quote(by)}) AS high FROM sought"
-        with self._given("sought", rows):
+        with registered(self._connection, "sought", rows):
             [(count,)] = self._connection.execute(
                 f"SELECT COUNT(*) FROM (SELECT {names} FROM sought EXCEPT SELECT {names} FROM "
                 f"{_quoted(table)}, ({bounds}) WHERE {quote(by)} BETWEEN low AND high)"
             ).fetchall()
         return int(count)
-
-    @contextmanager
-    def _given(self, name: str, rows: pa.Table) -> Iterator[None]:
-        self._connection.register(name, rows)
-        try:
-            yield
-        finally:
-            self._connection.unregister(name)
 
     def offsets(self) -> dict[Place, int]:
         """Give the next offset of every partition read so far."""
@@ -345,7 +338,7 @@ class Catalogue:
             "partition": [partition for _, partition in moved],
             "next": [following for _, following in moved.values()],
         }
-        with self._given("moved", pa.table(rows, pa.schema(_TABLES["offsets"]))):
+        with registered(self._connection, "moved", pa.table(rows, pa.schema(_TABLES["offsets"]))):
             self._connection.execute(
                 "UPDATE offsets SET next = moved.next FROM moved "
                 "WHERE offsets.topic = moved.topic AND offsets.partition = moved.partition"

@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 
 from headrace.feature_store.backfill import EVENTS, found, tables
 from headrace.feature_store.catalogue import Catalogue, Place
-from headrace.feature_store.messages import LOG, registered, said
+from headrace.feature_store.messages import LOG, said
+from headrace.feature_store.registered import registered
 from headrace.feature_store.versions import (
     events_table,
     events_version,

@@ -7,7 +7,7 @@ cell for cell; training sets come from here, too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from headrace.feature_store.files import FileRows
 from headrace.feature_store.files import read as read_file
-from headrace.feature_store.messages import registered, said
+from headrace.feature_store.messages import said
 from headrace.feature_store.past import Past, Tiles
+from headrace.feature_store.registered import registered
 from headrace.feature_store.store import Declared
 from headrace.operators.computed import computed_sql
 from headrace.operators.engines.duckdb import quote, rows_sql, tiles_sql
@@ -195,13 +196,10 @@ class History:
 
     def query(self, query: str, **tables: pa.Table) -> pa.Table:
         """Run a query of ours, with Arrow tables under their names."""
-        for name, table in tables.items():
-            self._connection.register(name, table)
-        try:
+        with ExitStack() as seen:
+            for name, table in tables.items():
+                seen.enter_context(registered(self._connection, name, table))
             return self._connection.sql(query).to_arrow_table()
-        finally:
-            for name in tables:
-                self._connection.unregister(name)
 
 
 def read(

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import duckdb
 import pyarrow as pa
 
+from headrace.feature_store.registered import registered
 from headrace.operators.engines.duckdb_log import checked_sql, forms, odd_sql
 from headrace.operators.message import texts
 from headrace.operators.source import AT, Source
 
-__all__ = ["LOG", "registered", "said"]
+__all__ = ["LOG", "said"]
 
 LOG = pa.schema(
     [
@@ -44,16 +45,6 @@ def said(
         with registered(connection, "odd", odd):
             which = "odd" if odd.num_rows else ""
             yield checked_sql(source, "log", which, corrected=corrected)
-
-
-@contextmanager
-def registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
-    """Let queries see a table under a name."""
-    connection.register(name, table)
-    try:
-        yield
-    finally:
-        connection.unregister(name)
 
 
 def _odd_schema(source: Source) -> pa.Schema:

@@ -12,14 +12,14 @@ answers at the same (key, t) is the same, bit for bit.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from headrace.feature_store.registered import registered
 from headrace.feature_store.training import Asking, Read
 from headrace.operators.engines.duckdb import (
     features_sql,
@@ -110,7 +110,7 @@ class Past:
     ) -> pa.Table:
         numbered = asked.append_column("_seq", pa.array(np.arange(asked.num_rows)))
         columns: dict[str, pa.ChunkedArray] = {}
-        with self._registered("_asked", numbered):
+        with registered(self._connection, "_asked", numbered):
             for view in views:
                 found = self._found(view, statuses=statuses)
                 columns |= dict(zip(found.column_names, found.columns, strict=True))
@@ -140,10 +140,13 @@ class Past:
         query = self._query(view, "_part", statuses=statuses)
         parts = []
         for start in range(0, max(asks.num_rows, 1), _GATHERED):
-            with self._registered("_part", asks.slice(start, _GATHERED)):
+            with registered(self._connection, "_part", asks.slice(start, _GATHERED)):
                 parts.append(sql(query).to_arrow_table())
         same = " AND ".join(f"d.{key} IS NOT DISTINCT FROM a.{key}" for key in keys)
-        with self._registered("_asks", asks), self._registered("_of_asks", pa.concat_tables(parts)):
+        with (
+            registered(self._connection, "_asks", asks),
+            registered(self._connection, "_of_asks", pa.concat_tables(parts)),
+        ):
             return sql(
                 f"SELECT f.* EXCLUDE (_seq) FROM (SELECT *, {moment} AS _moment FROM _asked) AS d "
                 f'JOIN _asks AS a ON {same} AND d._moment = a."at" '
@@ -180,11 +183,3 @@ class Past:
         name = f"_made_{next(self._number)}"
         self._connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
         return name
-
-    @contextmanager
-    def _registered(self, name: str, table: pa.Table) -> Iterator[None]:
-        self._connection.register(name, table)
-        try:
-            yield
-        finally:
-            self._connection.unregister(name)

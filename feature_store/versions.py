@@ -52,7 +52,7 @@ def table_of(version: str, companion: str = "") -> str:
 
 def rows_version(source: Source) -> str:
     """Name what is refused of a source's files as it is declared now."""
-    return f"rows.{source.name}-{origin_identity(source)}"
+    return events_table(events_version(source))
 
 
 def events_version(source: Source) -> str:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from headrace.feature_store.catalogue import Catalogue, Place
-from headrace.feature_store.events import Events, Said
+from headrace.feature_store.catalogue import Place
+from headrace.feature_store.events import Said
+from headrace.feature_store.store import Store
 from headrace.jobs import transport
 from headrace.jobs.source_rows import log_of
 from headrace.jobs.transport import LogGap, Reader
@@ -41,7 +42,7 @@ class Taken:
     """What was read in one go: what it says, and from where to where."""
 
     said: Sequence[Said] = ()
-    moved: Mapping[Place, tuple[int, int]] | None = None
+    moved: Mapping[Place, tuple[int, int]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.moved)
@@ -52,26 +53,23 @@ class RawEvents:
 
     Parameters
     ----------
-    events
-        The tables.
-    catalogue
-        The file, in which the offsets are.
+    store
+        Whose events they become; the offsets are in its file.
     bootstrap
         The broker.
 
     """
 
-    def __init__(self, events: Events, catalogue: Catalogue, bootstrap: str) -> None:
-        self._events, self._bootstrap = events, bootstrap
-        self._sources = events.topics
+    def __init__(self, store: Store, bootstrap: str) -> None:
+        self._events, self._bootstrap = store.events, bootstrap
+        self._sources = self._events.topics
         # Those that there are: a topic of another's may have more partitions than are declared.
         places = transport.places(bootstrap, self._sources) if self._sources else []
-        self._kept = {place: events.kept(place) for place in places}
-        catalogue.begin(list(self._kept.values()))
-        known = catalogue.offsets()
+        self._kept = {place: self._events.kept(place) for place in places}
+        known = store.offsets(list(self._kept.values()))
         self.read = {place: known[kept] for place, kept in self._kept.items()}
         """The next offset of every partition."""
-        self._catalogue = catalogue
+        self._catalogue = store.catalogue
         self._reader = self._open() if self._kept else None
         self._rests_until = 0.0
 
@@ -119,9 +117,9 @@ class RawEvents:
         """Keep what was read, and how far; inside a transaction."""
         for said in taken.said:
             self._events.add(said)
-        moved = taken.moved or {}
-        self._catalogue.advance({self._kept[place]: offsets for place, offsets in moved.items()})
-        self.read |= {place: following for place, (_, following) in moved.items()}
+        moved = taken.moved.items()
+        self._catalogue.advance({self._kept[place]: offsets for place, offsets in moved})
+        self.read |= {place: following for place, (_, following) in moved}
 
     def highwater(self) -> Mapping[Place, int]:
         """Give the ends of the partitions, as far as they are known."""

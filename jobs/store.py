@@ -108,7 +108,7 @@ class StoreProcess:
         places = list(self._takers)
         self._offsets = self.store.offsets(places)
         self._reader = Reader(self._bootstrap, self._offsets, max_records=_POLL_MESSAGES)
-        self._raw = RawEvents(self.store.events, self.store.catalogue, self._bootstrap)
+        self._raw = RawEvents(self.store, self._bootstrap)
         self._writer = Writer(self._bootstrap)
         self._complaint = ""
         self._refused: Version | None = None

@@ -5,7 +5,7 @@ Values only. They are checked when they are made; the pipeline that made them kn
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Encoding, LearningError, digest
@@ -151,6 +151,17 @@ class Learning:
             if self.encoding.inputs[name] not in (Type.BOOL, Type.INT64, Type.STRING):
                 found = f"{name!r} is {self.encoding.inputs[name].value}"
                 raise LearningError(asked, found, "take a bool, a whole number or a string")
+
+    def bare(self, model: Kind) -> Learning:
+        """Give the same for another model alone: none looks on, no label is early."""
+        return replace(
+            self,
+            model=model,
+            negative_after_ms=None,
+            score_every_ms=None,
+            score_by=(),
+            watching=None,
+        )
 
     @property
     def digest(self) -> str:

@@ -40,14 +40,7 @@ def groups(pipeline: Pipeline) -> dict[str, Learning]:
     pipeline's model, the defaults where it has no linear part.
     """
     ftrl = getattr(pipeline.model.kind, "ftrl", Ftrl())
-    learning = replace(
-        assembly.learning(pipeline),
-        model=Logistic(ftrl),
-        negative_after_ms=None,
-        score_every_ms=None,
-        score_by=(),
-        watching=None,
-    )
+    learning = assembly.learning(pipeline).bare(Logistic(ftrl))
     found: dict[str, Learning] = {}
     before = 0
     for name, known in _known(pipeline):

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from headrace.jobs import assembly
 from headrace.jobs.examples import Examples
 from headrace.jobs.tune.parts import Part, Parts, cut
-from headrace.online_learning.learning import Learning
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.prequential import Prequential
 from headrace.online_learning.space import Choice, Dimension
@@ -141,18 +140,10 @@ class _Replay:
     def __init__(self, pipeline: Pipeline, parts: Parts) -> None:
         self._parts = parts
         # Neither what is learned early and taken back nor what watches can tell settings apart.
-        self._learning = replace(
-            assembly.learning(pipeline),
-            negative_after_ms=None,
-            score_from_ms=parts.held_from_ms,
-            score_every_ms=None,
-            score_by=(),
-            watching=None,
-        )
+        self._learning = replace(assembly.learning(pipeline), score_from_ms=parts.held_from_ms)
 
     def _blank(self, kind: Kind) -> Prequential:
-        learning: Learning = replace(self._learning, model=kind)
-        return Prequential(learning)
+        return Prequential(self._learning.bare(kind))
 
     def judged(self, kind: Kind) -> tuple[float, Judged]:
         """Give the log loss before the held-back decisions, and score those."""
