@@ -255,6 +255,7 @@ def run(rounds: int) -> list[str]:
     rates = {name: _rows_per_second(took, rows) for name, took in seconds.items()}
     say(f"   examples/s of one thread: {rates}")
     batched = _batched(made, inputs)
+    compared = _compared(scores, batched)
     store(
         "clicks",
         rounds=rounds,
@@ -265,9 +266,9 @@ def run(rounds: int) -> list[str]:
         ratios=ratios,
         seconds=seconds,
         batched=batched,
-        compared_by_auc=_compared(scores, batched),
+        compared_by_auc=compared,
     )
-    return _lines(scores, batched, rates, ratios)
+    return _lines(scores, batched, compared, rates, ratios)
 
 
 def _compared(
@@ -297,12 +298,12 @@ def _compared(
 def _lines(
     scores: Mapping[str, Mapping[str, float]],
     batched: Mapping[str, Mapping[str, Any]],
+    compared: Mapping[str, Mapping[str, float]],
     rates: Mapping[str, int],
     ratios: Mapping[str, Ratio],
 ) -> list[str]:
     """Say what was found, a line for each claim."""
     auc = {name: score["auc"] for name, score in {**scores, **batched}.items()}
-    compared = _compared(scores, batched)
     apart = abs(auc["ours"] - auc["vw_ftrl"])
     crossed = max(auc["vw_default_with_all_pairs"], auc["vw_ftrl_with_all_pairs"])
     told = max(auc["vw_default_with_the_true_pairs"], auc["vw_ftrl_with_the_true_pairs"])

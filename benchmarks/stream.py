@@ -53,7 +53,7 @@ def run(rounds: int) -> list[str]:
             path.write_text(_PIPELINE.read_text().replace("kind: ftrl", settings))
             found[model] = [_round(load(path), Path(name) / str(i)) for i in range(rounds)]
         say(f"   {model}: {found[model]}")
-    store("stream", examples=(HOURS - WARM_HOURS) * DECISIONS_AN_HOUR, tokens=20, rounds=found)
+    store("stream", tokens=len(load(_PIPELINE).model.tokens), rounds=found)
     best = {model: max(each, key=lambda one: one["cpu_rate"]) for model, each in found.items()}
     return [
         f"{model}: {each['rate']:,.0f} examples/s from Kafka to weights, "
@@ -67,7 +67,7 @@ def _round(pipeline: Pipeline, state: Path) -> dict[str, float]:
         log = _Sent(local)
         log.send(range(WARM_HOURS))
         local.start("learner", local.arguments("learner"))
-        _learned(local, scores, 1)
+        first = _learned(local, scores, 1)["learner.examples"]
         local.supervisor.signal("learner", signal.SIGSTOP)
         log.send(range(WARM_HOURS, HOURS))
         log.end()
@@ -76,8 +76,9 @@ def _round(pipeline: Pipeline, state: Path) -> dict[str, float]:
         local.supervisor.signal("learner", signal.SIGCONT)
         told = _learned(local, scores, HOURS * DECISIONS_AN_HOUR)
         wall, cpu = time.monotonic() - wall, _cpu(before) - cpu
-    examples = (HOURS - WARM_HOURS) * DECISIONS_AN_HOUR
+    examples = told["learner.examples"] - first
     return {
+        "examples": round(examples),
         "rate": round(examples / wall),
         "cpu_rate": round(examples / cpu),
         "auc": told["prequential.auc"],
@@ -98,7 +99,8 @@ def _learned(local: Local, scores: Reader, count: int) -> dict[str, float]:
                 rows = {row["name"]: row["value"] for row in orjson.loads(message.value or b"[]")}
                 if rows.get("learner.examples", 0) >= count:
                     return rows
-    asked, found = f"asked for the learner to learn {count} examples", "it did not in five minutes"
+    asked = f"asked for the learner to learn {count} examples"
+    found = f"it did not in {_DEADLINE_SECONDS:.0f} s"
     raise EnvironmentProblem(asked, found, f"look at {local.state / 'logs' / 'learner.log'}")
 
 
