@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-PROGRAMS = ("chaos", "chaos_disk", "fuzz")
+PROGRAMS = ("chaos", "chaos_disk", "fuzz", "fuzz_requests")
 
 
 def _package() -> None:

@@ -16,10 +16,11 @@ from typing import Any
 import orjson
 
 from headrace.feature_store import catalogue, export, upkeep
-from headrace.jobs import assembly, store, transport
+from headrace.jobs import assembly, store
 from headrace.jobs.evolve.rebuild import rebuild
+from headrace.jobs.source_rows import read_log
 from headrace.jobs.store import StoreProcess
-from headrace.jobs.transport import Reader, Writer, create_topics
+from headrace.jobs.transport import Writer, create_topics
 from headrace.pipelines.pipeline import Pipeline
 from tests.chaos_fork import Ended, forked, kill, lived, within
 from tests.chaos_log import Sent, drain, messages, named, publish, state_of, topic_of
@@ -170,13 +171,8 @@ class Target:
 
     def published(self) -> list[dict[str, Any]]:
         """Read the predictions in their topic."""
-        topic = self.pipeline.predictions_topic
-        end, rows, at = transport.ends(self.bootstrap, [topic])[topic, 0], [], 0
-        with Reader(self.bootstrap, {(topic, 0): 0}) as reader:
-            while at < end:
-                for message in reader.poll(1_000).get((topic, 0), ()):
-                    at = message.offset + 1
-                    rows.append(orjson.loads(message.value or b"{}"))
+        messages = read_log(self.bootstrap, self.pipeline.predictions_topic)
+        rows = [orjson.loads(value) for value in messages["payload"].to_pylist()]
         return [row for row in rows if "id" in row]
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import orjson
 
 from headrace.jobs import assembly
+from headrace.jobs.learner import LearnerProcess
+from headrace.jobs.transport import Writer, create_topics
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.observer import Note
 from headrace.online_learning.version import PROVENANCE
@@ -22,7 +24,18 @@ from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 from tests.online_learning.made_up import Log, log
 
-__all__ = ["MODELS", "Learned", "fed", "given", "learned", "made", "noted", "published"]
+__all__ = [
+    "MODELS",
+    "Learned",
+    "drained",
+    "fed",
+    "given",
+    "learned",
+    "made",
+    "noted",
+    "published",
+    "sent",
+]
 
 _TEXT = """\
 pipeline: {name}
@@ -74,6 +87,23 @@ def noted(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 def given(seconds: int, seed: int) -> Log:
     """Make a log of so many seconds of event time; a version is published every five."""
     return log(seed, _DECISIONS_A_SECOND * seconds, seconds)
+
+
+def sent(bootstrap: str, pipeline: Pipeline, source: Log) -> None:
+    """Make the topics of a pipeline, and write a log to them."""
+    create_topics(bootstrap, assembly.topics(pipeline))
+    with Writer(bootstrap) as writer:
+        for value in source.predictions:
+            writer.send(pipeline.predictions_topic, value, partition=0)
+        for value in source.examples:
+            writer.send(pipeline.examples_topic, value, partition=0)
+
+
+def drained(process: LearnerProcess) -> None:
+    """Step until there is nothing to do, twice in a row."""
+    rested = 0
+    while rested < 2:
+        rested = 0 if process.step() else rested + 1
 
 
 @dataclass(frozen=True)

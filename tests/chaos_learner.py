@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -21,15 +20,15 @@ from typing import Any
 
 import orjson
 
-from headrace.jobs import assembly, learner, transport
+from headrace.jobs import assembly, learner
 from headrace.jobs.learner import LearnerProcess
-from headrace.jobs.transport import Reader, Writer, create_topics
+from headrace.jobs.source_rows import read_log
 from headrace.online_learning import durable
 from headrace.online_learning.learner import registry
 from headrace.operators.errors import CorruptError
 from headrace.pipelines.pipeline import Pipeline
 from tests.chaos_fork import Ended, forked, kill, lived, within
-from tests.chaos_learned import Learned, given, learned, made, noted, published
+from tests.chaos_learned import Learned, drained, given, learned, made, noted, published, sent
 
 __all__ = ["POINTS", "run"]
 
@@ -71,7 +70,6 @@ def _wired(act: Act) -> None:
     wire(durable, "sync_folder", "sync")
     for verb in ("rename", "replace", "unlink"):
         wire(Path, verb, verb)
-    wire(shutil, "rmtree", "remove")
 
 
 def _disk(step: str, *, after: bool = False) -> Callable[[LearnerProcess, random.Random], None]:
@@ -176,23 +174,15 @@ class Target:
         return LearnerProcess(self.pipeline, bootstrap=self.bootstrap, folder=self.folder)
 
     def through(self, process: LearnerProcess) -> Learned:
-        """Step until there is nothing to do, twice in a row; give what came of it."""
-        rested = 0
-        while rested < 2:
-            rested = 0 if process.step() else rested + 1
+        """Step until there is nothing to do; give what came of it."""
+        drained(process)
         with closing(process):
             return Learned(process.learner.digest(), published(self.folder))
 
     def told(self) -> list[list[dict[str, Any]]]:
         """Read the messages of the metrics topic."""
-        topic = self.pipeline.metrics_topic
-        end, told, at = transport.ends(self.bootstrap, [topic])[topic, 0], list[Any](), 0
-        with Reader(self.bootstrap, {(topic, 0): 0}) as reader:
-            while at < end:
-                for message in reader.poll(1_000).get((topic, 0), ()):
-                    at = message.offset + 1
-                    told.append(orjson.loads(message.value or b"[]"))
-        return told
+        messages = read_log(self.bootstrap, self.pipeline.metrics_topic)
+        return [orjson.loads(value) for value in messages["payload"].to_pylist()]
 
     def half(self) -> str:
         """Say what is wrong with the champion, if anything is."""
@@ -221,14 +211,7 @@ def _killed(
 ) -> tuple[Counter[str], list[str]]:
     """Kill a learner `count` times; then compare it with one that nobody disturbed."""
     source = given(_SECONDS_A_KILL * count + 60, seed)
-    create_topics(target.bootstrap, assembly.topics(target.pipeline))
-    with Writer(target.bootstrap) as writer:
-        for topic, sent in (
-            (target.pipeline.predictions_topic, source.predictions),
-            (target.pipeline.examples_topic, source.examples),
-        ):
-            for value in sent:
-                writer.send(topic, value, partition=0)
+    sent(target.bootstrap, target.pipeline, source)
     halves: list[str] = []
 
     def life(point: str, life_seed: int) -> Ended:

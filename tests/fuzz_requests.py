@@ -35,7 +35,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-__all__ = ["Served", "run", "served"]
+from headrace.jobs.machine.state import write_json
+from headrace.jobs.serving.server import Server
+from tests.jobs.test_server import processing
+
+__all__ = ["Served", "main", "run", "served"]
 
 _ARROW = "application/vnd.apache.arrow.stream"
 _FLIGHT = "/arrow.flight.protocol.FlightService/"
@@ -55,24 +59,6 @@ _QUERIES = (
     "WITH c AS (SELECT * FROM features.clicks(120000)) SELECT * FROM c",
     "SELECT s.x[1] FROM (SELECT {'x': [1, 2]} AS s) WHERE 1 IN (SELECT range FROM range(3))",
 )
-_SERVE = """
-import importlib.util, pathlib, sys
-folder = pathlib.Path(sys.argv[1])
-spec = importlib.util.spec_from_file_location(
-    "tests", folder / "__init__.py", submodule_search_locations=[str(folder)])
-sys.modules["tests"] = importlib.util.module_from_spec(spec)
-from tests.jobs.test_server import processing
-from headrace.jobs.serving.server import Server
-from headrace.jobs.machine.state import write_json
-state = pathlib.Path(sys.argv[2])
-with processing(state) as process:
-    server = Server(process)
-    server.start()
-    write_json(state / "address.json", server.told())
-    print("serving", flush=True)
-    sys.stdin.read()
-    server.stop()
-"""
 
 
 @dataclass
@@ -102,9 +88,9 @@ class Served:
 @contextmanager
 def served(folder: Path) -> Iterator[Served]:
     """Serve the small pipeline of the tests from a process of its own."""
-    tests = Path(__file__).parent
+    program = str(Path(__file__).with_name("__main__.py"))
     with (folder / "served.log").open("wb") as log:
-        argv = [sys.executable, "-c", _SERVE, str(tests), str(folder)]
+        argv = [sys.executable, program, "fuzz_requests", str(folder)]
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
@@ -117,6 +103,20 @@ def served(folder: Path) -> Iterator[Served]:
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
+
+
+def main(arguments: list[str]) -> int:
+    """Be the process that serves: say so, and serve until the input ends."""
+    folder = Path(arguments[0])
+    with processing(folder) as process:
+        server = Server(process)
+        server.start()
+        write_json(folder / "address.json", server.told())
+        sys.stdout.write("serving\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+        server.stop()
+    return 0
 
 
 def run(count: int, seed: int, folder: Path) -> tuple[int, Sequence[str]]:

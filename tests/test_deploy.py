@@ -21,7 +21,7 @@ import pytest
 from headrace.jobs import assembly
 from headrace.jobs.machine import broker
 from headrace.jobs.machine.waiting import wait_until
-from headrace.jobs.transport import Reader, ends
+from headrace.jobs.source_rows import read_log
 from headrace.online_learning.learner import Learner
 from headrace.pipelines.load import load
 
@@ -147,8 +147,10 @@ def _learned_as_from_the_log(path: Path, state: Path, folder: Path) -> None:
     """Let a new learner read the topics from their beginning: the same versions, byte for byte."""
     pipeline = load(path)
     with broker.running(state / "broker") as kafka:
-        predictions = _values(kafka.address, pipeline.predictions_topic)
-        examples = _values(kafka.address, pipeline.examples_topic)
+        topics = (pipeline.predictions_topic, pipeline.examples_topic)
+        predictions, examples = (
+            read_log(kafka.address, topic)["payload"].to_pylist() for topic in topics
+        )
     told = [orjson.loads(value) for value in predictions]
     assert [each["seq"] for each in told if "id" in each] == list(range(VISITS))
     learner = Learner(assembly.learning(pipeline), folder / "again")
@@ -162,13 +164,3 @@ def _learned_as_from_the_log(path: Path, state: Path, folder: Path) -> None:
     ]
     assert versions[0]
     assert versions[0] == versions[1]
-
-
-def _values(bootstrap: str, topic: str) -> list[bytes]:
-    end = ends(bootstrap, [topic])[topic, 0]
-    values: list[bytes] = []
-    with Reader(bootstrap, {(topic, 0): 0}) as reader:
-        while len(values) < end:
-            found = reader.poll(1_000).get((topic, 0), [])
-            values += [message.value for message in found if message.value is not None]
-    return values

@@ -22,7 +22,7 @@ from headrace.jobs.demo.demonstration import PIPELINE, follow
 from headrace.jobs.machine import local
 from headrace.jobs.machine.local import Local
 from headrace.jobs.machine.waiting import wait_until
-from headrace.jobs.transport import Reader, ends
+from headrace.jobs.source_rows import read_log
 from headrace.pipelines.load import load
 from tests import ask_page
 from tests.flights_oracle import features
@@ -108,17 +108,9 @@ def _kill_each_once(running: Local) -> None:
 
 def _published(running: Local) -> list[int]:
     """Read the numbers of the predictions in their topic, in its order."""
-    topic = running.pipeline.predictions_topic
-    end = ends(running.bootstrap, [topic])[topic, 0]
-    numbers: list[int] = []
-    place = 0
-    with Reader(running.bootstrap, {(topic, 0): 0}) as reader:
-        while place < end:
-            for message in reader.poll(1_000).get((topic, 0), []):
-                place = message.offset + 1
-                value = orjson.loads(message.value or b"{}")
-                numbers += [value["seq"]] if "id" in value else []
-    return numbers
+    messages = read_log(running.bootstrap, running.pipeline.predictions_topic)
+    rows = [orjson.loads(value) for value in messages["payload"].to_pylist()]
+    return [row["seq"] for row in rows if "id" in row]
 
 
 def _versions(folder: Path) -> dict[str, bytes]:

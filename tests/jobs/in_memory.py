@@ -89,7 +89,7 @@ class Log:
 
     def begins(self, _: str, topics: Collection[str]) -> dict[Place, int]:
         """Give the beginnings, as `transport.begins` does."""
-        return {place: 0 for place in self.messages if place[0] in topics}
+        return {place: self.lost.get(place, 0) for place in self.messages if place[0] in topics}
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put it in the place of Kafka."""

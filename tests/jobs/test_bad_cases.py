@@ -152,14 +152,11 @@ def test_neither_kills_nor_a_lost_file_change_a_case(
     live(small, calm, tmp_path / "calm")
     truth = topic(small, calm)
     torn.install(monkeypatch)
-    kills = 0
     for left in (0, 1, 3, 2, 5, 8, 4, 13, 1):
         torn.left = left
         with pytest.raises(Killed):
             live(small, torn, tmp_path / "torn")
-        kills += 1
     torn.left = None
-    assert kills == 9
     live(small, torn, tmp_path / "torn")
     order = [(m["cause"], m["number"], m["seq"]) for m in truth]
     assert sorted((m["cause"], m["number"], m["seq"]) for m in topic(small, torn)) == sorted(order)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from headrace.jobs.cli import main as cli
 from headrace.jobs.machine import local
 from headrace.pipelines.pipeline import Pipeline
 from tests.feature_store.made_up import pipeline
+from tests.jobs.conftest import Say
 from tests.jobs.test_verify import LOGS, MEAN, Stream
-
-Say = Callable[..., tuple[object, str]]
 
 
 @pytest.fixture
@@ -38,20 +35,6 @@ def stream(small: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]
 
         monkeypatch.setattr(local, "reached", reached)
         yield one
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def ended(*words: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["headrace", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_of:
-            cli.main()
-        said = capsys.readouterr()
-        return exit_of.value.code, said.out + said.err
-
-    return ended
 
 
 def test_skew_says_what_differs_and_ends_with_1(small: Pipeline, stream: Stream, say: Say) -> None:

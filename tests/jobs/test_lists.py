@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,13 +13,13 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pytest
 
-from headrace.jobs.cli import main as cli
 from headrace.jobs.features import FeatureStore
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.serving.server import ARROW
 from headrace.pipelines.load import load
 from tests.feature_store.made_up import EVERY, decisions, pages
 from tests.feature_store.test_companions import MORE, pane
+from tests.jobs.conftest import Say
 from tests.jobs.in_memory import Log
 from tests.jobs.test_server import serving
 from tests.jobs.test_store_process import in_log
@@ -110,16 +109,11 @@ def test_pandas_has_lists(store: FeatureStore) -> None:
     assert found["kinds"].tolist() == FOUND["kinds"]
 
 
-def test_csv_has_lists_as_json(
-    state: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_csv_has_lists_as_json(state: Path, say: Say) -> None:
     query = f'SELECT "user", often, lasts FROM features.clicks({EVERY}) ORDER BY ALL'
-    words = ["headrace", "sql", query, "--state", str(state), "--format", "csv"]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as exit_of:
-        cli.main()
-    assert not exit_of.value.code
-    assert capfd.readouterr().out.splitlines() == [
+    status, text = say("sql", query, "--state", state, "--format", "csv")
+    assert not status
+    assert text.splitlines() == [
         '"user","often","lasts"',
         '"u","[""a"",""é, |""]","[""é, |"",""a""]"',
         '"v","[""b""]","[""b"",""b""]"',

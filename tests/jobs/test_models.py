@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,6 @@ import pytest
 
 from headrace.jobs import learner as jobs_learner
 from headrace.jobs import models
-from headrace.jobs.cli import main as cli
-from headrace.jobs.evolve import raw_log
 from headrace.jobs.learner import LearnerProcess
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.version import WEIGHTS
@@ -24,23 +19,10 @@ from headrace.operators.errors import CorruptError, EnvironmentProblem
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 from tests.chaos_learned import given, made
+from tests.jobs.conftest import Say
 from tests.jobs.in_memory import Log
 
 SECONDS = 60
-Say = Callable[..., tuple[object, str]]
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    log = Log()
-    log.install(monkeypatch)
-
-    @contextmanager
-    def reached(*_: object) -> Iterator[str]:
-        yield "memory"
-
-    monkeypatch.setattr(raw_log, "bootstrap", reached)
-    return log
 
 
 @pytest.fixture
@@ -65,17 +47,8 @@ def state(tmp_path: Path, log: Log, declared: Pipeline, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def say(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def ended(*words: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["headrace", *map(str, words), "--state", str(state)])
-        with pytest.raises(SystemExit) as exit_of:
-            cli.main()
-        said = capsys.readouterr()
-        return exit_of.value.code, said.out + said.err
-
-    return ended
+def say(say: Say, state: Path) -> Say:
+    return lambda *words: say(*words, "--state", state)
 
 
 def told(say: Say, *words: object) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from safetensors import numpy as safetensors
 
 from headrace.jobs import assembly
-from headrace.jobs.cli import main as cli
 from headrace.jobs.examples import Examples, of_file
 from headrace.jobs.ship import export
 from headrace.online_learning import durable
@@ -31,6 +29,7 @@ from headrace.online_learning.version import Version
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
 from headrace.operators.evaluation import METRICS
 from headrace.pipelines.pipeline import Pipeline
+from tests.jobs.conftest import Say
 from tests.jobs.made_up_examples import small, written
 
 DEEP = "  batch: 64\n  width: 16\n  hidden: [16, 8]\n  device: cpu\n  rate: 0.1\n"
@@ -202,11 +201,7 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
 
 
 def test_the_command_prints_the_price_and_keeps_to_the_budget(
-    folder: Path,
-    given: Examples,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    folder: Path, given: Examples, tmp_path: Path, say: Say
 ) -> None:
     pipeline = declared(folder, "ftrl")
     published(folder, pipeline, given)
@@ -214,23 +209,16 @@ def test_the_command_prints_the_price_and_keeps_to_the_budget(
     words = ["models", "export", pipeline.path, 1, out, "--form", "fp16", "--state", state]
     words += ["--from", folder / "examples.parquet"]
 
-    def said(*more: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["headrace", *map(str, (*words, *more))])
-        with pytest.raises(SystemExit) as exit_of:
-            cli.main()
-        told = capsys.readouterr()
-        return exit_of.value.code, told.out + told.err
-
-    status, text = said("--latency-budget", "0.001us")
+    status, text = say(*words, "--latency-budget", "0.001us")
     assert (status, out.exists()) == (1, False)
     assert "choose a smaller form, or raise the budget" in text
-    status, text = said("--latency-budget", "soon")
+    status, text = say(*words, "--latency-budget", "soon")
     assert (status, "no duration" in text) == (2, True)
-    status, text = said("--latency-budget", "60s")
+    status, text = say(*words, "--latency-budget", "60s")
     assert status == 0
     assert re.search(
         r"^whole: .* KiB, p50 \d+ µs, p99 \d+ µs, AUC 0\.\d+ \(0\.0000 lost\)", text, re.M
     )
     assert re.search(r"^fp16: .* lost\), logits off by .* at most$", text, re.M)
     words[4] = tmp_path / "again"
-    assert json.loads(said("--json")[1])["form"]["name"] == "fp16"
+    assert json.loads(say(*words, "--json")[1])["form"]["name"] == "fp16"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from headrace.jobs.cli import main as cli
 from headrace.jobs.lifecycle.status import View, status
 from headrace.jobs.machine.local import PROCESSES
 from headrace.jobs.machine.processes import Process, Status, Supervisor
@@ -19,6 +17,7 @@ from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.serving.server import Server
 from headrace.jobs.store import _METRICS
 from tests.feature_store.made_up import EVERY
+from tests.jobs.conftest import Say
 from tests.jobs.test_server import processing
 
 TOLD = {
@@ -70,20 +69,14 @@ def test_it_says_what_runs_how_far_it_is_and_what_it_scored(state: Path) -> None
     }
 
 
-def test_the_command_shows_it_as_tables_and_as_json(
-    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for words in ([], ["--json"]):
-        monkeypatch.setattr(sys, "argv", ["headrace", "status", "--state", str(state), *words])
-        with pytest.raises(SystemExit) as exit_of:
-            cli.main()
-        assert exit_of.value.code == 0
-        out = capsys.readouterr().out
-        if words:
-            assert json.loads(out)["scores"]["rival no_change"] == {"auc": 0.625}
-        else:
-            for said in ("demo runs", "running", "clicks", "rival no_change", "0.6250", "served"):
-                assert said in out
+def test_the_command_shows_it_as_tables_and_as_json(state: Path, say: Say) -> None:
+    status, text = say("status", "--state", state)
+    assert status == 0
+    for said in ("demo runs", "running", "clicks", "rival no_change", "0.6250", "served"):
+        assert said in text
+    status, text = say("status", "--state", state, "--json")
+    assert status == 0
+    assert json.loads(text)["scores"]["rival no_change"] == {"auc": 0.625}
 
 
 def test_a_store_that_does_not_answer_is_said_and_the_processes_are_shown(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -18,7 +17,6 @@ import pyarrow.compute as pc
 import pytest
 
 from headrace.jobs import assembly, examples
-from headrace.jobs.cli import main as cli
 from headrace.jobs.examples import Examples, of_file
 from headrace.jobs.machine import local
 from headrace.jobs.machine.state import locked
@@ -32,6 +30,7 @@ from headrace.operators.errors import EnvironmentProblem, HeadraceError
 from headrace.pipelines.load import load
 from headrace.pipelines.models import made
 from headrace.pipelines.pipeline import Pipeline
+from tests.jobs.conftest import Say
 from tests.jobs.made_up_examples import rows, small, written
 from tests.jobs.test_groups import asked, store
 from tests.jobs.test_groups import small as of_a_store
@@ -234,31 +233,20 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, pipeline: Pipeline) -> N
             of_file(pipeline, tmp_path / name)
 
 
-def said(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
-    monkeypatch.setattr(sys, "argv", ["headrace", *map(str, words)])
-    with pytest.raises(SystemExit) as exit_of:
-        cli.main()
-    return exit_of.value.code
-
-
 def test_the_command_prints_the_lines_and_leaves_a_record(
-    folder: Path,
-    tmp_path: Path,
-    pipeline: Pipeline,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    folder: Path, tmp_path: Path, pipeline: Pipeline, say: Say
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
     state = tmp_path / "state"
     words = ("tune", pipeline.path, "--from", written(folder), "--trials", TRIALS, "--seed", 3)
-    assert said(monkeypatch, *words, "--state", state) == 0
-    text = capsys.readouterr().out
+    status, text = say(*words, "--state", state)
+    assert status == 0
     assert "\nmodel:\n  kind: " in text
     [path] = (state / "tune").iterdir()
     assert text.rstrip().endswith(f"record: {path}")
     with locked(state, "up", resume=True):  # as `up` takes it
-        assert said(monkeypatch, *words, "--state", state, "--json") == 0
-    record = json.loads(capsys.readouterr().out)
+        status, text = say(*words, "--state", state, "--json")
+    assert status == 0
+    record = json.loads(text)
     assert record.pop("record") == str(path)
     assert record == json.loads(path.read_bytes())
     assert [path] == list((state / "tune").iterdir())
@@ -270,7 +258,7 @@ def test_examples_of_a_store_without_predictions_are_refused() -> None:
 
 
 def test_the_command_reads_a_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Say
 ) -> None:
     connection, told = store()
     client = SimpleNamespace(sql=asked(connection))
@@ -284,8 +272,9 @@ def test_the_command_reads_a_store(
     monkeypatch.setattr(local, "reached", reached)
     monkeypatch.setattr("headrace.jobs.tune.parts._FEWEST_LABELS", 10)
     path, state = of_a_store(tmp_path).path, tmp_path / "state"
-    assert said(monkeypatch, "tune", path, "--trials", 3, "--state", state, "--json") == 0
-    record = json.loads(capsys.readouterr().out)
+    status, text = say("tune", path, "--trials", 3, "--state", state, "--json")
+    assert status == 0
+    record = json.loads(text)
     assert places == [state, "tune"]
     labels = sum(row["label"] is not None for row in told)
     assert (record["examples"]["rows"], record["examples"]["labels"]) == (300, labels)

@@ -11,30 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from headrace.jobs import assembly
 from headrace.jobs.learner import LearnerProcess
 from headrace.jobs.machine.broker import Broker
-from headrace.jobs.transport import Writer, create_topics
 from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.pipeline import Pipeline
-from tests.chaos_learned import given, made
-
-
-def drained(process: LearnerProcess) -> None:
-    rested = 0
-    while rested < 2:
-        rested = 0 if process.step() else rested + 1
+from tests.chaos_learned import drained, given, made, sent
 
 
 def running(broker: Broker, folder: Path, name: str) -> Pipeline:
     """Give a pipeline whose topics hold a log."""
-    pipeline, log = made(folder, name, "ftrl"), given(60, 1)
-    create_topics(broker.address, assembly.topics(pipeline))
-    with Writer(broker.address) as writer:
-        for value in log.predictions:
-            writer.send(pipeline.predictions_topic, value, partition=0)
-        for value in log.examples:
-            writer.send(pipeline.examples_topic, value, partition=0)
+    pipeline = made(folder, name, "ftrl")
+    sent(broker.address, pipeline, given(60, 1))
     return pipeline
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,42 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.jobs.cli import main as cli
-from headrace.jobs.evolve import raw_log
 from headrace.jobs.learner import LearnerProcess
 from headrace.jobs.machine.state import locked
 from headrace.online_learning.learner import registry
 from headrace.pipelines.pipeline import Pipeline
 from tests.chaos_learned import given, made
+from tests.jobs.conftest import Say
 from tests.jobs.in_memory import Log
 from tests.online_learning.made_up import STARTS
-
-Say = Callable[..., tuple[object, str]]
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    def ended(*words: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["headrace", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_of:
-            cli.main()
-        said = capsys.readouterr()
-        return exit_of.value.code, said.out + said.err
-
-    return ended
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    log = Log()
-    log.install(monkeypatch)
-
-    @contextmanager
-    def reached(*_: object) -> Iterator[str]:
-        yield "memory"
-
-    monkeypatch.setattr(raw_log, "bootstrap", reached)
-    return log
 
 
 def history(folder: Path) -> Path:

@@ -5,36 +5,32 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from headrace.online_learning.encoding import Encoder
 from headrace.online_learning.learner import registry
 from headrace.online_learning.models import ftrl
 from headrace.online_learning.models.batched import (
     Batched,
-    BatchedModel,
     DcnV2,
     DeepFm,
     Dlrm,
     Hybrid,
     WideAndDeep,
 )
-from headrace.online_learning.models.model import PREDICT, Inputs, State, Steps
+from headrace.online_learning.models.model import PREDICT, Inputs, Steps
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
 from headrace.online_learning.version import fault
 from headrace.operators.errors import UnknownName
 from headrace.operators.types import Type
 from tests.online_learning.made_up import SETTINGS, log
-from tests.online_learning.test_learner import feed, learning, versions
+from tests.online_learning.model_laws import crashes_lose_nothing, cuts_change_no_bit
+from tests.online_learning.test_learner import feed, learning
 
 torch = pytest.importorskip("torch", reason="no torch found: the extra `deep` has it")
 
@@ -74,41 +70,9 @@ def rows(count: int = 150, seed: int = 1) -> tuple[Inputs, Steps]:
     return inputs, Steps(np.arange(count), labels, math.log(2.0), np.arange(count) * 1000)
 
 
-def state_of(model: BatchedModel) -> dict[str, NDArray[np.float64]]:
-    return dict(model.state().arrays)
-
-
-def same(one: BatchedModel, two: BatchedModel) -> bool:
-    a, b = one.state(), two.state()
-    keys = a.arrays.keys() == b.arrays.keys()
-    return (
-        keys
-        and all(np.array_equal(a.arrays[n], b.arrays[n]) for n in a.arrays)
-        and (a.facts == b.facts)
-    )
-
-
 @pytest.mark.parametrize("kind", KINDS, ids=named)
 def test_a_cut_anywhere_with_a_snapshot_between_changes_no_bit(kind: Batched) -> None:
-    inputs, steps = rows()
-    whole = kind.blank(ENCODING)
-    said = whole.advance(inputs, steps)
-    assert len(set(said.tolist())) > 100
-
-    @given(cuts=st.lists(st.integers(0, 150), max_size=6))
-    @settings(max_examples=12, deadline=None)
-    def cut(cuts: list[int]) -> None:
-        ends = [0, *sorted(cuts), len(steps)]
-        model, given_ = kind.blank(ENCODING), []
-        for start, stop in pairwise(ends):
-            given_.append(model.advance(inputs, steps.part(start, stop)))
-            kept = model.state()
-            model = kind.blank(ENCODING)
-            model.restore(State({n: a.copy() for n, a in kept.arrays.items()}, kept.facts))
-        assert np.array_equal(np.concatenate(given_), said)
-        assert same(model, whole)
-
-    cut()
+    cuts_change_no_bit(kind, ENCODING, *rows(), examples=12)
 
 
 def test_a_thread_that_serves_leaves_the_process_its_number_of_threads(
@@ -228,18 +192,7 @@ TOLD = replace(
 
 
 def test_a_learner_of_it_loses_nothing_by_a_crash(tmp_path: Path) -> None:
-    source = log()
-    with learning(tmp_path / "whole", TOLD) as learner:
-        feed(learner, [(10_000, 10_000)], source)
-        digest, files = learner.digest(), versions(tmp_path / "whole")
-    assert len(files) > 5
-    for steps in (3, 9, 14):
-        folder = tmp_path / str(steps)
-        with learning(folder, TOLD) as learner:
-            feed(learner, [(30, 5), (7, 2)], source, steps=steps)
-        with learning(folder, TOLD) as learner:
-            feed(learner, [(11, 3), (50, 9)], source)
-            assert (learner.digest(), versions(folder)) == (digest, files)
+    crashes_lose_nothing(tmp_path, TOLD, log(), (3, 9, 14))
 
 
 def test_what_the_store_serves_is_what_the_learner_published(tmp_path: Path) -> None:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from headrace.online_learning.deep.entries import drawn
 from headrace.online_learning.models.factorised import Ffm, Fm, FmModel
 from headrace.online_learning.models.factors import BEGINS
 from headrace.online_learning.models.linear import Logistic
-from headrace.online_learning.models.model import PREDICT, Inputs, State, Steps
+from headrace.online_learning.models.model import PREDICT, Inputs, Steps
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
 from headrace.operators.types import Type
 from tests.online_learning.made_up import SETTINGS, log
+from tests.online_learning.model_laws import crashes_lose_nothing, cuts_change_no_bit
 from tests.online_learning.test_ftrl import plain_weight
-from tests.online_learning.test_learner import feed, learning, versions
 
 ENCODING = Encoding(
     {"a": Type.INT64, "b": Type.INT64, "c": Type.INT64, "x": Type.FLOAT64},
@@ -131,25 +129,7 @@ def test_it_is_the_sum_of_pairs_that_is_written(kind: Fm) -> None:
 
 @kinds
 def test_a_cut_anywhere_with_a_snapshot_between_changes_no_bit(kind: Fm) -> None:
-    inputs, steps = rows()
-    whole = kind.blank(ENCODING)
-    said = whole.advance(inputs, steps)
-    assert len(set(said.tolist())) > 200
-
-    @given(cuts=st.lists(st.integers(0, 300), max_size=6))
-    @settings(max_examples=25, deadline=None)
-    def cut(cuts: list[int]) -> None:
-        model, given_ = kind.blank(ENCODING), []
-        for start, stop in pairwise([0, *sorted(cuts), len(steps)]):
-            given_.append(model.advance(inputs, steps.part(start, stop)))
-            kept = model.state()
-            model = kind.blank(ENCODING)
-            model.restore(State({n: a.copy() for n, a in kept.arrays.items()}, kept.facts))
-        assert np.array_equal(np.concatenate(given_), said)
-        for name, array in whole.state().arrays.items():
-            assert np.array_equal(model.state().arrays[name], array)
-
-    cut()
+    cuts_change_no_bit(kind, ENCODING, *rows())
 
 
 @kinds
@@ -248,16 +228,5 @@ def test_a_slot_outside_and_a_label_of_no_class_are_refused() -> None:
 
 @kinds
 def test_a_learner_of_it_loses_nothing_by_a_crash(kind: Fm, tmp_path: Path) -> None:
-    source = log()
     told = replace(SETTINGS, model=kind, negatives=0.8)
-    with learning(tmp_path / "whole", told) as learner:
-        feed(learner, [(10_000, 10_000)], source)
-        digest, files = learner.digest(), versions(tmp_path / "whole")
-    assert len(files) > 5
-    for steps in (3, 14):
-        folder = tmp_path / str(steps)
-        with learning(folder, told) as learner:
-            feed(learner, [(30, 5), (7, 2)], source, steps=steps)
-        with learning(folder, told) as learner:
-            feed(learner, [(11, 3), (50, 9)], source)
-            assert (learner.digest(), versions(folder)) == (digest, files)
+    crashes_lose_nothing(tmp_path, told, log(), (3, 14))

@@ -11,12 +11,12 @@ import numpy as np
 import orjson
 import pytest
 
-from headrace.online_learning.learner import registry
 from headrace.online_learning.models.linear import Linear, Poisson, Quantile, Squared
 from headrace.online_learning.rivals import RIVALS_OF_NUMBERS
 from headrace.online_learning.settings import Ftrl
 from tests.online_learning.made_up import SETTINGS, WITHIN, Log, log
-from tests.online_learning.test_learner import feed, learning, versions
+from tests.online_learning.model_laws import crashes_lose_nothing
+from tests.online_learning.test_learner import feed, learning
 
 FTRL = Ftrl(alpha=0.5)
 KINDS: list[Linear] = [Squared(FTRL), Poisson(FTRL), Quantile(FTRL, tau=0.9)]
@@ -92,17 +92,7 @@ def test_a_learner_of_numbers_scores_as_a_plain_loop(kind: Linear, tmp_path: Pat
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_cuts_and_crashes_change_nothing(kind: Linear, tmp_path: Path) -> None:
     told = replace(SETTINGS, model=kind, score_every_ms=5_000)
-    with learning(tmp_path / "whole", told) as learner:
-        feed(learner, [(10_000, 10_000)], LOG)
-        digest, files = learner.digest(), versions(tmp_path / "whole")
-    assert registry(tmp_path / "whole").numbers()
-    for steps in (3, 9, 14):
-        folder = tmp_path / str(steps)
-        with learning(folder, told) as learner:
-            feed(learner, [(30, 5), (7, 2)], LOG, steps=steps)
-        with learning(folder, told) as learner:
-            feed(learner, [(11, 3), (50, 9)], LOG)
-            assert (learner.digest(), versions(folder)) == (digest, files)
+    crashes_lose_nothing(tmp_path, told, LOG, (3, 9, 14))
 
 
 def test_labels_beyond_measure_are_learned_and_scored_as_finite(tmp_path: Path) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headrace.online_learning.models.model import PREDICT, Inputs, State, Steps
+from headrace.online_learning.models.model import PREDICT, Inputs, Steps
 from headrace.online_learning.models.softmax import Softmax
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError
 from headrace.operators.types import Type
 from tests.online_learning.made_up import SETTINGS
+from tests.online_learning.model_laws import cuts_change_no_bit
 from tests.online_learning.test_ftrl import plain_weight
 
 ENCODING = Encoding({"x": Type.FLOAT64}, {}, (), slots=12, bias=True, numbers=("x",))
@@ -62,23 +60,7 @@ def test_it_is_the_reference_to_the_bit() -> None:
 
 
 def test_a_cut_anywhere_with_a_snapshot_between_changes_no_bit() -> None:
-    inputs, steps = rows()
-    whole = KIND.blank(ENCODING)
-    said = whole.advance(inputs, steps)
-
-    @given(cuts=st.lists(st.integers(0, 300), max_size=6))
-    @settings(max_examples=25, deadline=None)
-    def cut(cuts: list[int]) -> None:
-        model, given_ = KIND.blank(ENCODING), [np.empty((0, 3))]
-        for start, stop in pairwise([0, *sorted(cuts), 300]):
-            given_.append(model.advance(inputs, steps.part(start, stop)))
-            kept = model.state()
-            model = KIND.blank(ENCODING)
-            model.restore(State({n: a.copy() for n, a in kept.arrays.items()}, kept.facts))
-        assert np.array_equal(np.concatenate(given_), said)
-        assert np.array_equal(model.zr, whole.zr)
-
-    cut()
+    cuts_change_no_bit(KIND, ENCODING, *rows())
 
 
 def test_a_version_serves_the_trainers_bits() -> None:
