@@ -267,14 +267,15 @@ class Index:
             if read is None:
                 return self._read_older(plan, keys, times)
             parts.append(read)
-        values: dict[str, pa.Array] = {}
-        states: dict[str, States] = {}
-        for place, feature in enumerate(plan.features):
-            columns = [self._column(plan, feature, part, place) for part in parts]
-            values[feature.name] = columns[0] if len(columns) == 1 else pa.concat_arrays(columns)
-            state = np.concatenate([part.states[place] for part in parts])
-            states[feature.name] = state & ~np.uint8(kernel.NULL)
-        return values, states
+        columns = [self._columns(plan, part) for part in parts]
+        names = [feature.name for feature in plan.features]
+        if len(parts) == 1:
+            values = dict(zip(names, columns[0], strict=True))
+        else:
+            whole = map(pa.concat_arrays, zip(*columns, strict=True))
+            values = dict(zip(names, whole, strict=True))
+        states = np.concatenate([part.states for part in parts], axis=1) & ~np.uint8(kernel.NULL)
+        return values, dict(zip(names, states, strict=True))
 
     def _read_older(self, plan: Plan, keys: Sequence[pa.Array], times: Ints) -> Found:
         """Read what the index still has from it, and what is older from where that is kept."""
@@ -293,19 +294,28 @@ class Index:
             states[name] = np.concatenate([each[1][name] for each in found])[back]
         return values, states
 
-    def _column(self, plan: Plan, feature: Feature, read: Read, place: int) -> pa.Array:
-        """Give a feature's values as Arrow has them."""
-        kind = feature.aggregate.type
-        null = read.states[place] >= kernel.NULL
-        if feature.name in read.others:
-            return pa.array(read.others[feature.name][0], kind.arrow, mask=null)
-        output, words = plan.results[feature.name]
-        if output.real:
-            return pa.array(read.reals[output.row], mask=null)
-        numbers = read.wholes[output.row]
-        if words:
-            return pa.array(self.texts(words, numbers.tolist()), kind.arrow, mask=null)
-        return pa.array(numbers.astype(np.bool_) if kind is Type.BOOL else numbers, mask=null)
+    def _columns(self, plan: Plan, read: Read) -> list[pa.Array]:
+        """Give each feature's values as Arrow has them; those of steps are not copied."""
+        null = read.states >= kernel.NULL
+        known = np.packbits(~null, axis=1, bitorder="little")
+        columns = []
+        for place, feature in enumerate(plan.features):
+            kind = feature.aggregate.type
+            if feature.name in read.others:
+                values = read.others[feature.name][0]
+                columns.append(pa.array(values, kind.arrow, mask=null[place]))
+                continue
+            output, words = plan.results[feature.name]
+            numbers = _output(read, output)
+            if words:
+                texts = self.texts(words, numbers.tolist())
+                columns.append(pa.array(texts, kind.arrow, mask=null[place]))
+            elif kind is Type.BOOL:
+                columns.append(pa.array(numbers.astype(np.bool_), mask=null[place]))
+            else:
+                buffers = [pa.py_buffer(known[place]), pa.py_buffer(numbers)]
+                columns.append(pa.Array.from_buffers(kind.arrow, len(numbers), buffers))
+        return columns
 
     def texts(self, column: str, codes: Sequence[int]) -> list[str]:
         """Give the texts of a column that numbers stand for; of a null any."""
