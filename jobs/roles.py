@@ -15,6 +15,7 @@ from types import FrameType
 
 from headrace.jobs import labels, transport, views
 from headrace.jobs.demo import flights
+from headrace.jobs.machine import kafka
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.replay import beat, replay
 from headrace.jobs.serving.access import Access
@@ -23,7 +24,7 @@ from headrace.online_learning import durable
 from headrace.operators.sealed import sealed
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["ROLES", "Role", "rest_ms", "run_beats", "run_flights"]
+__all__ = ["ROLES", "Role", "rest_ms", "run_beats", "run_flights", "run_topics"]
 
 Role = Callable[[Pipeline, str, Path], None]
 """Runs a role: the pipeline, the broker's address, the state folder."""
@@ -93,6 +94,13 @@ def run_learner(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
         process.step()
     process.save()
     process.close()
+
+
+def run_topics(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
+    """Make the topics that are missing, and note which cluster the state folder goes with; end."""
+    state.mkdir(parents=True, exist_ok=True)
+    kafka.join(bootstrap, state)
+    kafka.make_topics(pipeline, bootstrap, own=False, create_sources=False)
 
 
 ROLES: dict[str, Role] = {

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from headrace.jobs.cli import ask, begin, evolve, lifecycle, tune
 from headrace.jobs.cli import models as versions
+from headrace.jobs.cli.deploy import deploy
 from headrace.jobs.cli.folder import of_pipeline
 from headrace.jobs.cli.store import store
 from headrace.jobs.cli.trust import trust
@@ -31,6 +32,7 @@ application = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 application.add_typer(trust)
+application.add_typer(deploy, name="deploy")
 application.add_typer(store, name="store")
 application.add_typer(versions.models, name="models")
 
@@ -254,7 +256,9 @@ def process(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     declared = load(pipeline)
     speak(declared, bootstrap)
-    if role == "replay":
+    if role == "topics":
+        roles.run_topics(declared, bootstrap, state)
+    elif role == "replay":
         roles.run_flights(declared, bootstrap, state, days)
     elif role == "beat":
         roles.run_beats(declared, bootstrap, state, every_ms)

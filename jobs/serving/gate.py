@@ -77,7 +77,7 @@ class Gate:
         start, route = time.perf_counter(), "unknown"
         try:
             headers = dict(scope["headers"])
-            self._check_host(headers)
+            self._check_host(headers, scope.get("server"))
             endpoint, parts = self._find(scope, headers)
             route = endpoint.path
             asked = f"asked for {endpoint.method} {endpoint.path}"
@@ -102,9 +102,11 @@ class Gate:
             status = await _send(send, refusal(failed))
         self._metrics.requested(route, status, time.perf_counter() - start)
 
-    def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
+    def _check_host(self, headers: Mapping[bytes, bytes], came_to: tuple[str, int] | None) -> None:
         host = headers.get(b"host", b"").decode("latin-1")
-        if not self._access.answers_to(host):
+        # Who asks by the address that the connection came to was led there by no name of another's.
+        by_address = came_to is not None and host == f"{came_to[0]}:{came_to[1]}"
+        if not by_address and not self._access.answers_to(host):
             asked = f"asked of the host {host[:200]!r}"
             do = "ask by its address, or declare the name under serve: hosts:"
             raise Refused(400, asked, "that is not this server's name", do)

@@ -189,11 +189,20 @@ class Spy:
         """Keep what is sent."""
         self.sent.append(message)
 
-    def ask(self, application: Gate, path: str = "/x", method: str = "POST") -> int:
+    def ask(self, application: Gate, path: str = "/x", method: str = "POST", **more: object) -> int:
         """Ask, and give the status."""
         scope = {"type": "http", "method": method, "path": path, "headers": self.headers}
-        asyncio.run(application({**scope, "query_string": b""}, self.receive, self.send))
+        asyncio.run(application({**scope, "query_string": b"", **more}, self.receive, self.send))
         return int(self.sent[0]["status"])
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("10.0.0.7:8000", 200), ("10.0.0.8:8000", 400), ("10.0.0.7:80", 400), ("10.0.0.7", 400)],
+)
+def test_the_address_that_was_connected_to_is_a_name(host: str, status: int) -> None:
+    spy = Spy([b""], host=host, authorization="Bearer " + "r" * 16)
+    assert spy.ask(guard(), server=("10.0.0.7", 8000)) == status
 
 
 def guard(**more: Any) -> Gate:

@@ -1,0 +1,1 @@
+"""A pipeline written down for a cluster: resources of Kubernetes, and what images are made of."""

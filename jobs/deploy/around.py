@@ -1,0 +1,136 @@
+"""What stands around the pods: the pipeline's file, who may reach them, what Prometheus asks."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from headrace.jobs.deploy import flink_jobs, pods
+from headrace.jobs.deploy.pods import CA, Value
+from headrace.jobs.deploy.target import Target
+from headrace.operators.errors import EnvironmentProblem
+from headrace.operators.streams.join import Join
+from headrace.pipelines.pipeline import Pipeline
+
+__all__ = ["config_map", "monitors", "policies"]
+
+_MOST_BYTES = 1_000_000
+"""Of a ConfigMap Kubernetes takes a MiB, with what stands around it."""
+
+
+def config_map(pipeline: Pipeline, target: Target) -> Value:
+    """Give the pipeline's file as it is, its tables, and by whose certificates Kafka is known.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where a file is not there, or all of them are too large.
+
+    """
+    tables = sorted({step.table.name for step in _joins(pipeline)})
+    files = {name: pipeline.path.parent / name for name in (pipeline.path.name, *tables)}
+    authority = pipeline.kafka.properties.get("ssl.ca.location")
+    if authority is not None:
+        files[CA] = Path(authority)
+    texts: dict[str, str] = {}
+    binary: dict[str, str] = {}
+    size = 0
+    for name, path in files.items():
+        content = _read(path)
+        size += len(content)
+        try:
+            texts[name] = content.decode()
+        except UnicodeDecodeError:
+            binary[name] = base64.b64encode(content).decode("ascii")
+    if size > _MOST_BYTES:
+        asked = f"asked for a ConfigMap of {', '.join(files)}"
+        do = "join a smaller table, or send it as a source"
+        raise EnvironmentProblem(asked, f"they have {size:,} bytes, and it takes a MiB", do)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": pods.metadata(target, f"{target.name}-pipeline", "pipeline"),
+        "data": texts,
+        **({"binaryData": binary} if binary else {}),
+    }
+
+
+def _joins(pipeline: Pipeline) -> list[Join]:
+    steps = (step for stream in pipeline.streams.values() for step in stream.steps)
+    return [step for step in steps if isinstance(step, Join)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        asked, do = f"asked for the file {path}", "put it there: pods get it from where it stands"
+        raise EnvironmentProblem(asked, str(error.strerror), do) from error
+
+
+def monitors(pipeline: Pipeline, target: Target) -> list[Value]:
+    """Give what Prometheus' operator is told of each part: the port, and by which token."""
+    name, key = target.secret, pipeline.serve.tokens["read"].partition(":")[2]
+    token = {"authorization": {"credentials": {"name": name, "key": key}}}
+    return [
+        _monitor(target, "store", {"port": "http", **token}),
+        *(_monitor(target, job, {"port": "metrics"}) for job in flink_jobs.JOBS),
+    ]
+
+
+def _monitor(target: Target, part: str, endpoint: Value) -> Value:
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": pods.metadata(target, f"{target.name}-{part}", part),
+        "spec": {
+            "selector": {"matchLabels": pods.selector(target, part)},
+            "podMetricsEndpoints": [{**endpoint, "path": "/metrics", "interval": "15s"}],
+        },
+    }
+
+
+def policies(pipeline: Pipeline, target: Target) -> list[Value]:
+    """Give who may reach the pods: the store's ports anybody, a job's its own and the operator.
+
+    What pods themselves ask for, Kafka and the object storage, is not restricted.
+    """
+    serve = pipeline.serve
+    asked = [port for port in (serve.port, serve.flight_port) if port]
+    operator = {
+        "namespaceSelector": {},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "flink-kubernetes-operator"}},
+    }
+    return [
+        _policy(target, "store", [{"ports": _ports(*asked)}]),
+        _policy(target, "learner", []),
+        *(
+            _policy(
+                target,
+                job,
+                [
+                    {"from": [{"podSelector": {"matchLabels": pods.selector(target, job)}}]},
+                    {"from": [operator], "ports": _ports(flink_jobs.REST_PORT)},
+                    {"ports": _ports(flink_jobs.METRICS_PORT)},
+                ],
+            )
+            for job in flink_jobs.JOBS
+        ),
+    ]
+
+
+def _ports(*ports: int) -> list[Value]:
+    return [{"protocol": "TCP", "port": port} for port in ports]
+
+
+def _policy(target: Target, part: str, ingress: list[Value]) -> Value:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": pods.metadata(target, f"{target.name}-{part}", part),
+        "spec": {
+            "podSelector": {"matchLabels": pods.selector(target, part)},
+            "policyTypes": ["Ingress"],
+            "ingress": ingress,
+        },
+    }
