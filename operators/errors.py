@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,10 @@ __all__ = [
 
 # Above this many known names the sentence gives the nearest ones only.
 _LISTED_NAMES = 12
+# A sentence is read by people and written to logs: what somebody else put into it neither fills
+# them nor begins a line of its own.
+_MOST_CHARACTERS = 1200
+_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
 class HeadraceError(Exception):
@@ -58,7 +63,19 @@ class HeadraceError(Exception):
         self.asked, self.found, self.do = asked, found, do
 
     def __str__(self) -> str:
-        return "; ".join(part for part in (self.asked, self.found, self.do) if part)
+        return "; ".join(_printable(part) for part in (self.asked, self.found, self.do) if part)
+
+
+def _printable(text: str) -> str:
+    """Give a part of a sentence as it can be shown: in one line, cut where it has no end.
+
+    >>> _printable("asked for a" + chr(10) + "b" + chr(7)) == "asked for a b" + chr(92) + "x07"
+    True
+    """
+    text = _BREAK.sub(" ", text[: _MOST_CHARACTERS + 1])
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
 
 
 @dataclass(eq=False)
@@ -78,7 +95,7 @@ class PipelineError(HeadraceError):
     do: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {super().__str__()}"
+        return f"{_printable(str(self.path))}:{self.line}:{self.column}: {super().__str__()}"
 
     @classmethod
     def located(cls, error: HeadraceError, path: str | Path, *, line: int, column: int) -> Self:
@@ -208,4 +225,4 @@ class CorruptError(HeadraceError):
     do: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {super().__str__()}"
+        return f"{_printable(str(self.path))}: {super().__str__()}"

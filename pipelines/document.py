@@ -1,8 +1,9 @@
 """YAML read as plain values, with the line and the column of every key and value.
 
 Scalars are read by YAML 1.2's core rules, in decimal only: `null`, `true`, `false`, whole numbers
-and numbers with a point or an exponent; all else, times too, is text. Anchors, aliases, tags and
-more than one document are refused, so a small file cannot grow.
+and numbers with a point or an exponent; all else, times too, is text. Anchors, aliases, tags,
+directives and more than one document are refused, so a small file cannot grow; bytes, characters of
+a line, depth and values have bounds, so one that is not small is not read for long.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Place = tuple[str | int, ...]
 """The keys and positions that lead to a value, from the top of the file."""
 
 MAX_BYTES = 1 << 20
+MAX_LINE = 1 << 16
+"""The parser takes the square of a tag's length: 13 s for one of a MiB."""
 MAX_DEPTH = 20
 MAX_VALUES = 20_000
 
@@ -38,6 +41,7 @@ _WORDS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_DIRECTIVE = re.compile("^%[^ \n]*", re.MULTILINE)
 _ESCAPE = re.compile(r"\\U([0-9a-fA-F]{8})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST = 2**63 - 1
@@ -112,8 +116,9 @@ def read(path: Path) -> Document:
         Where it is missing, too large, no UTF-8, no YAML, or YAML that is refused here.
 
     """
-    text = _text(path)
-    return _Reader(path).read(text)
+    reader, text = _Reader(path), _text(path)
+    reader.check_lines(text)
+    return reader.read(text)
 
 
 def _text(path: Path) -> str:
@@ -147,6 +152,18 @@ class _Reader:
         self.values: dict[Place, tuple[int, int]] = {}
         self.texts: dict[Place, int] = {}
         self.events: Iterator[Any] = iter(())
+
+    def check_lines(self, text: str) -> None:
+        """Refuse what the parser should not see: lines without an end, and directives."""
+        for number, line in enumerate(text.splitlines(), start=1):
+            if len(line) > MAX_LINE:
+                found = f"the line has more than {MAX_LINE} characters"
+                asked, do = "asked for a pipeline file", "write it in several lines"
+                raise self._error((number, MAX_LINE + 1), asked, found, do)
+        if (match := _DIRECTIVE.search(text)) is not None:
+            asked, do = f"asked for the directive {_short(match[0])}", "remove the line"
+            number = text.count("\n", 0, match.start()) + 1
+            raise self._error((number, 1), asked, "directives are not read", do)
 
     def read(self, text: str) -> Document:
         try:
@@ -242,10 +259,10 @@ class _Reader:
         """Refuse what could make a file mean more than it says."""
         do = "write the value out"
         if isinstance(event, events.AliasEvent):
-            asked = f"asked for the alias *{event.anchor}"
+            asked = f"asked for the alias {_short(str(event.anchor))}"
             raise self._error(position, asked, "aliases are not read", do)
         if event.anchor is not None:
-            asked = f"asked for the anchor &{event.anchor}"
+            asked = f"asked for the anchor {_short(str(event.anchor))}"
             raise self._error(position, asked, "anchors are not read", do)
         if event.tag is not None:
             asked = f"asked for the tag {_short(str(event.tag))}"

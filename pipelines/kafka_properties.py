@@ -12,7 +12,7 @@ from headrace.pipelines import values
 from headrace.pipelines.document import Document
 from headrace.pipelines.schema import KafkaForm
 
-__all__ = ["PROPERTIES", "SECRET", "properties_of"]
+__all__ = ["IN_THE_CLEAR", "PROPERTIES", "SECRET", "in_the_clear", "properties_of"]
 
 _PROTOCOLS = ("SSL", "SASL_SSL", "SASL_PLAINTEXT")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -37,7 +37,9 @@ _REFUSED = {
     ),
     "ssl.truststore.location": ("certificates are PEM files", "give ssl.ca.location"),
 }
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
+IN_THE_CLEAR = "the password would cross a network in the clear", "use SASL_SSL"
+"""What is found, and what to do, where `in_the_clear` says so."""
 
 
 def properties_of(form: KafkaForm, document: Document) -> Mapping[str, str]:
@@ -66,11 +68,21 @@ def properties_of(form: KafkaForm, document: Document) -> Mapping[str, str]:
     for name in ("sasl.mechanism", "sasl.username", "sasl.password"):
         if str(protocol).startswith("SASL_") and name not in given:
             raise _lacks(document, "security.protocol", name, "a value")
-    hosts = [each.rpartition(":")[0] for each in (form.bootstrap or "").split(",")]
-    if protocol == "SASL_PLAINTEXT" and not set(hosts) <= set(_LOOPBACK):
-        asked, found = "asked for SASL_PLAINTEXT", "the password would cross a network in the clear"
-        raise _refuse(document, "security.protocol", asked, found, "use SASL_SSL")
+    if in_the_clear(given, form.bootstrap or ""):
+        asked = "asked for SASL_PLAINTEXT"
+        raise _refuse(document, "security.protocol", asked, *IN_THE_CLEAR)
     return dict(given)
+
+
+def in_the_clear(properties: Mapping[str, str], bootstrap: str) -> bool:
+    """Say whether a password would be sent to this address for others to read.
+
+    >>> sent = {"security.protocol": "SASL_PLAINTEXT"}
+    >>> in_the_clear(sent, "127.0.0.1:9092"), in_the_clear(sent, "127.0.0.1:9092,10.0.0.1:9092")
+    (False, True)
+    """
+    hosts = {each.rpartition(":")[0] for each in bootstrap.split(",")}
+    return properties.get("security.protocol") == "SASL_PLAINTEXT" and not hosts <= _LOOPBACK
 
 
 def _check(name: str, value: str, document: Document) -> None:
@@ -87,8 +99,9 @@ def _check(name: str, value: str, document: Document) -> None:
     if name == SECRET and not values.is_reference(value):
         found = "it is written there itself, and a pipeline file is no place for a secret"
         raise _refuse(document, name, asked, found, "write env:NAME or file:PATH")
-    if not value or not value.isprintable() or "'" in value:
-        raise _refuse(document, name, asked, "it is no plain text", "write it without quotes")
+    if not value or not value.isprintable() or "'" in value or "${" in value:
+        do = "write it without quotes and without ${"  # which Flink's client would replace
+        raise _refuse(document, name, asked, "it is no plain text", do)
 
 
 def _lacks(document: Document, name: str, needed: str, value: str) -> PipelineError:

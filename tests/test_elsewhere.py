@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
+import httpx
 import pytest
 
 from headrace.jobs import transport
@@ -25,6 +27,7 @@ from headrace.jobs.machine.broker import Broker, free_ports, prepare
 from headrace.jobs.machine.processes import Supervisor
 from headrace.jobs.machine.speaking import speak
 from headrace.jobs.machine.waiting import wait_until
+from headrace.jobs.serving.access import ROLES
 from headrace.jobs.serving.client import Client
 from headrace.jobs.transport import Topic
 from headrace.operators.errors import EnvironmentProblem
@@ -32,7 +35,10 @@ from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 
 HOUR = 3_600_000
-CANARY = "canary-of-a-password"
+CANARIES = "canary-of-a-"
+CANARY = f"{CANARIES}password"
+TOKENS = {role: f"{CANARIES}token-to-{role}" for role in ROLES}
+SERVED = "serve: {tokens: {" + ", ".join(f"{role}: env:TO_{role}" for role in ROLES) + "}}\n"
 TEXT = """\
 pipeline: {name}
 every: 1m
@@ -188,12 +194,37 @@ def test_decisions_from_another_kafka_with_features_from_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAFKA_CANARY", CANARY)
+    for role, token in TOKENS.items():
+        monkeypatch.setenv(f"TO_{role}", token)
     (elsewhere := tmp_path / "elsewhere").mkdir()
     with secured(elsewhere) as lines:
         (ours := tmp_path / "ours").mkdir()
-        _live(pipeline(ours, "elsewhere", lines), ours)
-        assert places(ours, CANARY.encode()) == []
-        assert places(elsewhere, CANARY.encode()) == [elsewhere / "kafka" / "server.properties"]
+        _live(pipeline(ours, "elsewhere", lines + SERVED), ours)
+        assert places(ours, CANARIES.encode()) == []
+        assert places(elsewhere, CANARIES.encode()) == [elsewhere / "kafka" / "server.properties"]
+
+
+def _is_told_nowhere(state: Path, client: Client) -> None:
+    """What is asked of it, with any token and without, and what its processes are called by."""
+    told = [json.dumps(status(state).plain()), str(doctor(state)), json.dumps(client.status())]
+    for token in ("nobody", *TOKENS.values()):
+        with httpx.Client(base_url=client.address(), trust_env=False) as http:
+            http.headers["authorization"] = f"Bearer {token}"
+            paths = ("/metrics", "/v1/status", "/openapi.json", "/docs", "/v1/why", "/nothing")
+            told += [http.get(path).text for path in paths]
+            told.append(http.post("/v1/sql", content=b"{").text)
+            settings = {"query": "SELECT * FROM duckdb_settings()"}
+            told.append(http.post("/v1/sql", json=settings).text)
+    pids = [each.pid for each in status(state).processes.values() if each.pid is not None]
+    assert len(pids) == 4
+    words = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # of a process that went meanwhile
+            words.append(path.read_bytes())
+    assert any(str(state).encode() in word for word in words)
+    assert CANARIES not in "".join(told)
+    assert not any(CANARIES.encode() in word for word in words)
+    assert "headrace_requests_total" in "".join(told)
 
 
 def _live(declared: Pipeline, folder: Path) -> None:
@@ -229,6 +260,7 @@ def _live(declared: Pipeline, folder: Path) -> None:
         assert (found.problems, found.counts["records"]) == ((), 360 + 2 * 3)
         assert "broker" not in found.processes
         assert [each for each in doctor(state) if each.wrong] == []
+        _is_told_nowhere(state, client)
         running.send_signal(signal.SIGTERM)
         assert running.wait(120) == 0
     for job in ("views", "labels"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -388,6 +390,8 @@ def test_flights_stays_small_enough_to_read() -> None:
     assert len(FLIGHTS.read_text("utf-8").splitlines()) < 200
 
 
+MIB = 1 << 20
+assert document.MAX_BYTES == MIB
 BOMBS = {
     "aliases": "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
     "merge keys": "a: &a {x: 1}\nb:\n  <<: *a\n",
@@ -409,8 +413,70 @@ BOMBS = {
     "a small step of durations": changed(
         "{from: 1, to: 9, step: 2}", "{from: 1ms, to: 9d, step: 1ms}"
     ),
+    "a tag without an end": "!" * MIB,
+    "an anchor without an end": f"a: &{'a' * MIB}",
+    "a key without an end": f"? {'a' * MIB}\n: 1",
+    "a name without an end": changed("pipeline: shop", f"pipeline: {'a' * MIB}"),
+    "a version without an end": f"%YAML 1.{'1' * 5000}\n---\na",
+    "a tag that is directed": "%TAG ! tag:x,2026:\n---\n!a 1",
+    "lines of one text": "a\n" * (MIB // 6),
+    "empty lists": "[" + "[],\n" * (MIB // 4 - 1),
+    "keys": "".join(f"k{i}: 1\n" for i in range(30_000)),
     "an endless name": changed("pipeline: shop", f"pipeline: {'a' * 64}"),
 }
+
+
+@pytest.mark.parametrize(
+    ("bomb", "found"),
+    [
+        ("too many bytes", "it has more than 1048576 bytes"),
+        ("a tag without an end", "the line has more than 65536 characters"),
+        ("lists in lists", "it is nested deeper than 20 levels"),
+        ("keys", "it has more than 20000 values"),
+        ("empty lists", "it has more than 20000 values"),
+        ("aliases", "anchors are not read"),
+        ("a version without an end", "directives are not read"),
+    ],
+)
+def test_a_bomb_is_refused_by_the_bound_that_it_passes(
+    bomb: str, found: str, tmp_path: Path
+) -> None:
+    assert found in refused(tmp_path, BOMBS[bomb])
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from headrace.operators.errors import PipelineError
+from headrace.pipelines.load import load
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+paths = sorted(Path(sys.argv[1]).iterdir())
+load(paths.pop(0))
+before = peak()
+for path in paths:
+    try:
+        load(path)
+    except PipelineError:
+        print(path.name)
+print(peak() - before)
+"""
+
+
+def test_a_bomb_takes_little_memory(tmp_path: Path) -> None:
+    """As much as a few times the largest file that is read, whatever stands in it."""
+    (tmp_path / "0").write_text(SHOP, "utf-8")
+    large = {name: text for name, text in BOMBS.items() if len(text) > MIB // 4}
+    for name, text in large.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    argv = [sys.executable, "-c", MEASURED, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    *refused, kib = done.stdout.splitlines()
+    assert refused == sorted(large)
+    assert len(refused) >= 8
+    assert int(kib) < 64 << 10, done.stdout
 
 
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)

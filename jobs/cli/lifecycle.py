@@ -58,7 +58,8 @@ def up(
 
     declared = load(pipeline)
     folder = state or HOME / declared.name
-    asked = Asked(kafka, create_topics, None if beat is None else _duration(beat))
+    address = None if kafka is None else _address(kafka)
+    asked = Asked(address, create_topics, None if beat is None else _duration(beat))
     if detach:
         _say_ready(detached.up(pipeline, folder, asked), folder, as_json=as_json)
         return
@@ -77,6 +78,15 @@ def _duration(text: str) -> int:
         return positive_duration(text)
     except ValueError as error:  # pydantic's own is one
         raise typer.BadParameter(str(error), param_hint="--beat") from error
+
+
+def _address(text: str) -> str:
+    from headrace.pipelines.values import bootstrap
+
+    try:
+        return bootstrap(text.split(","))
+    except ValueError as error:  # pydantic's own is one
+        raise typer.BadParameter(str(error), param_hint="--kafka") from error
 
 
 def _say_ready(posted: Posted, folder: Path, *, as_json: bool) -> None:

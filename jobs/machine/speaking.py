@@ -15,8 +15,8 @@ import os
 from collections.abc import Mapping
 
 from headrace.jobs import transport
-from headrace.jobs.serving.access import Secret
-from headrace.pipelines.kafka_properties import SECRET
+from headrace.jobs.serving.access import AccessError, Secret
+from headrace.pipelines.kafka_properties import IN_THE_CLEAR, SECRET, in_the_clear
 from headrace.pipelines.pipeline import Cluster, Pipeline
 
 __all__ = ["for_flink", "speak"]
@@ -38,11 +38,15 @@ def speak(pipeline: Pipeline, bootstrap: str) -> None:
     Raises
     ------
     AccessError
-        Where a secret is not where its reference says.
+        Where a secret is not where its reference says, or would be sent in the clear: the address
+        may be another than the file's.
     """
     given = pipeline.kafka.properties
     if not given:
         return
+    if in_the_clear(given, bootstrap):
+        asked = f"asked for SASL_PLAINTEXT with Kafka at {bootstrap}"
+        raise AccessError(asked, *IN_THE_CLEAR)
     settings = {
         _PYTHON[name]: Secret.of(value, fewest=1).reveal() if name == SECRET else value
         for name, value in given.items()

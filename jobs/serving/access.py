@@ -22,10 +22,12 @@ from typing import ClassVar, Literal, get_args
 from headrace.operators.errors import HeadraceError
 from headrace.pipelines.pipeline import Serve
 
-__all__ = ["ROLES", "Access", "AccessError", "Refused", "Role", "Secret", "is_loopback"]
+__all__ = ["ANYBODY", "ROLES", "Access", "AccessError", "Refused", "Role", "Secret", "is_loopback"]
 
 Role = Literal["read", "predict", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
+ANYBODY: None = None
+"""In the place of roles: who asks needs no token."""
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _FEWEST_CHARACTERS = 16
 _MOST_BYTES = 4096
@@ -151,7 +153,7 @@ class Access:
         if not serve.tokens and not is_loopback(serve.host):
             asked = f"asked to serve at {serve.host}, which other machines reach"
             found = "no token is declared, so anybody could ask for anything"
-            do = "declare one, as in serve: {tokens: {read: env:READ_TOKEN}}, or serve at 127.0.0.1"
+            do = "declare one, as in serve: {tokens: {read: env:READ_TOKEN}}, or no host: 127.0.0.1"
             raise AccessError(asked, found, do)
         tokens = {role: Secret.of(serve.tokens[role]) for role in ROLES if role in serve.tokens}
         names = (*serve.hosts, serve.host)

@@ -96,7 +96,7 @@ class Endpoint:
     answer
         Answers; a HeadraceError says why not.
     roles
-        Whose tokens may ask; none is everybody, also without a token.
+        Whose tokens may ask, or `ANYBODY`; there is no default, so that none is open by oversight.
     takes, gives
         JSON schemas of the body and of the answer; None is no body.
     media_types
@@ -113,7 +113,7 @@ class Endpoint:
     path: str
     about: str
     answer: Answering
-    roles: frozenset[Role] = frozenset()
+    roles: frozenset[Role] | None
     takes: Mapping[str, Any] | None = None
     gives: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
     query: Mapping[str, str] = field(default_factory=dict)

@@ -277,13 +277,16 @@ class _Doorman(flight.ServerMiddlewareFactory):  # type: ignore[misc]  # pyarrow
 
     def start_call(self, info: Any, headers: Mapping[str, Sequence[str | bytes]]) -> _Caller:
         """Say who calls; refuse who is nobody."""
-        del info
         given = next(iter(headers.get("authorization", ())), "")
         token = given if isinstance(given, bytes) else given.encode("utf-8", "replace")
         try:
             self._access.check(token, frozenset(ROLES), "asked for a flight")
         except Refused as error:
             raise flight.FlightUnauthenticatedError(str(error)) from None
+        if info.method is flight.FlightMethod.GET_SCHEMA:
+            # To what that raises pyarrow adds the traceback, with the server's paths.
+            said = "asked for get_schema; it is not served; get_flight_info has the schema"
+            raise flight.FlightServerError(said)
         return _Caller(self._access, token)
 
 

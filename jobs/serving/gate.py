@@ -64,6 +64,14 @@ class Gate:
             (Route(path, _unused), methods) for path, methods in by_path.items() if "{" in path
         ]
 
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """List what is answered."""
+        of_routes = (methods for _, methods in self._routes)
+        return [
+            each for methods in (*self._plain.values(), *of_routes) for each in methods.values()
+        ]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "lifespan":
@@ -81,7 +89,7 @@ class Gate:
             endpoint, parts = self._find(scope, headers)
             route = endpoint.path
             asked = f"asked for {endpoint.method} {endpoint.path}"
-            if endpoint.roles:
+            if endpoint.roles is not None:
                 authorization = headers.get(b"authorization", b"")
                 self._access.check(authorization, endpoint.roles, asked)
             with self._at_once.entered(asked):

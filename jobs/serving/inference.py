@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.jobs.serving.access import Refused
+from headrace.jobs.serving.access import ANYBODY, Refused
 from headrace.jobs.serving.endpoint import Answer, Asked, Endpoint, Room, json
 from headrace.jobs.serving.routes import PREDICT, READ, Routes
 from headrace.jobs.serving.rows import MOST_ROWS, Rows, fits
@@ -93,8 +93,10 @@ class Inference:
         both = READ | PREDICT
         found = [
             Endpoint("GET", "/v2", "Name the server.", self.server, both),
-            Endpoint("GET", "/v2/health/live", "Say that the server runs.", self.live),
-            Endpoint("GET", "/v2/health/ready", "Say whether the server is ready.", self.ready),
+            Endpoint("GET", "/v2/health/live", "Say that the server runs.", self.live, ANYBODY),
+            Endpoint(
+                "GET", "/v2/health/ready", "Say whether the server is ready.", self.ready, ANYBODY
+            ),
         ]
         for path in (_MODEL, _VERSION):
             found += [

@@ -50,7 +50,7 @@ and what to do. For programs: <a href="/openapi.json">/openapi.json</a>.</p>
 
 def described(endpoints: Sequence[Endpoint], title: str) -> list[Endpoint]:
     """Give endpoints and two more, ``/openapi.json`` and ``/docs``, which describe them all."""
-    roles = frozenset(role for endpoint in endpoints for role in endpoint.roles)
+    roles = frozenset(role for endpoint in endpoints for role in endpoint.roles or ())
     told: dict[str, Answer] = {}
     page = {"type": "string"}
     found = [

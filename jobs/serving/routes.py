@@ -11,7 +11,7 @@ import pyarrow as pa
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.questions import Limits
 from headrace.jobs.checks.why import why
-from headrace.jobs.serving.access import Role
+from headrace.jobs.serving.access import ANYBODY, Role
 from headrace.jobs.serving.endpoint import ARROW, Answer, Asked, Endpoint, Room, arrow, json
 from headrace.jobs.serving.metrics import CONTENT_TYPE, Metrics
 from headrace.jobs.serving.rows import MOST_ROWS, Rows
@@ -66,9 +66,9 @@ class Routes:
         why = "Say why a decision was scored as it was."
         identity = {"decision": "The decision's id."}
         return [
-            Endpoint("GET", "/livez", "Say that the process runs.", self.live),
-            Endpoint("GET", "/healthz", "Say that the process runs.", self.live),
-            Endpoint("GET", "/readyz", ready, self.ready),
+            Endpoint("GET", "/livez", "Say that the process runs.", self.live, ANYBODY),
+            Endpoint("GET", "/healthz", "Say that the process runs.", self.live, ANYBODY),
+            Endpoint("GET", "/readyz", ready, self.ready, ANYBODY),
             Endpoint("GET", "/metrics", counts, self.metrics, READ, room=Room.METRICS),
             Endpoint("GET", "/v1/status", "Say how far the process is.", self.status, READ),
             Endpoint("GET", "/v1/features", schema, self.schema, READ),

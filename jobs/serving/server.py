@@ -63,8 +63,9 @@ class Server:
             self._flight.shutdown()
             raise
         self.port: int = self._socket.getsockname()[1]
+        self.gate = Gate(described(endpoints, process.pipeline.name), access, process.metrics)
         config = uvicorn.Config(
-            Gate(described(endpoints, process.pipeline.name), access, process.metrics),
+            self.gate,
             log_level="warning",
             access_log=False,
             server_header=False,

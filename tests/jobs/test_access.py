@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, MutableMapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ import pytest
 
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.serving import gate
-from headrace.jobs.serving.access import ROLES, Access, AccessError, Refused, Secret
+from headrace.jobs.serving.access import ANYBODY, ROLES, Access, AccessError, Refused, Secret
 from headrace.jobs.serving.client import Client
 from headrace.jobs.serving.endpoint import Answer, Endpoint, Room, json
 from headrace.jobs.serving.gate import Gate
 from headrace.jobs.serving.metrics import Metrics
 from headrace.jobs.serving.server import Server
-from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import PipelineError, StoreError
 from headrace.pipelines.pipeline import Serve
 from tests.feature_store.made_up import pipeline
@@ -34,13 +33,13 @@ NAMED = ", ".join(f"{role}: env:TOKEN_{role.upper()}" for role in ROLES)
 SERVE = f"serve: {{tokens: {{{NAMED}}}, hosts: [features.example.com]}}\n"
 READ: set[str | None] = {"read", "admin"}
 PREDICT: set[str | None] = {"predict", "admin"}
-ANYBODY: set[str | None] = {None, *ROLES}
+EVERYBODY: set[str | None] = {None, *ROLES}
 MATRIX: dict[tuple[str, str], set[str | None]] = {
-    ("GET", "/livez"): ANYBODY,
-    ("GET", "/healthz"): ANYBODY,
-    ("GET", "/readyz"): ANYBODY,
-    ("GET", "/v2/health/live"): ANYBODY,
-    ("GET", "/v2/health/ready"): ANYBODY,
+    ("GET", "/livez"): EVERYBODY,
+    ("GET", "/healthz"): EVERYBODY,
+    ("GET", "/readyz"): EVERYBODY,
+    ("GET", "/v2/health/live"): EVERYBODY,
+    ("GET", "/v2/health/ready"): EVERYBODY,
     ("GET", "/metrics"): READ,
     ("GET", "/v1/status"): READ,
     ("GET", "/v1/features"): READ,
@@ -61,34 +60,49 @@ MATRIX: dict[tuple[str, str], set[str | None]] = {
 }
 
 
-@contextmanager
-def at(process: StoreProcess) -> Iterator[httpx.Client]:
-    """Serve it, and close all."""
-    server = Server(process)
-    server.start()
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
-        yield client
-    server.stop()
-
-
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that wants tokens."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for role, token in TOKENS.items():
             monkeypatch.setenv(f"TOKEN_{role.upper()}", token)
-        with processing(tmp_path_factory.mktemp("guarded"), SERVE) as process, at(process) as http:
-            yield http
+        with processing(tmp_path_factory.mktemp("guarded"), SERVE) as process:
+            server = Server(process)
+            server.start()
+            yield server
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def guarded(server: Server) -> Iterator[httpx.Client]:
+    """A client of it that has no token."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
+        yield client
 
 
 def bearer(role: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {TOKENS[role]}"} if role in TOKENS else {}
 
 
-def test_every_endpoint_is_in_the_matrix(guarded: httpx.Client) -> None:
+def test_every_endpoint_is_in_the_matrix(guarded: httpx.Client, server: Server) -> None:
+    """A new one is of some role, and stands here, or this fails."""
+    declared = {(each.method, each.path): each.roles for each in server.gate.endpoints}
+    assert declared == {
+        route: None if None in allowed else frozenset(map(str, allowed))
+        for route, allowed in MATRIX.items()
+    }
     paths = guarded.get("/openapi.json", headers=bearer("read")).json()["paths"]
-    found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert found == set(MATRIX)
+    described = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert described == set(MATRIX)
+
+
+def test_an_endpoint_without_roles_is_not_made() -> None:
+    with pytest.raises(TypeError, match="roles"):
+        Endpoint("GET", "/x", "Echo.", lambda _: Answer(b""))  # type: ignore[call-arg]  # that is it
+    spy = Spy([])
+    nobody = Endpoint("GET", "/x", "Echo.", lambda _: json(1), frozenset())
+    gate = Gate([nobody], Access({"admin": Secret("a" * 16)}, frozenset()), Metrics())
+    assert spy.ask(gate, method="GET") == 401
 
 
 @pytest.mark.parametrize(("method", "path"), MATRIX)
@@ -324,7 +338,7 @@ def test_a_stream_that_is_cut_is_counted_and_begins_nothing_new(
 
     error = StoreError("asked", "found", "do")
     spy, metrics = Still([]), Metrics()
-    endpoint = Endpoint("GET", "/x", "Stream.", lambda _: Answer(chunks()))
+    endpoint = Endpoint("GET", "/x", "Stream.", lambda _: Answer(chunks()), ANYBODY)
     assert spy.ask(Gate([endpoint], Access({}, frozenset()), metrics), method="GET") == 200
     assert [each["type"] for each in spy.sent].count("http.response.start") == 1
     assert spy.sent[-1]["more_body"]
@@ -341,7 +355,9 @@ def test_a_failure_is_logged_and_told_without_its_inside(caplog: pytest.LogCaptu
     spy = Spy([])
     assert (
         spy.ask(
-            Gate([Endpoint("GET", "/x", "Fail.", fail)], Access({}, frozenset()), Metrics()),
+            Gate(
+                [Endpoint("GET", "/x", "Fail.", fail, ANYBODY)], Access({}, frozenset()), Metrics()
+            ),
             method="GET",
         )
         == 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.serving.access import ROLES
+from headrace.jobs.serving.flight import FlightServer
 from headrace.jobs.serving.flight_client import FlightClient
 from headrace.jobs.serving.server import Server
 from headrace.jobs.store import StoreProcess
@@ -210,6 +211,79 @@ def test_tokens_by_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
                 writer.done_writing()
         both = ["sql", "features"]
         assert answered == {"read": both, "predict": ["features"], "admin": both}
+
+
+READ: set[str | None] = {"read", "admin"}
+MATRIX: dict[str, set[str | None]] = {
+    "do_action": set(ROLES),
+    "do_exchange": set(ROLES),
+    "do_get": READ,
+    "do_put": set(ROLES),
+    "get_flight_info": READ,
+    "get_schema": set(),
+    "list_actions": set(ROLES),
+    "list_flights": READ,
+}
+"""Who gets past the door of each method; what some of them then answer is a refusal, too."""
+
+
+def test_every_method_is_in_the_matrix_and_none_is_left_as_it_came() -> None:
+    base = flight.FlightServerBase
+    found = {name for name in vars(base) if name.startswith(("do_", "get_", "list_"))}
+    assert found == set(MATRIX)
+    assert {name for name in found if name not in vars(FlightServer)} == {"get_schema"}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flight.FlightClient]:
+    """Give pyarrow's own client of a store that wants tokens."""
+    folder = tmp_path_factory.mktemp("guarded")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for role, token in TOKENS.items():
+            monkeypatch.setenv(f"TOKEN_{role.upper()}", token)
+        with processing(folder, SERVE) as process, asking(process, folder) as client:
+            yield client._client
+
+
+@pytest.mark.parametrize("method", MATRIX)
+@pytest.mark.parametrize("role", [None, *ROLES, "stranger"])
+def test_a_role_is_answered_what_it_may_ask(
+    guarded: flight.FlightClient, method: str, role: str | None
+) -> None:
+    token = {str(each): token for each, token in TOKENS.items()}.get(str(role), "x" * 40)
+    headers = [] if role is None else [(b"authorization", f"Bearer {token}".encode())]
+    options = flight.FlightCallOptions(headers=headers)
+    nothing = flight.FlightDescriptor.for_command(b"")
+
+    def streamed(call: Any, *more: Any) -> None:
+        writer, *_ = call(nothing, *more, options)
+        writer.close()
+
+    asks: dict[str, Callable[[], object]] = {
+        "do_action": lambda: list(guarded.do_action(flight.Action("x", b""), options)),
+        "do_exchange": lambda: streamed(guarded.do_exchange),
+        "do_get": lambda: guarded.do_get(flight.Ticket(b""), options).read_all(),
+        "do_put": lambda: streamed(guarded.do_put, DECISIONS.schema),
+        "get_flight_info": lambda: guarded.get_flight_info(nothing, options),
+        "get_schema": lambda: guarded.get_schema(nothing, options),
+        "list_actions": lambda: guarded.list_actions(options),
+        "list_flights": lambda: list(guarded.list_flights(options=options)),
+    }
+    try:
+        asks[method]()
+        said = ""
+    except (flight.FlightError, OSError, pa.ArrowException) as error:
+        said = str(error)
+    assert "Traceback" not in said
+    assert "/jobs/" not in said
+    if role not in ROLES:
+        assert "there is no token, or none that is known" in said
+    elif role in MATRIX[method]:
+        assert "token" not in said
+    elif MATRIX[method]:
+        assert f"the token's role is {role}" in said
+    else:
+        assert "it is not served" in said
 
 
 def test_a_store_that_is_gone_does_not_answer(tmp_path: Path) -> None:

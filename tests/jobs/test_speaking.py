@@ -94,6 +94,25 @@ def test_how_it_is_spoken_to_is_no_part_of_what_a_job_means(
     assert secured.digest == plain.digest
 
 
+def test_a_password_is_not_sent_in_the_clear_to_another_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's is this machine; `--kafka` may name any."""
+    monkeypatch.setenv("CANARY", CANARY)
+    monkeypatch.setattr(transport, "_SECURED", {})
+    text = TEXT + PROPERTIES.format(mechanism="PLAIN").replace("SASL_SSL", "SASL_PLAINTEXT")
+    text = text.replace("k.example.com", "127.0.0.1").replace(
+        "    ssl.ca.location: /etc/ca.pem", ""
+    )
+    (tmp_path / "clear.yaml").write_text(text)
+    here = load(tmp_path / "clear.yaml")
+    speak(here, "127.0.0.1:9093")
+    for address in ("k.example.com:9092", "127.0.0.1:9093,10.0.0.1:9093"):
+        with pytest.raises(AccessError, match=r"Kafka at .*would cross a network in the clear"):
+            speak(here, address)
+    assert list(transport._SECURED) == ["127.0.0.1:9093"]
+
+
 def test_a_password_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CANARY", raising=False)
     with pytest.raises(AccessError, match="the secret in env:CANARY; there is no such variable"):
