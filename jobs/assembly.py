@@ -71,6 +71,7 @@ def learning(pipeline: Pipeline) -> Learning:
         gate=model.gate,
         score_by=model.score_by,
         watching=pipeline.watching,
+        challenge=pipeline.challenge,
     )
 
 

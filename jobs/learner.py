@@ -141,6 +141,9 @@ class LearnerProcess:
         scores = ("prequential", "served", "prequential_all", "served_all", "staleness")
         told = {score: status[score] for score in scores} | status["rivals"]
         told["gate"] = status["gate"]
+        for number, each in status.get("challengers", {}).items():
+            beside = ("labels", "log_loss", "evidence")
+            told[f"challenger.{number}"] = {name: each[name] for name in beside}
         rows = [
             {"at": at, "name": f"{score}.{name}", "value": value}
             for score, values in told.items()

@@ -21,7 +21,17 @@ from headrace.online_learning.registry import Registry
 from headrace.online_learning.version import WEIGHTS, Version
 from headrace.operators.errors import EnvironmentProblem
 
-__all__ = ["Difference", "Listed", "Moved", "diff", "listed", "promote", "registry", "rollback"]
+__all__ = [
+    "Difference",
+    "Listed",
+    "Moved",
+    "challengers",
+    "diff",
+    "listed",
+    "promote",
+    "registry",
+    "rollback",
+]
 
 _SCORES = ("n", "auc", "log_loss", "ne", "calibration")
 _OF_NUMBERS = ("rmse", "mae", "bias", "pinball")
@@ -110,6 +120,27 @@ def _listed(version: Version, names: Aliases, kept: bool) -> Listed:
     )
 
 
+def challengers(versions: Registry) -> Mapping[str, Mapping[str, Any]]:
+    """Give what learned beside the model when the newest version was made, as its manifest says.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where there is no version, or nothing learned beside its model.
+    """
+    numbers = versions.numbers()
+    found = _challengers(versions.version(numbers[-1])) if numbers else {}
+    if not found:
+        asked, do = "asked for challengers", "declare them: `model: challengers:`"
+        raise EnvironmentProblem(asked, f"{versions.folder} has none", do)
+    return found
+
+
+def _challengers(version: Version) -> Mapping[str, Mapping[str, Any]]:
+    told: Mapping[str, Mapping[str, Any]] = version.metrics.get("challengers", {})
+    return told
+
+
 def diff(versions: Registry, before: int, after: int, most: int) -> Difference:
     """Compare two versions; at most so many of the weights that moved are told.
 
@@ -180,8 +211,10 @@ def _check_serves(versions: Registry, number: int) -> None:
     chosen = versions.aliases().chosen
     if chosen is None:
         return
-    found = _differing(_settings(versions.version(chosen)), _settings(version))
-    if found:
+    champion = versions.version(chosen)
+    found = _differing(_settings(champion), _settings(version))
+    beside = [each["model"] for each in _challengers(champion).values()]
+    if found and not (version.encoding == champion.encoding and version.model in beside):
         asked = f"asked to promote version {number}"
         said = f"it was learned with another {', '.join(found)} than version {chosen}"
         raise EnvironmentProblem(asked, said, "run the pipeline that it was learned with")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,8 @@ from numpy.typing import NDArray
 from headrace.jobs import assembly
 from headrace.jobs.examples import Examples
 from headrace.online_learning import durable
-from headrace.online_learning.encoding import Encoder
-from headrace.online_learning.models.model import Inputs
-from headrace.online_learning.moments import Moments
-from headrace.online_learning.scorer import MOMENTS
+from headrace.online_learning.models.model import Kind
+from headrace.online_learning.scorer import MOMENTS, Scorer
 from headrace.online_learning.shipping import Asked, keys, ship, whole
 from headrace.online_learning.version import Version
 from headrace.operators.errors import EnvironmentProblem, HeadraceError
@@ -46,7 +45,7 @@ class Sent:
 def export(
     pipeline: Pipeline,
     version: Version,
-    examples: Examples,
+    examples: Callable[[], Examples],
     folder: Path,
     *,
     form: str,
@@ -56,7 +55,7 @@ def export(
     """Write a version in a form into a new folder, unless it is slower than the budget.
 
     Held back are the examples whose label came after all that the version has learned; a distilled
-    model is taught by the decisions before.
+    model is taught by the decisions before. They are asked for last: they may take long to read.
 
     Raises
     ------
@@ -68,13 +67,14 @@ def export(
     """
     from headrace.online_learning.deep.price import Price, within
 
-    encoding, kind = assembly.encoding(pipeline), pipeline.model.kind
-    _check(pipeline, version, folder)
+    encoding = assembly.encoding(pipeline)
+    kind = _checked(pipeline, version, folder)
     arrays = dict(version.arrays())
     moments = arrays.pop(MOMENTS, np.zeros((len(encoding.numbers), 3)))
-    scaled = _Scaled(pipeline, Moments(len(encoding.numbers), moments))
-    held_back, teach = _parted(examples, version, scaled)
-    asked = Asked(form, share, teach if form == "distilled" else None)
+    scorer, rows = Scorer(encoding, kind, version), examples().rows
+    held_back = _held_back(rows, version, scorer)
+    before = rows.filter(pa.array(rows[AT].to_numpy() < version.through_ms))
+    asked = Asked(form, share, scorer.inputs(before) if form == "distilled" else None)
     known = whole(kind, encoding, arrays)
     logits = known(held_back.ids, held_back.numerics)
     aside = folder.with_name(f".{folder.name}.tmp")
@@ -99,47 +99,35 @@ def export(
     return sent
 
 
-def _check(pipeline: Pipeline, version: Version, folder: Path) -> None:
+def _checked(pipeline: Pipeline, version: Version, folder: Path) -> Kind:
+    """Give the kind of a version that can be exported."""
     asked = f"asked to export version {version.number}"
     if folder.exists():
         raise EnvironmentProblem(asked, f"{folder} is there already", "give a new folder")
-    facts = assembly.encoding(pipeline).digest, pipeline.model.kind.facts
-    if (version.encoding, version.model) != facts:
+    kind = version.learned_by(assembly.encoding(pipeline), pipeline.kinds)
+    if kind is None:
         found = f"it was learned with other settings than those of {pipeline.path}"
         raise EnvironmentProblem(asked, found, "give the pipeline file that it was learned with")
-    if pipeline.model.kind.task != "probability":
-        found = f"the kind {pipeline.model.kind.name!r} gives no probability, so it has no AUC"
+    if kind.task != "probability":
+        found = f"the kind {kind.name!r} gives no probability, so it has no AUC"
         raise HeadraceError(asked, found, "export a model of a bool")
+    return kind
 
 
-@dataclass(frozen=True)
-class _Scaled:
-    """Encodes rows as the version takes them."""
-
-    pipeline: Pipeline
-    moments: Moments
-
-    def inputs(self, rows: pa.Table) -> Inputs:
-        encoder = Encoder(assembly.encoding(self.pipeline))
-        read = encoder.inputs(rows, deep=self.pipeline.model.kind.deep)
-        return Inputs(read.slots, read.ids, self.moments.scaled(read.numbers), read.weights)
-
-
-def _parted(examples: Examples, version: Version, scaled: _Scaled) -> tuple[HeldBack, Inputs]:
+def _held_back(rows: pa.Table, version: Version, scorer: Scorer) -> HeldBack:
     from headrace.online_learning.deep.price import HeldBack
 
-    rows, through = examples.rows, version.through_ms
     came = rows["labelled"].fill_null(-1).to_numpy()
-    held = rows.filter(pa.array(rows["label"].is_valid().to_numpy() & (came >= through)))
+    late = came >= version.through_ms
+    held = rows.filter(pa.array(rows["label"].is_valid().to_numpy() & late))
     labels = held["label"].to_numpy().astype(np.float64)
     if len(labels) < _FEWEST or len(np.unique(labels)) == 1:
         asked = f"asked for examples that version {version.number} has not learned"
         found = f"there are {len(labels)}, {int(labels.sum())} of them positive"
         do = f"take an older version, or let the pipeline run on: {_FEWEST} of both kinds"
         raise EnvironmentProblem(asked, found, do)
-    inputs = scaled.inputs(held)
-    before = rows.filter(pa.array(rows[AT].to_numpy() < through))
-    return HeldBack(keys(inputs), inputs.numbers, labels), scaled.inputs(before)
+    inputs = scorer.inputs(held)
+    return HeldBack(keys(inputs), inputs.numbers, labels)
 
 
 def _size(version: Version) -> int:

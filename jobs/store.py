@@ -248,7 +248,9 @@ class StoreProcess:
         return rows.append_column("version", version)
 
     def _scorer(self, version: Version | None) -> Scorer:
-        return Scorer(self._encoding, self.pipeline.model.kind, version)
+        kinds = self.pipeline.kinds
+        kind = version.learned_by(self._encoding, kinds) if version else None
+        return Scorer(self._encoding, kind or kinds[0], version)
 
     def _note_models(self) -> None:
         """Keep what is told of versions that are new, for the registry prunes; in a transaction."""

@@ -28,7 +28,7 @@ NEVER = -(2**62)
 def no_inputs(settings: Learning, encoder: Encoder) -> Columns:
     """Give the columns of encoded inputs, without a row."""
     blank = pa.table({n: pa.array([], t.arrow) for n, t in settings.encoding.inputs.items()})
-    return columns(encoder.inputs(blank, deep=settings.model.deep), np.empty(0, np.int64))
+    return columns(encoder.inputs(blank, deep=settings.deep), np.empty(0, np.int64))
 
 
 class Arrivals:
@@ -61,7 +61,10 @@ class Arrivals:
         knows_ms: int = NEVER,
     ) -> None:
         self._every_ms = settings.every_ms
-        self._parser = Parser(settings.encoding.inputs, encoder, settings.model, settings.score_by)
+        self._parser = Parser(
+            *(settings.encoding.inputs, encoder, settings.model, settings.score_by),
+            deep=settings.deep,
+        )
         whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
         none = no_inputs(settings, encoder)
         said = {"served": real, **{name: np.empty(0, object) for name in settings.score_by}}

@@ -20,7 +20,7 @@ from headrace.online_learning.evidence import Evidence
 from headrace.online_learning.models.model import State
 from headrace.online_learning.verdict import VERDICTS, Limits, Verdict
 
-__all__ = ["COMPARED", "PREDICTORS", "Gate"]
+__all__ = ["COMPARED", "PREDICTORS", "UNIT", "Gate", "losses_of"]
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +42,18 @@ _WATCHED = COMPARED[6:]
 _STRANGE = COMPARED[6:9]
 _STRANGE_BY = 0.1  # a champion is that much worse than the base rate on many a real day of snow
 _LEAST_P = 1e-6  # a baseline may say 0 or 1, and its log loss would have no end
-_UNIT = 2.0**32  # losses are summed as whole numbers: their order changes no digit
+UNIT = 2.0**32
+"""Losses are summed in whole ones of it: their order changes no digit."""
+
+
+def losses_of(said: Floats) -> Floats:
+    """Give the log losses of probabilities: were the label 0, and were it 1; NaN stays.
+
+    >>> losses_of(np.array([0.5, 0.0])).round(3).tolist()
+    [[0.693, 0.0], [0.693, 13.816]]
+    """
+    p = np.clip(said, _LEAST_P, 1 - _LEAST_P)
+    return np.stack([-np.log1p(-p), -np.log(p)])
 
 
 class Gate:
@@ -94,8 +105,8 @@ class Gate:
 
     def _begin(self) -> None:
         self._labels = self._paired = 0
-        self._losses = np.zeros(len(PREDICTORS), np.int64)  # of what is paired, in `_UNIT`
-        self._sums = np.zeros(2, np.int64)  # of p, in `_UNIT`, and of the labels
+        self._losses = np.zeros(len(PREDICTORS), np.int64)  # of what is paired, in `UNIT`
+        self._sums = np.zeros(2, np.int64)  # of p, in `UNIT`, and of the labels
 
     def learn(self, said: Floats, labels: Floats, decided: NDArray[np.int64]) -> None:
         """Take labels in their order, and what was said of each decision when it was made.
@@ -113,14 +124,14 @@ class Gate:
             return
         beside = (decided >= self._since_ms) & (self.champion is not None)
         p = np.clip(said, _LEAST_P, 1 - _LEAST_P).T
-        losses = np.stack([-np.log1p(-p), -np.log(p)])  # were the label 0, were it 1
+        losses = losses_of(p)
         self._bet(self.limits, losses, p, labels, beside)
         positive = labels == 1.0
         chosen = np.where(positive, losses[1], losses[0])[:, beside]
         self._labels += len(labels)
         self._paired += int(beside.sum())
-        self._losses += np.rint(np.nan_to_num(chosen) * _UNIT).astype(np.int64).sum(axis=1)
-        self._sums[0] += np.rint(p[0] * _UNIT).astype(np.int64).sum()
+        self._losses += np.rint(np.nan_to_num(chosen) * UNIT).astype(np.int64).sum(axis=1)
+        self._sums[0] += np.rint(p[0] * UNIT).astype(np.int64).sum()
         self._sums[1] += int(positive.sum())
 
     def _bet(
@@ -244,7 +255,7 @@ class Gate:
         on = f"on {self._paired} labels"
         loss = {each: f"{value:.4f}" for each, value in self._log_loss().items()}
         previous = f"that of version {self.previous}, the one before"
-        sums = f"p sums to {self._sums[0] / _UNIT:.1f} with {self._sums[1]} positives"
+        sums = f"p sums to {self._sums[0] / UNIT:.1f} with {self._sums[1]} positives"
         if name == "worse_than_champion":
             champion = f"that of version {self.champion}, the champion, {loss['champion']}"
             return f"its log loss is {loss['candidate']} {on}, {champion}"
@@ -263,7 +274,7 @@ class Gate:
     def _log_loss(self) -> dict[str, float]:
         if not self._paired:
             return {}
-        means = self._losses / _UNIT / self._paired
+        means = self._losses / UNIT / self._paired
         there = (True, True, self.previous is not None, True)
         pairs = zip(PREDICTORS, means.tolist(), there, strict=True)
         return {name: mean for name, mean, has in pairs if has}

@@ -23,6 +23,7 @@ import orjson
 from numpy.typing import NDArray
 
 from headrace.online_learning.arrivals import NEVER, Arrivals, no_inputs
+from headrace.online_learning.challengers import SAYS_NOTHING, Challengers
 from headrace.online_learning.checksum import Checksum
 from headrace.online_learning.drift_watch import DriftWatch
 from headrace.online_learning.encoding import Encoder
@@ -30,7 +31,7 @@ from headrace.online_learning.gate import PREDICTORS, Gate
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Holder, Lock
 from headrace.online_learning.models import model as models
-from headrace.online_learning.models.model import Inputs, under, within
+from headrace.online_learning.models.model import Inputs, Kind, under, within
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.observer import Note, Observer, Seen
 from headrace.online_learning.pending import Pending
@@ -42,7 +43,8 @@ from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.snapshot import FOLDER, Snapshot, Snapshots
 from headrace.online_learning.start import restored
-from headrace.online_learning.stepping import INPUTS, steps_of
+from headrace.online_learning.stepping import INPUTS, course
+from headrace.online_learning.verdict import Limits
 from headrace.online_learning.version import fault
 from headrace.online_learning.waiting import Columns
 from headrace.online_learning.window_scores import WindowScores
@@ -63,7 +65,6 @@ _COUNTS = (
     "taken_back",  # of these: the outcome was positive
     "restarts",  # times that the model had to begin anew, for a weight was no number
 )
-_SAYS_NOTHING = 0.5  # in the place of a prediction that is no number
 _log = logging.getLogger(__name__)
 
 Tell = Callable[[Sequence[Note], int], None]
@@ -146,6 +147,7 @@ class Learner:
         first = Registry(folder / "first")
         self._rivals = Rivals(settings, first=first)
         self._gate = Gate(settings.gate if settings.model.task == "probability" else None)
+        self._challengers = _challengers(settings)
         self._read = {name: Checksum() for name in ("predictions", "examples")}
         self._begun = {"predictions": 0, "examples": 0}  # the offsets at the version before
         self._parent = 0
@@ -163,6 +165,7 @@ class Learner:
                 **{"decided": whole, "given": real, "labelled": np.empty(0, np.bool_)},
                 **{"rivals": np.empty((0, len(self._rivals.said))), **by},
                 **({} if settings.negative_after_ms is None else {"served": real, GIVEN: real}),
+                **({"contest": np.empty((0, len(settings.kinds)))} if self._challengers else {}),
             }
         )
         none = no_inputs(settings, encoder)
@@ -240,9 +243,7 @@ class Learner:
                 published.append(self._version)
                 stays = (horizon - self._next_cut) // every + 1 < self.settings.keep
                 self._publish(written=stays or self._version in self._also)
-                if self._drift is not None:
-                    now = self._next_cut - every
-                    self._notes += self._drift.act(now, self._model, self._moments)
+                self._act(self._next_cut - every)
             if horizon > self._through_or_never:
                 self._step(horizon)
         self._tell_notes()
@@ -285,6 +286,7 @@ class Learner:
             "staleness": staleness(told["prequential"], told["served"]),
             "rivals": {name: result(self._scores[name]) for name in self._rivals.names},
             "gate": self._gate.status(),
+            **({"challengers": self._challengers.status()} if self._challengers else {}),
         }
 
     def digest(self) -> str:
@@ -328,6 +330,7 @@ class Learner:
         """Wait for the labels of decisions; what is said of them comes when they are predicted."""
         count = len(decisions["at"])
         unsaid = {"given": np.zeros(count), "rivals": np.zeros((count, len(self._rivals.said)))}
+        unsaid["contest"] = np.zeros((count, len(self.settings.kinds)))
         said = {name: decisions[name] for name in ("served", *self.settings.score_by)}
         labelled, none = np.zeros(count, np.bool_), np.full(count, np.nan)
         if self._provisional:
@@ -369,9 +372,13 @@ class Learner:
             given, labels = self._learn_in_parts(decisions, learned), learned.final
         else:
             told = labels if self._drift is None else self._drift.weighed(labels)
-            given, _ = steps_of(self.settings, self._model, self._moments, decisions, told)
-        given = np.where(np.isfinite(given), given, _SAYS_NOTHING)
+            inputs, steps = course(self.settings, self._moments, decisions, told)
+            given = steps.by_row(self._model.advance(inputs, steps))[: len(decisions["at"])]
+        given = np.where(np.isfinite(given), given, SAYS_NOTHING)
         self._pending.rows["given"][start:] = given
+        if self._challengers:
+            said = self._challengers.advance(inputs, steps, given)
+            self._pending.rows["contest"][start:] = said
         decided = Inputs(*(decisions[name] for name in INPUTS))
         rivals = self._rivals.predict(decided, decisions["at"], labels)
         self._pending.rows["rivals"][start:] = rivals
@@ -387,9 +394,11 @@ class Learner:
             again, early = labels["again"], labels["before_its_time"]
             labels["back"] = np.where(again, logged[place[told]], 0.0)
             made = {name: column[some] for name, column in decisions.items()}
-            said, before = steps_of(self.settings, self._model, self._moments, made, labels)
-            logged[place[told][early]] = before[early]
-            given.append(said)
+            inputs, steps = course(self.settings, self._moments, made, labels)
+            said = steps.by_row(self._model.advance(inputs, steps))
+            count = len(made["at"])
+            logged[place[told][early]] = said[count:][early]
+            given.append(said[:count])
             self._counts["provisional"] += int(early.sum())
             self._counts["taken_back"] += int(again.sum())
         return np.concatenate(given)
@@ -411,6 +420,8 @@ class Learner:
             beside = [rivals[:, self._rivals.said.index(name)] for name in PREDICTORS[1:]]
             said = np.column_stack([trainer, *beside])
             self._gate.learn(said, labels["label"], labels["decided"])
+        if self._challengers:
+            self._challengers.learn(self._pending.rows["contest"][place], labels["label"])
 
     def _with_what_was_said(self, labels: Columns) -> Columns:
         place = self._pending.place(labels["seq"])
@@ -434,6 +445,25 @@ class Learner:
         gone = self._pending.forget(before=self._through_or_never - self.settings.within_ms)
         self._counts["unlabelled"] += int((~gone["labelled"]).sum())
 
+    def _act(self, now: int) -> None:
+        """Do what is due when a version was made."""
+        if self._drift is not None:
+            done = self._drift.act(now, self._model, self._moments)
+            self._notes += done
+            if self._challengers and any(note.name == "drift.promote" for note in done):
+                self._challengers.prefer()
+        if self._challengers:
+            led = self._challengers.leads
+            self._model, notes = self._challengers.settle(now, self._model)
+            self._notes += notes
+            if self._challengers.leads != led:
+                self._parent = 0  # the next version goes on from none that was made
+
+    @property
+    def _kind(self) -> Kind:
+        """Give the kind of the model that learns now."""
+        return self.settings.kinds[self._challengers.leads if self._challengers else 0]
+
     def _publish(self, *, written: bool) -> None:
         """Make a version; a crash before the next snapshot makes the same one again."""
         arrays = {MOMENTS: self._moments.state.copy(), **self._model.weights()}
@@ -442,7 +472,7 @@ class Learner:
         verdict = self._gate.judge(number, through_ms=through, wrong=wrong, size_bytes=size)
         facts: dict[str, Any] = {
             "encoding": self.settings.encoding.digest,
-            "model": self.settings.model.facts,
+            "model": self._kind.facts,
             "through_ms": through,
             "parent": self._parent,
             "offsets": self.offsets,
@@ -450,6 +480,8 @@ class Learner:
             "metrics": {name: result(self._scores[name]) for name in ("prequential", "served")},
             "gate": verdict.facts,
         }
+        if self._challengers:
+            facts["metrics"]["challengers"] = self._challengers.status()
         note = Note(due=through, at=through, name="gate.verdict", value=number, cause=str(verdict))
         self._notes.append(note)
         if verdict.verdict in ("held", "rolled_back"):
@@ -470,7 +502,7 @@ class Learner:
         enough, and is not shown worse.
         """
         _log.error("a weight is no number: the model begins anew; lower its rates")
-        self._model = self.settings.model.blank(self.settings.encoding)
+        self._model = self._kind.blank(self.settings.encoding)
         if GIVEN in self._pending.rows:  # the new model has learned no negative to take back
             self._pending.rows[GIVEN][:] = np.nan
         self._counts["restarts"] += 1
@@ -512,6 +544,9 @@ class Learner:
         arrays |= pending
         if self._provisional:
             arrays |= within("provisional/", self._provisional.state().arrays)
+        challengers = self._challengers.state() if self._challengers else None
+        if challengers:
+            arrays |= within("challengers/", challengers.arrays)
         observed = {name: each.state() for name, each in self._observers.items()}
         for name, seen in observed.items():
             arrays |= within(f"observers/{name}/", seen.arrays)
@@ -536,6 +571,7 @@ class Learner:
             "observers": {name: state.facts for name, state in observed.items()},
             "noted": self._noted,
             "start": self._began,
+            **({"challengers": dict(challengers.facts)} if challengers else {}),
         }
         return Snapshot(arrays, facts)
 
@@ -552,14 +588,18 @@ class Learner:
             return
         arrays, facts = snapshot.arrays, snapshot.facts
         self._began = facts.get("start")
+        if self._challengers:
+            told = models.State(under("challengers/", arrays), facts["challengers"])
+            self._challengers.restore(told)
+            self._model = self._kind.blank(self.settings.encoding)
         self._model.restore(models.State(under("model/", arrays), facts["model"]))
         self._moments.state[:] = arrays["moments"]
         self._pending.restore(facts["first"], arrays, facts["pending"])
         if self._provisional:
             self._provisional.restore(models.State(under("provisional/", arrays), {}))
         for name, observer in self._observers.items():
-            told = under(f"observers/{name}/", arrays)
-            observer.restore(models.State(told, facts["observers"][name]))
+            seen = models.State(under(f"observers/{name}/", arrays), facts["observers"][name])
+            observer.restore(seen)
         self._noted = facts["noted"]
         self._rivals.restore(models.State(under("made/", arrays), facts["rivals"]))
         self._gate.restore(models.State(under("gate/", arrays), facts["gate"]))
@@ -582,6 +622,13 @@ def _observers(settings: Learning) -> dict[str, Observer]:
         every, within = settings.score_every_ms, settings.within_ms
         found["windows"] = WindowScores(every, within, settings.score_by, settings.model)
     return found
+
+
+def _challengers(settings: Learning) -> Challengers | None:
+    if settings.challenge is None:
+        return None
+    limits = settings.gate or Limits()
+    return Challengers(settings.model, settings.challenge, settings.encoding, limits)
 
 
 def _watch(settings: Learning) -> DriftWatch | None:

@@ -5,8 +5,11 @@ Values only. They are checked when they are made; the pipeline that made them kn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+from headrace.online_learning.challengers import Challenge
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Encoding, LearningError, digest
 from headrace.online_learning.verdict import Limits
@@ -51,6 +54,8 @@ class Learning:
         When a version is not served; None serves each that is finite.
     watching
         What is watched for change, and what is done about it; None is nothing.
+    challenge
+        Which other models learn beside it, and may take its place; None is none.
 
     Examples
     --------
@@ -77,6 +82,7 @@ class Learning:
     score_by: tuple[str, ...] = ()
     gate: Limits | None = field(default_factory=Limits)
     watching: Watching | None = None
+    challenge: Challenge | None = None
 
     def __post_init__(self) -> None:
         for name in ("publish_every_ms", "keep", "within_ms", "every_ms"):
@@ -87,6 +93,7 @@ class Learning:
         self._check_windows()
         self._check_provisional()
         self._check_watching()
+        self._check_challenge()
         if self.model.task == "class":
             asked = f"asked for a learner of {self.model.name!r}"
             found = "it predicts several numbers a row, and a prediction has one place, `p`"
@@ -121,8 +128,9 @@ class Learning:
             if name not in tokens:
                 raise UnknownName(kind="token", name=name, known=tokens)
         kinds = {action.kind for action in self.watching.actions}
-        if "reset" in kinds and not self.model.refreshes:
-            asked = f"asked to reset a field of a model of the kind {self.model.name!r}"
+        rigid = [kind.name for kind in self.kinds if not kind.refreshes]
+        if "reset" in kinds and rigid:
+            asked = f"asked to reset a field of a model of the kind {rigid[0]!r}"
             do = "take a kind with a wide part, or another action"
             raise LearningError(asked, "it has no weights of a field's own", do)
         if "raise_rate" in kinds and self.negative_after_ms is not None:
@@ -132,6 +140,35 @@ class Learning:
         if self.watching.loss is not None and self.model.task != "probability":
             asked = f"asked to watch the loss of a model of the kind {self.model.name!r}"
             raise LearningError(asked, "it gives no probability", "watch its fields alone")
+
+    def _check_challenge(self) -> None:
+        if self.challenge is None:
+            return
+        asked = "asked for challengers"
+        if self.model.task != "probability":
+            found = f"the model is of the kind {self.model.name!r}, and gives no probability"
+            raise LearningError(asked, found, "remove them")
+        if self.negative_after_ms is not None:
+            found = "there are negatives before their time, which each would have to take back"
+            raise LearningError(asked, found, "remove one of the two")
+        threads = {kind.facts["threads"] for kind in self.kinds if "threads" in kind.facts}
+        if len(threads) > 1:
+            found = f"nets with {' and '.join(map(str, sorted(threads)))} threads in one process"
+            raise LearningError(asked, found, "give all of them the same `threads`")
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Give the kinds of model that a version may be of, the declared one first."""
+        return (self.model, *(self.challenge.kinds if self.challenge else ()))
+
+    @property
+    def deep(self) -> bool:
+        """Say whether rows need `ids`."""
+        return any(kind.deep for kind in self.kinds)
+
+    def kind_of(self, facts: Mapping[str, Any]) -> Kind:
+        """Give the kind of the versions that say this of their model."""
+        return next(kind for kind in self.kinds if kind.facts == facts)
 
     @property
     def weighs(self) -> bool:
@@ -161,6 +198,7 @@ class Learning:
             score_every_ms=None,
             score_by=(),
             watching=None,
+            challenge=None,
         )
 
     @property
@@ -178,6 +216,7 @@ class Learning:
             "watching": self.watching and self.watching.facts,
             "windows": [self.score_every_ms, *self.score_by],
             "gate": asdict(self.gate) if self.gate else None,
+            **({"challenge": self.challenge.facts} if self.challenge else {}),
             "scores": "operators/evaluation: 5",  # the form of their state, rivals' and gate's
         }
         return digest(facts)

@@ -82,10 +82,12 @@ class Parser:
         encoder: Encoder,
         kind: Kind | None = None,
         by: Sequence[str] = (),
+        *,
+        deep: bool = False,
     ) -> None:
         self._by = tuple(by)
         self._encoder = encoder
-        self._deep = kind is not None and kind.deep
+        self._deep = deep
         self._number = kind is not None and kind.task == "number"
         self._inputs = sorted(inputs)
         x = pa.struct([(name, type_.arrow) for name, type_ in inputs.items()])

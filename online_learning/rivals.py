@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.online_learning.learning import Learning
-from headrace.online_learning.models.model import Arrays, Inputs, State, under
+from headrace.online_learning.models.model import Arrays, Inputs, Kind, State, under
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import MOMENTS
@@ -68,7 +68,7 @@ class Rivals:
         self._baselines = {name: kinds[name]() for name in self.names if name in kinds}
         self._bears = dict.fromkeys((*_FROZEN, "previous"), _NONE)
         self._made: dict[int, Made] = {}
-        self._frozen = {_NONE: Frozen(settings, {})} if self.names else {}
+        self._frozen = {_NONE: Frozen(settings, settings.model, {})} if self.names else {}
 
     def predict(
         self, inputs: Inputs, at: NDArray[np.int64], labels: Mapping[str, NDArray[Any]]
@@ -159,15 +159,17 @@ class Rivals:
         for number in set(self._bears.values()):
             if number in loaded:
                 self._frozen[number] = loaded[number]
-            elif number in self._made:
-                self._frozen[number] = Frozen(self._settings, self._made[number].arrays)
+            elif number != _NONE:
+                made = self._made.get(number) or self._of_first(number)
+                kind = self._settings.kind_of(made.facts["model"])
+                self._frozen[number] = Frozen(self._settings, kind, made.arrays)
             else:
-                arrays = self._of_first(number) if number else {}
-                self._frozen[number] = Frozen(self._settings, arrays)
+                self._frozen[number] = Frozen(self._settings, self._settings.model, {})
 
-    def _of_first(self, number: int) -> Arrays:
+    def _of_first(self, number: int) -> Made:
         try:
-            return self._first.version(number).arrays()
+            first = self._first.version(number)
+            return Made(first.arrays(), {"model": first.model})
         except CorruptError as error:
             do = "restore the learner's folder from a backup, or give an empty one to learn anew"
             raise CorruptError(error.path, error.asked, error.found, do) from error
@@ -176,11 +178,11 @@ class Rivals:
 class Frozen:
     """A model that learns no more."""
 
-    def __init__(self, settings: Learning, arrays: Arrays) -> None:
+    def __init__(self, settings: Learning, kind: Kind, arrays: Arrays) -> None:
         own = {name: array for name, array in arrays.items() if name != MOMENTS}
         width = len(settings.encoding.numbers)
         self._moments = Moments(width, arrays.get(MOMENTS))
-        self._served = settings.model.serves(settings.encoding, own)
+        self._served = kind.serves(settings.encoding, own)
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float64]:
         """Predict rows, whose numbers are as they came."""

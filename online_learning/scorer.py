@@ -66,17 +66,18 @@ class Scorer:
 
     def score(self, table: pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
         """Give the prediction for each row; errors as in `Encoder.encode`."""
-        return self._served.score(self._inputs(table))
+        return self._served.score(self.inputs(table))
 
     def contributions(self, row: pa.Table | pa.RecordBatch) -> dict[str, float]:
         """Give what each part of one row adds: to the log-odds, where a probability is predicted.
 
         Of a linear model they are all of it.
         """
-        added = self._served.contributions(self._inputs(row)).tolist()
+        added = self._served.contributions(self.inputs(row)).tolist()
         return dict(zip(self._encoder.encoding.names, added, strict=True))
 
-    def _inputs(self, table: pa.Table | pa.RecordBatch) -> Inputs:
+    def inputs(self, table: pa.Table | pa.RecordBatch) -> Inputs:
+        """Encode rows as the version takes them, numbers scaled."""
         read = self._encoder.inputs(table, deep=self._deep)
         return Inputs(read.slots, read.ids, self._moments.scaled(read.numbers), read.weights)
 
@@ -85,7 +86,7 @@ def _load(encoding: Encoding, model: Kind, version: Version | None) -> tuple[Mom
     width = len(encoding.numbers)
     if version is None:
         return Moments(width), model.serves(encoding, {})
-    if version.encoding != encoding.digest or version.model != model.facts:
+    if version.learned_by(encoding, [model]) is None:
         found = version.encoding[:12]
         raise CorruptError(
             version.folder,

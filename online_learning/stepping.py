@@ -14,7 +14,7 @@ from headrace.online_learning.moments import Moments
 from headrace.online_learning.sampling import kept
 from headrace.online_learning.waiting import Columns
 
-__all__ = ["INPUTS", "columns", "step", "steps_of"]
+__all__ = ["INPUTS", "columns", "course", "step"]
 
 INPUTS = ("slots", "ids", "numbers", "weights")
 
@@ -44,13 +44,14 @@ def step(
     -------
     What was predicted of each decision.
     """
-    return steps_of(settings, model, moments, decisions, labels)[0]
+    inputs, steps = course(settings, moments, decisions, labels)
+    return steps.by_row(model.advance(inputs, steps))[: len(decisions["at"])]
 
 
-def steps_of(
-    settings: Learning, model: Model, moments: Moments, decisions: Columns, labels: Columns
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Do as `step`; give what was predicted of each label's row, too, before it was learned.
+def course(
+    settings: Learning, moments: Moments, decisions: Columns, labels: Columns
+) -> tuple[Inputs, Steps]:
+    """Give the rows, the decisions' before the labels', with scaled numbers, and the steps.
 
     Labels may have `again`, of rows that were learned before, which count no more in the moments;
     then they have `back`, too, what each takes back.
@@ -68,9 +69,7 @@ def steps_of(
         fresh = np.where(again, PREDICT, told)
     both["numbers"] = moments.scale(both["numbers"], order, fresh)
     steps = Steps(order, told, -math.log(settings.negatives), at[order], back)
-    predicted = np.empty(len(at))
-    predicted[order] = model.advance(Inputs(**both), steps)
-    return predicted[:count], predicted[count:]
+    return Inputs(**both), steps
 
 
 def _sampled(labels: Columns, share: float) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from headrace.online_learning import durable
-from headrace.online_learning.models.model import Arrays
+from headrace.online_learning.models.model import Arrays, Kind
+from headrace.online_learning.settings import Encoding
 from headrace.operators.errors import CorruptError
 from headrace.operators.sealed import unsealed
 
@@ -49,6 +50,12 @@ class Version:
     def held(self) -> bool:
         """Say whether the gate kept it from being served."""
         return bool(self.gate.get("verdict", "promoted") != "promoted")
+
+    def learned_by(self, encoding: Encoding, kinds: Iterable[Kind]) -> Kind | None:
+        """Give the kind that learned it, which is one of these; None if it was another learner."""
+        if self.encoding != encoding.digest:
+            return None
+        return next((kind for kind in kinds if kind.facts == self.model), None)
 
     def provenance(self) -> Mapping[str, Any]:
         """Say which code made it, on what; nothing where that is not known."""

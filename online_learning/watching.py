@@ -24,8 +24,8 @@ class Action:
     ----------
     kind
         `alert`: a line in the log. `raise_rate`: labels count `times` as often when they are
-        learned, for `for_ms`. `reset`: the field's weights learn as if they were new. `promote`:
-        that a challenger is to be preferred is noted.
+        learned, for `for_ms`. `reset`: the field's weights learn as if they were new. `promote`: a
+        challenger that is better on average since then takes the lead; without any it is noted.
     """
 
     kind: Literal["alert", "raise_rate", "reset", "promote"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from headrace.operators.source import Source
 from headrace.operators.streams.stream import Origin, Stream
 from headrace.operators.view import View
+from headrace.pipelines.challengers import challenge_of, check_challenge
 from headrace.pipelines.decisions import decision_of, outcome_of
 from headrace.pipelines.document import Document
 from headrace.pipelines.handed_over import check_handed_over
@@ -49,6 +50,7 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
     decision = decision_of(form, origins, views, document)
     outcome = outcome_of(form, origins, document)
     _distinct(views, decision, document)
+    model, tuning = model_of(form, document), tuning_of(form, document)
     pipeline = Pipeline(
         name=form.pipeline,
         path=document.path,
@@ -58,16 +60,18 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         views=views,
         decision=decision,
         outcome=outcome,
-        model=model_of(form, document),
+        model=model,
         watching=watching_of(form, document),
         drift=_drift(form, document),
         serve=_serve(form),
-        tuning=tuning_of(form, document),
+        tuning=tuning,
+        challenge=challenge_of(form, document, tuning),
         kafka=Cluster(form.kafka.bootstrap, properties_of(form.kafka, document)),
     )
     check_model(pipeline, form, document)
     check_watching(pipeline, document)
     check_tuning(pipeline, document)
+    check_challenge(pipeline, document)
     return pipeline
 
 

@@ -26,9 +26,9 @@ from headrace.online_learning.verdict import Limits
 from headrace.operators.types import Type
 from headrace.pipelines.document import Document, Place
 from headrace.pipelines.pipeline import Model, Pipeline, Token
-from headrace.pipelines.schema import GateForm, ModelForm, PipelineForm
+from headrace.pipelines.schema import GateForm, ModelForm, PipelineForm, SettingsForm
 
-__all__ = ["KINDS", "Settings", "check_model", "given", "made", "model_of"]
+__all__ = ["KINDS", "Settings", "check_model", "check_settings", "given", "made", "model_of"]
 
 _FTRL = ("alpha", "beta", "l1", "l2")
 _ROWS = ("width", "rate", "admit", "expire", "memory_mib")
@@ -93,9 +93,9 @@ KINDS = {
 _SETTINGS = {name for known in KINDS.values() for name in known.settings}
 
 
-def given(model: ModelForm) -> Settings:
-    """Give the settings of the kind that the file names."""
-    values = {name: getattr(model, name) for name in sorted(_SETTINGS)}
+def given(model: SettingsForm) -> Settings:
+    """Give the settings of a model that the file has."""
+    values = {name: getattr(model, name, None) for name in sorted(_SETTINGS)}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -107,6 +107,16 @@ def made(kind: str, settings: Settings) -> Kind:
     """
     known = KINDS[kind]
     return known.make({n: value for n, value in settings.items() if n in known.settings})
+
+
+def check_settings(kind: str, settings: Settings, place: Place, document: Document) -> None:
+    """Refuse settings at `place` that the kind does not have."""
+    known = KINDS[kind].settings
+    for name in settings:
+        if name not in known:
+            asked = f"asked for the setting {name!r} of a model of the kind {kind!r}"
+            found = f"it has {', '.join(map(repr, known))}"
+            raise document.refuse((*place, name), asked, found, "remove it", key=True)
 
 
 def model_of(form: PipelineForm, document: Document) -> Model:
@@ -122,11 +132,7 @@ def model_of(form: PipelineForm, document: Document) -> Model:
     document.require("kind of model", model.kind, KINDS, "model", "kind")
     known = KINDS[model.kind]
     settings = given(model)
-    for name in settings:
-        if name not in known.settings:
-            asked = f"asked for the setting {name!r} of a model of the kind {model.kind!r}"
-            found = f"it has {', '.join(map(repr, known.settings))}"
-            raise document.refuse(("model", name), asked, found, "remove it", key=True)
+    check_settings(model.kind, settings, ("model",), document)
     with document.at("model", "kind"):
         kind = known.make(settings)
     return Model(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from headrace.feature_store.worth import Worth
+from headrace.online_learning.challengers import Challenge
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.space import Dimension
 from headrace.online_learning.verdict import Limits
@@ -264,6 +265,8 @@ class Pipeline:
         Where its topics are.
     tuning
         Among which settings of its model a search looks.
+    challenge
+        Which other models learn beside its own.
 
     """
 
@@ -281,6 +284,7 @@ class Pipeline:
     watching: Watching | None = None
     kafka: Cluster = field(default_factory=Cluster)
     tuning: Tuning = field(default_factory=lambda: Tuning((), {}, {}))
+    challenge: Challenge | None = None
 
     @property
     def features(self) -> dict[str, tuple[View, Feature]]:
@@ -290,6 +294,11 @@ class Pipeline:
             for view in self.views.values()
             for feature in view.features
         }
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Give the kinds of model that a version may be of, the declared one first."""
+        return (self.model.kind, *(self.challenge.kinds if self.challenge else ()))
 
     @property
     def streamed(self) -> dict[str, View]:
@@ -378,6 +387,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
         },
         **({"drift": vars(pipeline.drift)} if pipeline.drift else {}),
         **({"watching": pipeline.watching.facts} if pipeline.watching else {}),
+        **({"challengers": pipeline.challenge.facts} if pipeline.challenge else {}),
     }
 
 

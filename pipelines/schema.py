@@ -243,22 +243,9 @@ class TuneForm(_Form):
     admit: WholeSpan | None = None
 
 
-class ModelForm(_Form):
-    """What learns, and from what.
+class SettingsForm(_Form):
+    """The settings of models; `pipelines/models.py` says which kind has which, with defaults."""
 
-    `kind` (hybrid), and the settings that it has; `pipelines/models.py` says which, with defaults.
-    `slots` (1048576): its weights, a power of two. `bias` (true). `buckets`: input to ascending
-    edges, numbers or durations, as a list or `{from: …, to: …, step: …}` with both ends. `tokens`:
-    inputs, and lists of inputs for crosses. `numbers`: inputs taken as numbers. `weight`: an input,
-    how many times a row counts. `negatives` (1.0): the share of negatives learned. `publish_every`
-    (1d): of event time. `keep` (5): versions. `score_from`: decisions from this time on count in
-    the scores. `score_every`: windows of event time that are scored each; `score_by`: inputs by
-    whose values they are scored, too. `max_delay`: how far in event time a version may be behind
-    the decision that it scores. `bad_cases`: decisions that are worth a look.
-    `gate`: when a version is not served, or `off`. `tune`: among which settings to search.
-    """
-
-    kind: Name = "hybrid"
     alpha: Positive | None = None
     beta: NotNegative | None = None
     l1: NotNegative | None = None
@@ -279,6 +266,45 @@ class ModelForm(_Form):
     seed: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
     device: Literal["auto", "cpu", "cuda"] | None = None
     threads: Shares | None = None
+
+
+class ChallengerForm(SettingsForm):
+    """A model that learns beside the declared one, as that one but for what stands here."""
+
+    kind: Name | None = None
+
+
+class ChallengersForm(_Form):
+    """Which models learn beside the declared one, and may take its place.
+
+    `settings`: of each its own, as they stand in `model`. `drawn` (0): so many more, from the space
+    of `tune`; `seed` (0): which. `halve_after` (10000): labels after which the worse half ends;
+    twice as many after each time.
+    """
+
+    settings: list[ChallengerForm] = []
+    drawn: Annotated[int, Field(ge=0, le=100)] = 0
+    seed: Annotated[int, Field(ge=0, le=1 << 31)] = 0
+    halve_after: Annotated[int, Field(ge=1)] = 10_000
+
+
+class ModelForm(SettingsForm):
+    """What learns, and from what.
+
+    `kind` (hybrid), and the settings that it has; `pipelines/models.py` says which, with defaults.
+    `slots` (1048576): its weights, a power of two. `bias` (true). `buckets`: input to ascending
+    edges, numbers or durations, as a list or `{from: …, to: …, step: …}` with both ends. `tokens`:
+    inputs, and lists of inputs for crosses. `numbers`: inputs taken as numbers. `weight`: an input,
+    how many times a row counts. `negatives` (1.0): the share of negatives learned. `publish_every`
+    (1d): of event time. `keep` (5): versions. `score_from`: decisions from this time on count in
+    the scores. `score_every`: windows of event time that are scored each; `score_by`: inputs by
+    whose values they are scored, too. `max_delay`: how far in event time a version may be behind
+    the decision that it scores. `bad_cases`: decisions that are worth a look.
+    `gate`: when a version is not served, or `off`. `tune`: among which settings to search.
+    `challengers`: which other models learn beside it, and may take its place.
+    """
+
+    kind: Name = "hybrid"
     slots: Annotated[int, BeforeValidator(values.slots)] = 1 << 20
     bias: bool = True
     buckets: dict[Name, Annotated[tuple[float, ...], BeforeValidator(values.edges)]] = {}
@@ -295,6 +321,7 @@ class ModelForm(_Form):
     gate: Annotated[GateForm | None, BeforeValidator(values.off)] = GateForm()
     bad_cases: CasesForm | None = None
     tune: TuneForm | None = None
+    challengers: ChallengersForm | None = None
 
 
 class ServeForm(_Form):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from headrace.online_learning.models.batched import Batched
 from headrace.online_learning.models.factorised import Fm
+from headrace.online_learning.models.model import Kind
 from headrace.online_learning.settings import Encoding, Token
 from headrace.online_learning.space import Choice, Dimension, Range
 from headrace.operators.types import Type
@@ -14,7 +15,7 @@ from headrace.pipelines.models import KINDS, Settings, given, made
 from headrace.pipelines.pipeline import Pipeline, Tuning
 from headrace.pipelines.schema import PipelineForm
 
-__all__ = ["check_tuning", "tuning_of"]
+__all__ = ["check_kind", "check_tuning", "checked", "tuning_of"]
 
 # Of what a kind has, where the file names nothing: a decade or so about the usual values.
 _USUAL: Mapping[str, Dimension] = {
@@ -69,25 +70,30 @@ def _check(
     for kind in having:
         for i, value in enumerate(dimension.ends):
             with document.at(*_part(document, name, i)):
-                _make(kind, {**settings, name: value})
+                checked(kind, {**settings, name: value})
 
 
-def _make(kind: str, settings: Settings) -> None:
+def checked(kind: str, settings: Settings) -> Kind:
     """Make the kind, and its net: what a net checks it checks when there is an encoding."""
     one = made(kind, settings)
     if isinstance(one, Batched):
         one.net(Encoding({"a": Type.BOOL}, {}, (Token(("a",)),), slots=2, bias=False))
+    return one
 
 
 def check_tuning(pipeline: Pipeline, document: Document) -> None:
     """Refuse a kind that cannot learn what the pipeline's model learns."""
-    model, tuning = pipeline.model, pipeline.tuning
+    tuning = pipeline.tuning
     for i, name in enumerate(tuning.kinds):
-        kind, place = made(name, tuning.given), _part(document, "kind", i)
-        asked = f"asked to try a model of the kind {name!r}"
-        if kind.task != model.kind.task:
-            found = f"it predicts a {kind.task}, and the model a {model.kind.task}"
-            raise document.refuse(place, asked, found, "leave it out")
-        if isinstance(kind, Fm) and len(model.tokens) + len(model.numbers) < 2:
-            found = "there is one input, and it learns of pairs"
-            raise document.refuse(place, asked, found, "leave it out, or add an input")
+        check_kind(made(name, tuning.given), pipeline, document, _part(document, "kind", i))
+
+
+def check_kind(kind: Kind, pipeline: Pipeline, document: Document, place: Place) -> None:
+    """Refuse a kind that cannot learn what the pipeline's model learns."""
+    model, asked = pipeline.model, f"asked to try a model of the kind {kind.name!r}"
+    if kind.task != model.kind.task:
+        found = f"it predicts a {kind.task}, and the model a {model.kind.task}"
+        raise document.refuse(place, asked, found, "leave it out")
+    if isinstance(kind, Fm) and len(model.tokens) + len(model.numbers) < 2:
+        found = "there is one input, and it learns of pairs"
+        raise document.refuse(place, asked, found, "leave it out, or add an input")

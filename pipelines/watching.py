@@ -54,9 +54,11 @@ def _check(
     actions: tuple[Action, ...], pipeline: Pipeline, document: Document, place: Place
 ) -> None:
     kinds = {action.kind for action in actions}
-    if "reset" in kinds and not pipeline.model.kind.refreshes:
+    for kind in pipeline.kinds if "reset" in kinds else ():
+        if kind.refreshes:
+            continue
         asked = "asked to reset a field"
-        found = f"a model of the kind {pipeline.model.kind.name!r} has no weights of a field's own"
+        found = f"a model of the kind {kind.name!r} has no weights of a field's own"
         raise document.refuse(place, asked, found, "take another action, or 'hybrid'")
     if "raise_rate" in kinds and pipeline.outcome.negative_after_ms is not None:
         asked, found = "asked to raise the rate", "negatives before their time are taken back"

@@ -157,6 +157,33 @@ def test_the_page_of_searches_names_every_setting() -> None:
     assert [key for key in TuneForm.model_fields if f"| `{key}` |" not in page] == []
 
 
+def test_challengers_have_their_own_settings_and_those_of_the_model(tmp_path: Path) -> None:
+    told = """kind: hybrid
+  alpha: 0.2
+  width: 4
+  tune: {alpha: [0.01, 1.0, log], batch: [64, 256]}
+  challengers:
+    settings: [{alpha: 0.5}, {kind: ftrl}]
+    drawn: 3
+    halve_after: 500"""
+    shop = read(tmp_path, changed("kind: ftrl", told))
+    assert shop.challenge is not None
+    assert shop.challenge.halve_after == 500
+    own, linear, *drawn = (kind.facts for kind in shop.challenge.kinds)
+    assert own == {**shop.model.kind.facts, "ftrl": {**own["ftrl"], "alpha": 0.5}}
+    assert linear == {"kind": "ftrl", "ftrl": {**own["ftrl"], "alpha": 0.2}}
+    assert len({str(facts) for facts in drawn}) == 3
+    for facts in drawn:
+        alpha = facts["ftrl"]["alpha"]
+        assert 0.01 <= alpha <= 1.0
+        assert alpha == float(f"{alpha:.3g}")
+    again = read(tmp_path, changed("kind: ftrl", told))
+    assert (again.challenge, again.digest) == (shop.challenge, shop.digest)
+    other = read(tmp_path, changed("kind: ftrl", f"{told}\n    seed: 1"))
+    assert other.challenge != shop.challenge
+    assert other.digest != shop.digest
+
+
 def test_topics_begin_with_the_name(tmp_path: Path) -> None:
     shop = read(tmp_path, SHOP)
     assert re.fullmatch(r"shop\.view\.pair-[0-9a-f]{12}", shop.view_topic(shop.views["pair"]))

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from headrace.jobs.evolve.relearn import Relearned
+    from headrace.jobs.examples import Examples
     from headrace.jobs.models import Listed
     from headrace.online_learning.aliases import Aliases
 
@@ -58,6 +59,25 @@ def _row(each: Listed, of: Iterable[str]) -> list[str]:
     verdict = (each.verdict or "").replace("_", " ")
     said = f"{verdict}: {', '.join(each.causes)}" if each.causes else verdict
     return [str(each.version), ", ".join(each.names), clock(each.through_ms), *scores, size, said]
+
+
+@models.command()
+def challengers(state: _State = _STATE, as_json: _Json = False) -> None:
+    """Show what learned beside the model when the newest version was made, and how good it is."""
+    from headrace.jobs import models as versions
+
+    found = versions.challengers(versions.registry(state))
+    console = Console()
+    if as_json:
+        console.print_json(data=found)
+        return
+    right = [Column(name, justify="right") for name in ("labels", "log loss", "evidence")]
+    table = Table("number", "place", *right, "model", box=None)
+    for number, each in found.items():
+        scores = ("" if each[n] is None else f"{each[n]:.4f}" for n in ("log_loss", "evidence"))
+        model = ", ".join(f"{name} {value}" for name, value in each["model"].items())
+        table.add_row(number, each["place"], f"{each['labels']:,}", *scores, model)
+    console.print(table)
 
 
 @models.command()
@@ -207,7 +227,10 @@ def export(
     declared = load(pipeline)
     where = of_pipeline(state, declared.name)
     known = versions.registry(where).version(version)
-    given = examples_of(declared, where, from_)
+
+    def given() -> Examples:
+        return examples_of(declared, where, from_)
+
     sent = ship.export(declared, known, given, folder, form=form, share=share, p99_us=budget)
     if as_json:
         Console().print_json(data=asdict(sent))

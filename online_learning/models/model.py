@@ -120,6 +120,12 @@ class Steps:
         """Give what the sum's gradient is made with: each label, with what it takes back."""
         return self.labels if self.back is None else self.labels + self.back
 
+    def by_row(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give what was predicted at each step in the order of the rows, of which each has one."""
+        out = np.empty(len(self))
+        out[self.rows] = predicted
+        return out
+
     def check(self, inputs: Inputs, slots: int) -> None:
         """Refuse rows and slots that are not there: the loops check no bounds."""
         ids = inputs.slots

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.compute as pc
 import pytest
 
 from headrace.jobs import learner
 from headrace.jobs.learner import LearnerProcess
+from headrace.jobs.lifecycle.status import _scores
 from headrace.jobs.store import _METRICS, _metrics
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.observer import Note
@@ -31,16 +33,16 @@ outcome: {source: ask, id: name, label: hour > 1, within: 20s}
 model:
   kind: ftrl
   slots: 1024
-  tokens: [city, hour]
+  tokens: [city, hour, wet]
   publish_every: 7s
   score_every: 9s
   score_by: wet
 """
 
 
-def small(folder: Path) -> Pipeline:
+def small(folder: Path, more: str = "") -> Pipeline:
     path = folder / "small.yaml"
-    path.write_text(TEXT)
+    path.write_text(TEXT + more)
     return load(path)
 
 
@@ -124,6 +126,28 @@ def test_the_store_keeps_what_the_rows_say(tmp_path: Path, monkeypatch: pytest.M
     again = messages.process(pipeline, tmp_path / "store")
     assert again.status()["metrics"] == status
     again.close()
+
+
+def test_how_challengers_stand_is_told_by_the_store_and_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = "  alpha: 1.0e-5\n  gate: {least: 20, alpha: 0.2}\n"
+    pipeline = small(tmp_path, f"{more}  challengers: {{settings: [{{alpha: 0.3}}]}}\n")
+    messages = filled(pipeline)
+    messages.install(monkeypatch)
+    run(pipeline, tmp_path / "learner")
+    rows = _metrics(messages.messages[pipeline.metrics_topic, 0])
+    (leads,) = rows.filter(pc.equal(rows["name"], "challenger.leads")).to_pylist()
+    assert leads["value"] == 1
+    process = messages.process(pipeline, tmp_path / "store")
+    with process.store.catalogue.transaction():
+        process.store.add_metrics(rows)
+    metrics: Any = process.status()["metrics"]
+    found = _scores(metrics, [])
+    process.close()
+    assert found["challenger.1"]["log_loss"] < found["challenger.0"]["log_loss"]
+    assert found["challenger.1"]["labels"] > 20
+    assert "challenger" not in found
 
 
 def test_an_alert_is_a_line_of_the_log_once(

@@ -164,6 +164,29 @@ def test_what_is_damaged_or_of_other_settings_is_not_promoted(state: Path) -> No
         models.promote(versions, newest)
 
 
+def test_challengers_are_shown_and_a_version_of_one_may_be_promoted(say: Say, state: Path) -> None:
+    status, text = say("models", "challengers")
+    assert (status, "declare them: `model: challengers:`" in text) == (1, True)
+    versions = models.registry(state)
+    newest = versions.numbers()[-1]
+    known = versions.version(newest)
+    beside = {"kind": "ftrl", "ftrl": {"alpha": 0.5}}
+    each = {"place": "learns", "labels": 700, "log_loss": 0.25, "evidence": -1.5, "model": beside}
+    same: Any = {"encoding": known.encoding, "through_ms": 0, "offsets": {}}
+    for number, model in ((newest + 1, known.model), (newest + 2, beside)):
+        told_of = {"challengers": {"1": {**each, "model": beside}}}
+        versions.publish(number, known.arrays(), model=model, metrics=told_of, **same)
+    assert told(say, "models", "challengers") == {"1": each}
+    status, text = say("models", "challengers")
+    assert "learns" in text
+    assert "700" in text
+    with pytest.raises(EnvironmentProblem, match=r"another ftrl\.alpha"):
+        models.promote(versions, newest + 2)
+    models.promote(versions, newest + 1)
+    versions.judged(newest + 2, champion=newest + 1)
+    assert models.promote(versions, newest + 2).champion == newest + 2
+
+
 def test_prune_keeps_the_names_and_the_manifests(say: Say, state: Path) -> None:
     versions = models.registry(state)
     before, names = versions.numbers(), versions.aliases().kept

@@ -97,7 +97,7 @@ def test_a_form_says_what_the_version_says(
     pipeline = declared(folder, kind)
     version = published(folder, pipeline, given)
     out = tmp_path / "out"
-    sent = export(pipeline, version, given, out, form=form)
+    sent = export(pipeline, version, lambda: given, out, form=form)
     assert sent.form.off <= OFF[form]
     assert (sent.whole.off, sent.whole.auc_lost) == (0.0, 0.0)
     assert (sent.form.off > 0) == (sent.form.name != "whole")
@@ -118,7 +118,11 @@ def test_the_price_is_on_labels_that_the_version_has_not_learned(
     pipeline = declared(folder, kind)
     version = published(folder, pipeline, given)
     sent = export(
-        pipeline, version, given, tmp_path / "out", form="distilled" if kind != "ftrl" else "fp16"
+        pipeline,
+        version,
+        lambda: given,
+        tmp_path / "out",
+        form="distilled" if kind != "ftrl" else "fp16",
     )
     held = given.rows.filter(pc.greater_equal(given.rows["labelled"], THROUGH))
     assert sent.examples == held.num_rows > 300
@@ -132,11 +136,11 @@ def test_smaller_forms_are_smaller(folder: Path, given: Examples, tmp_path: Path
     pipeline = declared(folder, "hybrid")
     version = published(folder, pipeline, given)
     sizes = {
-        form: export(pipeline, version, given, tmp_path / form, form=form).form.size_bytes
+        form: export(pipeline, version, lambda: given, tmp_path / form, form=form).form.size_bytes
         for form in ("int8", "fp16", "pruned")
     }
     assert sizes["int8"] < sizes["fp16"]
-    more = export(pipeline, version, given, tmp_path / "more", form="pruned", share=0.9)
+    more = export(pipeline, version, lambda: given, tmp_path / "more", form="pruned", share=0.9)
     assert more.form.size_bytes < sizes["pruned"]
 
 
@@ -152,12 +156,12 @@ def test_the_files_alone_give_the_logits(folder: Path, given: Examples, tmp_path
     numbers = Moments(1, arrays.pop(MOMENTS)).scaled(read.numbers)
     p = Scorer(encoding, pipeline.model.kind, version).score(given.rows)
     expected = np.log(p) - np.log1p(-p)
-    export(pipeline, version, given, tmp_path / "onnx", form="onnx")
+    export(pipeline, version, lambda: given, tmp_path / "onnx", form="onnx")
     session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
     told = {"slots": read.slots.astype(np.int64), "numbers": numbers.astype(np.float32)}
     [logits] = session.run(["logits"], told)
     assert np.abs(logits - expected).max() < 1e-5
-    export(pipeline, version, given, tmp_path / "fp16", form="fp16")
+    export(pipeline, version, lambda: given, tmp_path / "fp16", form="fp16")
     small = safetensors.load_file(tmp_path / "fp16" / "linear.safetensors")
     assert small["weights"].dtype == np.float16
     weights = np.zeros(encoding.weights)
@@ -176,7 +180,7 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
 
     def refused(said: str, pipeline: Pipeline, which: Version, rows: Examples, form: str) -> None:
         with pytest.raises(HeadraceError, match=said):
-            export(pipeline, which, rows, out, form=form, p99_us=0.001)
+            export(pipeline, which, lambda: rows, out, form=form, p99_us=0.001)
         assert not list(tmp_path.iterdir())
 
     refused("a model of the kind 'ftrl' as torch; there is no net", ftrl, version, given, "torch")
@@ -192,8 +196,12 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
     other = replace(version, model=dict(Squared().facts))
     refused("the kind 'linear' gives no probability", number, other, given, "fp16")
     out.mkdir()
+
+    def unread() -> Examples:
+        raise AssertionError
+
     with pytest.raises(EnvironmentProblem, match="out is there already; give a new folder"):
-        export(ftrl, version, given, out, form="fp16")
+        export(ftrl, version, unread, out, form="fp16")
     with pytest.raises(UnknownName, match="form of a version 'int4'"):
         Asked("int4")
     with pytest.raises(LearningError, match=r"asked to prune 1\.0 of the weights"):

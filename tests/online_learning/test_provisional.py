@@ -26,7 +26,7 @@ from headrace.online_learning.moments import Moments
 from headrace.online_learning.provisional import GIVEN, Learned, _cut
 from headrace.online_learning.scores import result, scores
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError, Token
-from headrace.online_learning.stepping import columns, steps_of
+from headrace.online_learning.stepping import columns, course
 from headrace.operators.types import Type
 from tests.online_learning.made_up import ENCODING, FTRL, SETTINGS, WITHIN
 from tests.online_learning.test_learner import ANY_SIZES, LOG, Sizes, feed, learning
@@ -123,7 +123,7 @@ def test_a_row_that_is_taken_back_counts_once_in_the_moments() -> None:
     labels = {"at": np.array([1, 2]), "seq": np.zeros(2, np.int64), "label": np.array([0.0, 1.0])}
     labels |= {**inputs, "again": np.array([False, True]), "back": np.array([0.0, 0.5])}
     none = {"at": np.empty(0, np.int64), **{name: column[:0] for name, column in inputs.items()}}
-    steps_of(told, told.model.blank(encoding), moments, none, labels)
+    told.model.blank(encoding).advance(*course(told, moments, none, labels))
     assert moments.state[0, :2].tolist() == [1.0, 4.0]
 
 
