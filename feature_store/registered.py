@@ -17,8 +17,8 @@ def registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table
 
     >>> connection = duckdb.connect()
     >>> with registered(connection, "given", pa.table({"x": [1, 2]})):
-    ...     connection.sql("SELECT SUM(x) FROM given").fetchone()
-    (3,)
+    ...     connection.sql("SELECT SUM(x) FROM given").fetchall()
+    [(3,)]
     """
     connection.register(name, table)
     try:
