@@ -1,6 +1,6 @@
 """One Flink job in a process of its own, and what it took: ``flink_job.py TASK RESULT``.
 
-TASK is JSON: name, statements, inserts, settings, checkpoints. RESULT gets the seconds of wall
+TASK is JSON: name, statements, inserts, settings, folder. RESULT gets the seconds of wall
 time and of the JVM's CPU, the JVM's start included.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from headrace.jobs.machine import flink
+from headrace.jobs.machine.job import Job
 
 
 def jvm_cpu_seconds() -> float:
@@ -34,13 +35,8 @@ def main(task: Path, result: Path) -> None:
     """Run the job to its end."""
     told = orjson.loads(task.read_bytes())
     start = time.perf_counter()
-    flink.run(
-        told["name"],
-        told["statements"],
-        told["inserts"],
-        checkpoints=Path(told["checkpoints"]),
-        settings=told["settings"],
-    )
+    job = Job(told["name"], told["statements"], told["inserts"])
+    flink.run(job, folder=Path(told["folder"]), settings=told["settings"])
     wall = time.perf_counter() - start
     result.write_bytes(orjson.dumps({"wall": wall, "cpu": jvm_cpu_seconds()}))
 

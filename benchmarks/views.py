@@ -137,7 +137,7 @@ class Bench:
         folder.mkdir()
         task, result = folder / "task.json", folder / "result.json"
         told = {"name": name, "statements": made, "inserts": inserts, "settings": settings}
-        task.write_bytes(orjson.dumps({**told, "checkpoints": str(folder / "checkpoints")}))
+        task.write_bytes(orjson.dumps({**told, "folder": str(folder)}))
         script = Path(__file__).with_name("flink_job.py")
         argv = [sys.executable, str(script), str(task), str(result)]
         with Supervisor() as supervisor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.jobs.machine import flink
+from headrace.jobs.machine.job import Job, digest_of
 from headrace.jobs.machine.speaking import for_flink
 from headrace.jobs.transport import shard_keys
 from headrace.operators.engines.flink import Kafka, examples_sql, source_sql
@@ -36,7 +37,7 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
 
 def digest(pipeline: Pipeline) -> str:
     """Hash the job's SQL."""
-    return flink.digest_of(*sql(pipeline, Kafka("", _group(pipeline))))
+    return digest_of(*sql(pipeline, Kafka("", _group(pipeline))))
 
 
 def _group(pipeline: Pipeline) -> str:
@@ -44,16 +45,11 @@ def _group(pipeline: Pipeline) -> str:
 
 
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
-    """Run the job until it is stopped; `folder` keeps its checkpoints."""
+    """Run the job until it is stopped; `folder` is its own."""
     kafka = Kafka(bootstrap, _group(pipeline), for_flink(pipeline.kafka))
     statements, inserts = sql(pipeline, kafka)
     topics = [source.topic for source in roots(pipeline.outcome.source)]
     topics.append(pipeline.predictions_topic)
-    flink.run(
-        f"{pipeline.name} labels",
-        statements,
-        inserts,
-        checkpoints=folder / "checkpoints",
-        kafka=kafka,
-        topics=topics,
-    )
+    name = f"{pipeline.name} labels"
+    job = Job(name, statements, inserts, kafka, topics, timed=topics)
+    flink.run(job, folder=folder, flink=pipeline.flink)

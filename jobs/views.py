@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.jobs.machine import flink
+from headrace.jobs.machine.job import Job, digest_of
 from headrace.jobs.machine.speaking import for_flink
 from headrace.jobs.machine.state import read_json, write_json
 from headrace.jobs.transport import Place, shard_keys
@@ -18,7 +19,7 @@ from headrace.operators.engines.flink import (
     source_sql,
     view_sql,
 )
-from headrace.operators.streams.stream import live
+from headrace.operators.streams.stream import live, roots
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["digest", "group", "note_starts", "run", "sql"]
@@ -65,19 +66,22 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
 
 
 def run(pipeline: Pipeline, *, bootstrap: str, folder: Path) -> None:
-    """Run the job until it is stopped; `folder` keeps its checkpoints."""
+    """Run the job until it is stopped; `folder` is its own."""
     kafka = Kafka(bootstrap, group(pipeline), for_flink(pipeline.kafka))
     statements, inserts = sql(pipeline, kafka)
     topics = [source.topic for source in pipeline.sources.values() if source.live]
-    flink.run(
+    counted = [view.source for view in pipeline.streamed.values()]
+    timed = {root.topic for each in (*counted, pipeline.decision.source) for root in roots(each)}
+    job = Job(
         f"{pipeline.name} views",
         statements,
         inserts,
-        checkpoints=folder / "checkpoints",
-        kafka=kafka,
-        topics=topics,
+        kafka,
+        topics,
         starts=_starts(pipeline, folder),
+        timed=sorted(timed.intersection(topics)),
     )
+    flink.run(job, folder=folder, flink=pipeline.flink)
 
 
 def group(pipeline: Pipeline) -> str:
@@ -87,7 +91,7 @@ def group(pipeline: Pipeline) -> str:
 
 def digest(pipeline: Pipeline) -> str:
     """Hash the job's SQL."""
-    return flink.digest_of(*sql(pipeline, Kafka("", group(pipeline))))
+    return digest_of(*sql(pipeline, Kafka("", group(pipeline))))
 
 
 def note_starts(pipeline: Pipeline, folder: Path, starts: Mapping[Place, int] | None) -> None:

@@ -15,7 +15,7 @@ from headrace.pipelines.handed_over import check_handed_over
 from headrace.pipelines.hidden import with_hidden
 from headrace.pipelines.kafka_properties import properties_of
 from headrace.pipelines.models import check_model, model_of
-from headrace.pipelines.pipeline import Cluster, Decision, Drift, Pipeline, Serve
+from headrace.pipelines.pipeline import Cluster, Decision, Drift, Flink, Pipeline, Serve
 from headrace.pipelines.schema import PipelineForm
 from headrace.pipelines.sources import sources_of
 from headrace.pipelines.streams import streams_of
@@ -67,6 +67,7 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         tuning=tuning,
         challenge=challenge_of(form, document, tuning),
         kafka=Cluster(form.kafka.bootstrap, properties_of(form.kafka, document)),
+        flink=Flink(form.flink.rest, form.flink.parallelism, form.flink.checkpoints),
     )
     check_model(pipeline, form, document)
     check_watching(pipeline, document)

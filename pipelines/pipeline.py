@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from headrace.feature_store.worth import Worth
@@ -28,6 +28,7 @@ __all__ = [
     "Cluster",
     "Decision",
     "Drift",
+    "Flink",
     "Model",
     "Outcome",
     "Pipeline",
@@ -226,6 +227,26 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class Flink:
+    """The Flink that runs the jobs; no part of what the pipeline means.
+
+    Parameters
+    ----------
+    rest
+        ``host:port`` of a session cluster; None is a Flink in each job's own process.
+    parallelism
+        Of the views job; it has no more than the fewest partitions of a topic that it reads.
+    checkpoints
+        The URI of the folder below which they are; None is the state folder.
+
+    """
+
+    rest: str | None = None
+    parallelism: int = 1
+    checkpoints: str | None = None
+
+
+@dataclass(frozen=True)
 class Drift:
     """What the drift of features is measured against: decisions from one time to before another.
 
@@ -261,8 +282,8 @@ class Pipeline:
         Where its store is asked.
     watching
         What the learner watches for change, and what it does about it.
-    kafka
-        Where its topics are.
+    kafka, flink
+        Where its topics are, and its jobs.
     tuning
         Among which settings of its model a search looks.
     challenge
@@ -283,8 +304,13 @@ class Pipeline:
     drift: Drift | None = None
     watching: Watching | None = None
     kafka: Cluster = field(default_factory=Cluster)
+    flink: Flink = field(default_factory=Flink)
     tuning: Tuning = field(default_factory=lambda: Tuning((), {}, {}))
     challenge: Challenge | None = None
+
+    def on_flink(self, rest: str | None) -> Pipeline:
+        """Give it with another Flink than the file's, where one is given."""
+        return self if rest is None else replace(self, flink=replace(self.flink, rest=rest))
 
     @property
     def features(self) -> dict[str, tuple[View, Feature]]:

@@ -355,6 +355,18 @@ class KafkaForm(_Form):
     properties: dict[str, str] = {}
 
 
+class FlinkForm(_Form):
+    """The Flink that runs the jobs; without `rest` they run on this machine, each in a process.
+
+    `rest`: `host:port` of a session cluster. `parallelism` (1): of the views job. `checkpoints`:
+    the URI of a folder that the cluster and this machine can reach; the state folder unless given.
+    """
+
+    rest: Annotated[str, BeforeValidator(values.rest)] | None = None
+    parallelism: Annotated[int, Field(ge=1, le=32_768)] = 1
+    checkpoints: Annotated[str, BeforeValidator(values.folder_uri)] | None = None
+
+
 class DriftForm(_Form):
     """How far features have moved from a baseline, and what is done when the stream changes.
 
@@ -376,7 +388,7 @@ class PipelineForm(_Form):
 
     `pipeline`: its name, with which its topics begin. `every` (1s): the step of its views; it
     divides a day. `sources`, `streams`, `views`: by name. `decision`, `outcome`, `model`. `serve`.
-    `drift`. `kafka`.
+    `drift`. `kafka`. `flink`.
     """
 
     pipeline: Name
@@ -390,3 +402,4 @@ class PipelineForm(_Form):
     drift: DriftForm | None = None
     serve: ServeForm = ServeForm()
     kafka: KafkaForm = KafkaForm()
+    flink: FlinkForm = FlinkForm()

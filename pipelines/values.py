@@ -30,6 +30,7 @@ __all__ = [
     "duration",
     "edges",
     "files",
+    "folder_uri",
     "host",
     "instant",
     "is_reference",
@@ -40,6 +41,7 @@ __all__ = [
     "part_name",
     "positive_duration",
     "reference",
+    "rest",
     "slots",
     "span",
     "table_column",
@@ -61,6 +63,7 @@ _NAMED = 3
 _BESIDE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,200}\.(csv|parquet)")
 _FILES = re.compile(r"[A-Za-z0-9_./*?=-]{1,1000}")  # no colon: no address of the network
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
+_FOLDER = re.compile(r"file:///[^\s?#]+|(s3|gs|hdfs)://[^\s?#/][^\s?#]*")
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:[^\0]{1,4096}")
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -291,13 +294,38 @@ def bootstrap(value: object) -> str:
     ('kafka.example.com:9092', '10.0.0.1:9092,10.0.0.2:9092')
     """
     listed = list(map(str, value)) if isinstance(value, list) else [str(value)]
-    for each in listed or [""]:
-        name, _, port = each.rpartition(":")
-        port_is = port.isdecimal() and 0 < int(port) <= 65535
-        if not port_is or not _HOST.fullmatch(name.strip("[]")):
-            asked, do = f"asked for Kafka at {each!r}", "write it like kafka.example.com:9092"
-            _refuse(asked, "that is no host with a port", do)
-    return ",".join(listed)
+    return ",".join(_address("Kafka", each, "kafka.example.com:9092") for each in listed or [""])
+
+
+def rest(value: object) -> str:
+    """Check where Flink's REST interface is.
+
+    >>> rest("flink.example.com:8081")
+    'flink.example.com:8081'
+    """
+    return _address("Flink", str(value), "flink.example.com:8081")
+
+
+def _address(what: str, text: str, example: str) -> str:
+    name, _, port = text.rpartition(":")
+    port_is = port.isdecimal() and 0 < int(port) <= 65535
+    if not port_is or not _HOST.fullmatch(name.strip("[]")):
+        asked, found = f"asked for {what} at {text!r}", "that is no host with a port"
+        _refuse(asked, found, f"write it like {example}")
+    return text
+
+
+def folder_uri(value: object) -> str:
+    """Check the URI of a folder; it is given without a slash at its end.
+
+    >>> folder_uri("s3://bucket/shop/"), folder_uri("file:///mnt/shop")
+    ('s3://bucket/shop', 'file:///mnt/shop')
+    """
+    if not isinstance(value, str) or not _FOLDER.fullmatch(value):
+        found = "that is no URI of a folder that both Flink and headrace can read"
+        do = "write it like file:///mnt/flink, s3://bucket/flink, gs:// or hdfs://"
+        _refuse(f"asked for the folder {value!r}", found, do)
+    return value.rstrip("/")
 
 
 def reference(value: object) -> str:

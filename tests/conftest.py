@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from headrace.jobs.machine.broker import Broker, running
-from headrace.jobs.machine.flink import HEAP
 from headrace.jobs.machine.java import jars, java_home
+from headrace.jobs.machine.job import HEAP
 from headrace.operators.errors import HeadraceError
 
 # A test's Flink job lives for seconds, and half of what its start takes is the second compiler:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headrace.jobs import views
 from headrace.jobs.machine import flink
+from headrace.jobs.machine.job import Job
 from headrace.operators.engines.flink import Kafka
 from headrace.operators.streams.stream import Stream
 from headrace.pipelines.load import load
@@ -34,14 +35,7 @@ def main(path: Path, bootstrap: str, folder: Path) -> None:
     statements.append(f"CREATE TEMPORARY TABLE `rows__out` (message STRING) {topic}")
     inserts += [rows_sql(stream) for stream in pipeline.streams.values()]
     topics = [source.topic for source in pipeline.sources.values()]
-    flink.run(
-        "streams",
-        statements,
-        inserts,
-        checkpoints=folder / "checkpoints",
-        kafka=kafka,
-        topics=topics,
-    )
+    flink.run(Job("streams", statements, inserts, kafka, topics), folder=folder)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from headrace.jobs.lifecycle.board import Posted
     from headrace.jobs.lifecycle.logs import Line
 
-__all__ = ["register"]
+__all__ = ["flink_address", "register"]
 
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,6 +39,9 @@ def up(
     kafka: Annotated[
         str | None, typer.Option(help="host:port of a Kafka; a broker of its own unless given.")
     ] = None,
+    flink: Annotated[
+        str | None, typer.Option(help="host:port of a Flink; one of its own unless given.")
+    ] = None,
     create_topics: Annotated[
         bool, typer.Option("--create-topics", help="Make topics of sources in that Kafka.")
     ] = False,
@@ -59,7 +62,8 @@ def up(
     declared = load(pipeline)
     folder = state or HOME / declared.name
     address = None if kafka is None else _address(kafka)
-    asked = Asked(address, create_topics, None if beat is None else _duration(beat))
+    beat_ms = None if beat is None else _duration(beat)
+    asked = Asked(address, create_topics, beat_ms, flink_address(flink))
     if detach:
         _say_ready(detached.up(pipeline, folder, asked), folder, as_json=as_json)
         return
@@ -87,6 +91,16 @@ def _address(text: str) -> str:
         return bootstrap(text.split(","))
     except ValueError as error:  # pydantic's own is one
         raise typer.BadParameter(str(error), param_hint="--kafka") from error
+
+
+def flink_address(text: str | None) -> str | None:
+    """Check the address of a Flink that is given as an option."""
+    from headrace.pipelines.values import rest
+
+    try:
+        return None if text is None else rest(text)
+    except ValueError as error:  # pydantic's own is one
+        raise typer.BadParameter(str(error), param_hint="--flink") from error
 
 
 def _say_ready(posted: Posted, folder: Path, *, as_json: bool) -> None:

@@ -242,6 +242,7 @@ def process(
     pipeline: _Pipeline,
     bootstrap: Annotated[str, typer.Option()],
     state: _State,
+    flink: Annotated[str | None, typer.Option()] = None,
     days: Annotated[int, typer.Option()] = 365,
     every_ms: Annotated[int, typer.Option()] = 1000,
 ) -> None:
@@ -254,7 +255,7 @@ def process(
     for client in ("kafka", "apache_beam"):
         logging.getLogger(client).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    declared = load(pipeline)
+    declared = load(pipeline).on_flink(flink)
     speak(declared, bootstrap)
     if role == "topics":
         roles.run_topics(declared, bootstrap, state)

@@ -8,6 +8,7 @@ from pathlib import Path
 from headrace.jobs.deploy import flink_jobs, pods
 from headrace.jobs.deploy.pods import CA, Value
 from headrace.jobs.deploy.target import Target
+from headrace.jobs.machine.flink import FLINK_JOBS
 from headrace.operators.errors import EnvironmentProblem
 from headrace.operators.streams.join import Join
 from headrace.pipelines.pipeline import Pipeline
@@ -74,7 +75,7 @@ def monitors(pipeline: Pipeline, target: Target) -> list[Value]:
     token = {"authorization": {"credentials": {"name": name, "key": key}}}
     return [
         _monitor(target, "store", {"port": "http", **token}),
-        *(_monitor(target, job, {"port": "metrics"}) for job in flink_jobs.JOBS),
+        *(_monitor(target, job, {"port": "metrics"}) for job in FLINK_JOBS),
     ]
 
 
@@ -114,7 +115,7 @@ def policies(pipeline: Pipeline, target: Target) -> list[Value]:
                     {"ports": _ports(flink_jobs.METRICS_PORT)},
                 ],
             )
-            for job in flink_jobs.JOBS
+            for job in FLINK_JOBS
         ),
     ]
 

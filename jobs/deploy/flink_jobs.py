@@ -17,10 +17,9 @@ from headrace.jobs.deploy.pods import Value
 from headrace.jobs.deploy.target import Target, kafka_secrets
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["FLINK", "JOBS", "METRICS_PORT", "PYTHON", "REST_PORT", "USER", "flink_job"]
+__all__ = ["FLINK", "METRICS_PORT", "PYTHON", "REST_PORT", "USER", "flink_job"]
 
 FLINK: str = pyflink.version.__version__
-JOBS = ("views", "labels")
 PYTHON = "/opt/headrace/bin/python"
 USER = 9999
 """Flink's, in its own image, too."""

@@ -20,9 +20,10 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from headrace.jobs.deploy import around, images, processes
-from headrace.jobs.deploy.flink_jobs import JOBS, flink_job
+from headrace.jobs.deploy.flink_jobs import flink_job
 from headrace.jobs.deploy.pods import Value
 from headrace.jobs.deploy.target import Target, checked
+from headrace.jobs.machine.flink import FLINK_JOBS
 from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.pipeline import Pipeline
 
@@ -43,7 +44,7 @@ def resources(pipeline: Pipeline, target: Target) -> dict[str, list[Value]]:
     checked(pipeline, target)
     return {
         "pipeline.yaml": [around.config_map(pipeline, target)],
-        **{f"{job}.yaml": [flink_job(pipeline, target, job)] for job in JOBS},
+        **{f"{job}.yaml": [flink_job(pipeline, target, job)] for job in FLINK_JOBS},
         "store.yaml": processes.store(pipeline, target),
         "learner.yaml": processes.learner(pipeline, target),
         "network.yaml": around.policies(pipeline, target),

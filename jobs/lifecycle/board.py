@@ -45,6 +45,8 @@ class Posted:
         Whether the store answers, or did.
     ended
         None while it runs; then `STOPPED`, or what ended it.
+    flink
+        The address of a Flink that is elsewhere.
 
     """
 
@@ -56,6 +58,7 @@ class Posted:
     store: str | None = None
     ready: bool = False
     ended: str | None = None
+    flink: str | None = None
 
 
 class Board:

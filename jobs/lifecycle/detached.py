@@ -43,6 +43,7 @@ def up(pipeline: Path, state: Path, asked: Asked) -> Posted:
     argv = [sys.executable, "-m", "headrace.jobs.cli.main", "up", str(pipeline)]
     argv += ["--state", str(state)]
     argv += ["--kafka", asked.kafka] if asked.kafka else []
+    argv += ["--flink", asked.flink] if asked.flink else []
     argv += ["--create-topics"] if asked.create_topics else []
     argv += ["--beat", f"{asked.beat_ms}ms"] if asked.beat_ms else []
     with tempfile.TemporaryFile() as said:

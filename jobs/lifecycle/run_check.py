@@ -12,6 +12,9 @@ from headrace.jobs import transport
 from headrace.jobs.lifecycle.board import STOPPED, Posted, processes
 from headrace.jobs.lifecycle.finding import Finding, examined
 from headrace.jobs.machine import kafka
+from headrace.jobs.machine.flink import FLINK_JOBS
+from headrace.jobs.machine.session import Session
+from headrace.jobs.machine.session_job import noted_job
 from headrace.jobs.machine.speaking import speak
 from headrace.jobs.serving.client import Client
 from headrace.jobs.transport import LogGap, Place
@@ -29,6 +32,7 @@ def run(state: Path, told: Posted) -> list[Finding]:
         examined("pipeline file", lambda: _file(told)),
         examined("processes", lambda: _processes(state)),
         examined("Kafka", lambda: _kafka(state, told)),
+        *([examined("Flink", _flink(state, told.flink))] if told.flink else []),
         examined("store", lambda: _store(state)),
         examined("store's offsets", lambda: _store_offsets(state, told)),
         *(examined(f"{job} job's offsets", _job_offsets(told, job)) for job in ("views", "labels")),
@@ -74,6 +78,22 @@ def _kafka(state: Path, told: Posted) -> str:
         asked = f"asked Kafka at {told.kafka} for the sources' topics"
         raise EnvironmentProblem(asked, f"there is no {missing[0]}", "start what writes it")
     return f"the cluster {cluster} answers at {told.kafka}"
+
+
+def _flink(state: Path, rest: str) -> Callable[[], str]:
+    def look() -> str:
+        session = Session(rest)
+        said = session.check(0)
+        for name in FLINK_JOBS:
+            job = noted_job(state / name)
+            found = session.status(job) if job else None
+            if found is None or found.state != "RUNNING":
+                asked = f"asked Flink at {rest} for the {name} job"
+                how = f"it is {found.state}: {found.cause}" if found else "it is not submitted yet"
+                raise EnvironmentProblem(asked, how, f"look at {state / 'logs' / name}.log")
+        return f"{said}; both jobs run"
+
+    return look
 
 
 def _store(state: Path) -> str:

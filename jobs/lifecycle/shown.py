@@ -95,6 +95,7 @@ def how_to_reach(posted: Posted) -> list[str]:
     return [
         f"{posted.pipeline} is ready",
         f"  Kafka           {posted.kafka}",
+        *([f"  Flink           http://{posted.flink}"] if posted.flink else []),
         f"  store           {posted.store}/docs",
     ]
 
@@ -150,6 +151,12 @@ def shown(found: Standing) -> Group:
     parts += [Text(problem, style="red") for problem in found.problems]
     if found.processes:
         parts.append(_processes(found.processes, time.time()))
+    if found.jobs:
+        table = Table("job", "at Flink it is", "since", "parallelism", "last checkpoint", box=None)
+        for name, job in found.jobs.items():
+            saved = _age(job.checkpoint_age_seconds)
+            table.add_row(name, job.state, _age(job.seconds), str(job.parallelism), saved)
+        parts.append(table)
     if found.views:
         table = Table("view", "complete to", "behind the clock", "tiles", "keys", box=None)
         for name, v in found.views.items():
@@ -182,8 +189,8 @@ def _number(value: float | None) -> str:
 
 def _head(found: Standing) -> str:
     if found.runs is not None:
-        return (
-            f"{found.pipeline or found.runs} runs: Kafka at {found.kafka}, store at {found.store}"
-        )
+        flink = f", Flink at {found.flink}" if found.flink else ""
+        name = found.pipeline or found.runs
+        return f"{name} runs: Kafka at {found.kafka}{flink}, store at {found.store}"
     how = {STOPPED: "it was stopped", None: "it was killed"}.get(found.ended)
     return f"{found.pipeline} does not run: {how or found.ended}"

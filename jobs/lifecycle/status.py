@@ -19,7 +19,10 @@ from typing import Any
 from headrace.jobs import transport
 from headrace.jobs.lifecycle.board import Posted, posted, processes
 from headrace.jobs.lifecycle.down import STOPS
+from headrace.jobs.machine.flink import FLINK_JOBS
 from headrace.jobs.machine.processes import Status
+from headrace.jobs.machine.session import JobStatus, Session
+from headrace.jobs.machine.session_job import noted_job
 from headrace.jobs.machine.speaking import speak
 from headrace.jobs.serving.client import Client
 from headrace.jobs.transport import Place, Reader
@@ -76,14 +79,16 @@ class Standing:
         What holds the folder, `up` or `demo`; None where nothing does.
     ended
         How the last run ended; None while it runs, and where it was killed.
-    kafka, store
-        Where they are.
+    kafka, store, flink
+        Where they are; `flink` is None where the jobs run in processes of this machine.
     problems
         What could not be asked, in one sentence each.
     processes
         By name.
     lags
         Of each reader of each topic.
+    jobs
+        By name, as a Flink that is elsewhere says it.
     views, counts
         By name; empty while the store does not answer.
     scores
@@ -104,7 +109,9 @@ class Standing:
     problems: tuple[str, ...]
     processes: Mapping[str, Status]
     disk: Mapping[str, int]
+    flink: str | None = None
     lags: tuple[Lag, ...] = ()
+    jobs: Mapping[str, JobStatus] = field(default_factory=dict)
     views: Mapping[str, View] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -145,7 +152,7 @@ def status(state: Path, *, now: float | None = None) -> Standing:
     clock = time.time() if now is None else now
     facts: dict[str, Any] = {}
     problems: list[str] = []
-    for part in (_of_store, _of_kafka) if held is not None else ():
+    for part in (_of_store, _of_kafka, _of_flink) if held is not None else ():
         try:
             facts |= part(state, told, clock, facts)
         except HeadraceError as error:
@@ -156,6 +163,7 @@ def status(state: Path, *, now: float | None = None) -> Standing:
         ended=told.ended,
         kafka=told.kafka,
         store=told.store,
+        flink=told.flink,
         problems=tuple(problems),
         processes=processes(state),
         disk=_disk(state),
@@ -231,6 +239,16 @@ def _of_kafka(state: Path, told: Posted, now: float, facts: Mapping[str, Any]) -
     records = sum(ends[place] - begin for place, begin in begins.items())
     counts = {"records": records, **facts.get("counts", {})}
     return {"lags": (*lags, *facts.get("lags", ())), "counts": counts}
+
+
+def _of_flink(state: Path, told: Posted, now: float, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask a Flink that is elsewhere for the jobs."""
+    del now, facts
+    if told.flink is None:
+        return {}
+    session = Session(told.flink)
+    noted = {job: noted_job(state / job) for job in FLINK_JOBS}
+    return {"jobs": {job: session.status(found) for job, found in noted.items() if found}}
 
 
 def _waited(bootstrap: str, waits: Mapping[Place, int], now: float) -> float:

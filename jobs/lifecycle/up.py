@@ -45,12 +45,15 @@ class Asked:
         Whether to make topics of sources in a Kafka that is not the pipeline's own.
     beat_ms
         How often each source is told that time has passed; None is never.
+    flink
+        The address of another Flink than the file's.
 
     """
 
     kafka: str | None = None
     create_topics: bool = False
     beat_ms: int | None = None
+    flink: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def up(pipeline: Pipeline, folder: StateFolder, asked: Asked, tell: Tell) -> Non
 
     """
     board, ended = Board(folder), STOPPED
+    pipeline = pipeline.on_flink(asked.flink)
     started: Local | None = None
     where, create = asked.kafka, asked.create_topics
     try:
@@ -144,6 +148,7 @@ def _posted(running: Local) -> Posted:
         kafka=running.bootstrap,
         topics={name: each.topic for name, each in pipeline.sources.items() if each.live},
         store=store,
+        flink=pipeline.flink.rest,
     )
 
 

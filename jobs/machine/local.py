@@ -8,7 +8,8 @@
                 ├─ store    DuckDB, HTTP
                 └─ learner
 
-Where the pipeline has a Kafka elsewhere there is no broker here.
+Where the pipeline has a Kafka elsewhere there is no broker here; where it has a Flink elsewhere the
+two jobs run there, and their processes here submit them and wait.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from headrace.jobs.evolve import plan
 from headrace.jobs.machine import broker, kafka
 from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.session import Session
 from headrace.jobs.machine.speaking import speak
 from headrace.jobs.machine.state import holder, locked
 from headrace.jobs.serving.access import Access
@@ -68,6 +70,8 @@ class Local:
     def arguments(self, role: str) -> list[str]:
         """Give the arguments with which a role runs."""
         common = ["--bootstrap", self.bootstrap, "--state", str(self.state)]
+        elsewhere = self.pipeline.flink.rest
+        common += ["--flink", elsewhere] if elsewhere else []
         return [role, str(self.pipeline.path), *common]
 
 
@@ -137,6 +141,8 @@ def begun(
 
     """
     Access.of(pipeline.serve)  # before anything starts
+    if pipeline.flink.rest is not None:
+        Session(pipeline.flink.rest).check(pipeline.flink.parallelism)
     elsewhere = kafka.elsewhere(pipeline, state, given)
     (state / "logs").mkdir(parents=True, exist_ok=True)
     (state / "store" / "address.json").unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.jobs import labels, transport, views
-from headrace.jobs.machine import flink
+from headrace.jobs.machine.job import digest_of
 from headrace.jobs.machine.speaking import for_flink, speak
 from headrace.jobs.serving.access import AccessError
 from headrace.operators.engines.flink import Kafka
@@ -90,7 +90,7 @@ def test_how_it_is_spoken_to_is_no_part_of_what_a_job_means(
         group = f"small.{job.__name__.rpartition('.')[2]}"
         kafka = Kafka("k.example.com:9093", group, for_flink(secured.kafka))
         statements, inserts = job.sql(secured, kafka)
-        assert flink.digest_of(statements, inserts, kafka) == job.digest(plain)
+        assert digest_of(statements, inserts, kafka) == job.digest(plain)
     assert secured.digest == plain.digest
 
 
