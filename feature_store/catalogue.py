@@ -12,6 +12,7 @@ the log and can be rebuilt from it. One process owns it::
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -96,7 +97,12 @@ _TABLES = {
         ("identity", pa.string()),
         ("since", pa.int64()),
     ],
-    "owner": [("epoch", pa.int64()), ("pid", pa.int64()), ("commits", pa.int64())],
+    "owner": [
+        ("epoch", pa.int64()),
+        ("pid", pa.int64()),
+        ("commits", pa.int64()),
+        ("writes_as", pa.string()),
+    ],
 }
 _SQL = {
     pa.bool_(): "BOOLEAN",
@@ -154,7 +160,7 @@ class Catalogue:
         for name, columns in _TABLES.items():
             self.create(name, pa.schema(columns))
         self._connection.execute(
-            "INSERT INTO owner SELECT 0, 0, 0 WHERE NOT EXISTS (SELECT * FROM owner)"
+            "INSERT INTO owner SELECT 0, 0, 0, NULL WHERE NOT EXISTS (SELECT * FROM owner)"
         )
         self._connection.execute("UPDATE owner SET epoch = epoch + 1, pid = ?", [os.getpid()])
         [(self._epoch,)] = self._connection.execute("SELECT epoch FROM owner").fetchall()
@@ -184,6 +190,16 @@ class Catalogue:
                 asked = f"asked for the column {name!r} of {table} as {kind}"
                 found = f"what is kept of it is {there[name]}"
                 raise StoreError(asked, found, "give what is new another name")
+
+    def writes_as(self) -> tuple[str, bool]:
+        """Name this file among all that the log is written from; say if it had the name before."""
+        [(name,)] = self._connection.execute("SELECT writes_as FROM owner").fetchall()
+        if name is not None:
+            return name, True
+        name = secrets.token_hex(8)
+        with self.transaction():
+            self._connection.execute("UPDATE owner SET writes_as = ?", [name])
+        return name, False
 
     def show(self, name: str, table: str) -> None:
         """Let `name`, ``schema.name``, be a table as it is now, whatever it showed before."""

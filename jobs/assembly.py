@@ -13,6 +13,7 @@ from headrace.pipelines.pipeline import Pipeline
 __all__ = ["declared", "encoding", "learning", "source_topics", "topics"]
 
 _FOREVER: Mapping[str, str] = {"retention.ms": "-1"}
+_NEWEST: Mapping[str, str] = {"cleanup.policy": "compact", "segment.ms": "3600000"}
 
 
 def declared(pipeline: Pipeline) -> Declared:
@@ -93,4 +94,5 @@ def topics(pipeline: Pipeline) -> list[Topic]:
         pipeline.late_topic,
         pipeline.metrics_topic,
     )
-    return [*views, *(Topic(name, 1, _FOREVER) for name in (*others, *cases))]
+    own = [Topic(name, 1, _FOREVER) for name in (*others, *cases)]
+    return [*views, *own, Topic(pipeline.claims_topic, 1, _NEWEST)]

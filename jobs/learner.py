@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from headrace.jobs import assembly, transport
-from headrace.jobs.others import Others
-from headrace.jobs.transport import Message, Place, Reader, Writer
+from headrace.jobs.claims import Claim
+from headrace.jobs.transport import Message, Place, Reader
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.observer import Note
 from headrace.online_learning.provenance import provenance
@@ -66,8 +66,7 @@ class LearnerProcess:
     Raises
     ------
     EnvironmentProblem
-        When another learner has the folder, or, in `step`, when one of another folder that began
-        before this one learns from the same stream.
+        When another learner has the folder, or one of another folder tells of the same stream.
 
     """
 
@@ -84,10 +83,14 @@ class LearnerProcess:
             (pipeline.predictions_topic, 0): offsets["predictions"],
             (pipeline.examples_topic, 0): offsets["examples"],
         }
-        self._others = Others(self.learner.holder, folder)
-        heard = transport.ends(bootstrap, [pipeline.metrics_topic])
-        self._reader = reading(bootstrap, {**start, **heard})
-        self._writer = Writer(bootstrap)
+        self._writer = Claim(
+            bootstrap,
+            pipeline.claims_topic,
+            "learner",
+            folder=folder,
+            places=[(pipeline.metrics_topic, 0)],
+        )
+        self._reader = reading(bootstrap, start)
         # What was told before a restart is not told again.
         last = transport.last(bootstrap, pipeline.metrics_topic, 0)
         value = last.value if last is not None else None
@@ -96,10 +99,15 @@ class LearnerProcess:
         self._learned = False  # since the last snapshot
 
     def step(self) -> bool:
-        """Learn from one poll's messages; say whether there were any."""
-        messages = dict(polled(self._reader))
-        heard = messages.pop((self._pipeline.metrics_topic, 0), ())
-        self._others.check(self._pipeline.metrics_topic, [message.headers for message in heard])
+        """Learn from one poll's messages; say whether there were any.
+
+        Raises
+        ------
+        Superseded
+            When another learner has taken over.
+        """
+        self._writer.beat()
+        messages = polled(self._reader)
         if not messages:
             return False
         give(self.learner, self._pipeline, messages)
@@ -128,8 +136,7 @@ class LearnerProcess:
     def _send(self, rows: list[dict[str, Any]]) -> None:
         """Send rows of the metrics table; the last one says how far all is told."""
         rows[-1] |= {"told": self._told, "noted": self._noted}
-        topic, who = self._pipeline.metrics_topic, self._others.headers
-        self._writer.send(topic, orjson.dumps(rows), partition=0, headers=who)
+        self._writer.send(self._pipeline.metrics_topic, orjson.dumps(rows), partition=0)
         self._writer.flush()
 
     def _tell(self) -> None:

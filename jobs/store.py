@@ -33,6 +33,7 @@ from headrace.feature_store.catalogue import Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
 from headrace.jobs.checks.drift import Period, Watch
+from headrace.jobs.claims import Claim
 from headrace.jobs.published import Published
 from headrace.jobs.raw_events import RawEvents
 from headrace.jobs.serving.metrics import Metrics
@@ -97,10 +98,12 @@ class StoreProcess:
         self.store = Store(folder / "store.duckdb", assembly.declared(pipeline))
         with contextlib.ExitStack() as opened:  # closed where the rest fails: for a repair
             opened.callback(self.store.catalogue.close)
-            self._begin(models)
+            self._begin(folder, models)
             opened.pop_all()
 
-    def _begin(self, models: Path) -> None:
+    def _begin(self, folder: Path, models: Path) -> None:
+        self._claim = self._claimed(folder) if self._scores else None
+        self._writer: Writer = self._claim or Writer(self._bootstrap)
         self._encoding = assembly.encoding(self.pipeline)
         self._registry = Registry(models)
         self.scorer = self._scorer(None)
@@ -109,7 +112,6 @@ class StoreProcess:
         self._offsets = self.store.offsets(places)
         self._reader = Reader(self._bootstrap, self._offsets, max_records=_POLL_MESSAGES)
         self._raw = RawEvents(self.store, self._bootstrap)
-        self._writer = Writer(self._bootstrap)
         self._complaint = ""
         self._refused: Version | None = None
         self._names = Aliases()
@@ -140,6 +142,22 @@ class StoreProcess:
         takers[pipeline.metrics_topic, 0] = lambda m: store.add_metrics(_metrics(m))
         return takers
 
+    def _claimed(self, folder: Path) -> Claim:
+        """Take over what a store writes."""
+        pipeline = self.pipeline
+        by, known = self.store.catalogue.writes_as()
+        topics = [pipeline.predictions_topic]
+        topics += [pipeline.bad_cases_topic] if pipeline.model.bad_cases else []
+        return Claim(
+            self._bootstrap,
+            pipeline.claims_topic,
+            "store",
+            folder=folder,
+            places=[(topic, 0) for topic in topics],
+            by=by,
+            resumed=known,  # what it committed and did not publish is not what another published
+        )
+
     def _recover(self) -> None:
         """Publish what was committed and not published when the process before this one ended."""
         topic = self.pipeline.predictions_topic
@@ -160,7 +178,16 @@ class StoreProcess:
         self._swap()
 
     def step(self) -> bool:
-        """Take one poll's messages through to the log; say whether there was anything to do."""
+        """Take one poll's messages through to the log; say whether there was anything to do.
+
+        Raises
+        ------
+        Superseded
+            Where another store has taken over.
+
+        """
+        if self._claim is not None:
+            self._claim.beat()
         messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
         self._swap()
         raw = self._raw.poll()

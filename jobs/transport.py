@@ -34,6 +34,7 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.errors import (
     CoordinatorNotAvailableError,
     CorruptRecordError,
+    InvalidProducerEpochError,
     KafkaError,
     KafkaTimeoutError,
     LogTruncationError,
@@ -44,6 +45,7 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from kafka.partitioner import murmur2
+from kafka.producer.transaction_manager import ProducerIdAndEpoch, TransactionManager
 from kafka.structs import OffsetAndMetadata
 
 from headrace.jobs.machine.waiting import wait_until
@@ -56,6 +58,7 @@ __all__ = [
     "Message",
     "Place",
     "Reader",
+    "Superseded",
     "Topic",
     "Writer",
     "begins",
@@ -211,6 +214,21 @@ broker's log, then start this process again: it writes them once more
         self.do = (
             "look at the broker's log, then start this process again: it writes them once more"
         )
+
+
+@dataclass(eq=False)
+class Superseded(DeliveryError):
+    """Messages that the broker refused, for another process has taken over what this one wrote.
+
+    >>> print(Superseded("clicks", 1, "the process 7 on wheel"))
+    asked to write to 'clicks'; it is refused: the process 7 on wheel has taken over; leave one \
+of them running
+    """
+
+    def __post_init__(self) -> None:
+        self.asked = f"asked to write to {self.topic!r}"
+        self.found = f"it is refused: {self.cause} has taken over"
+        self.do = "leave one of them running"
 
 
 class _Records(Fetcher.PartitionRecords):  # type: ignore[misc]  # the client ships no types
@@ -466,6 +484,20 @@ class Writer(AbstractContextManager["Writer"]):
         self._failed_in: dict[str, Callable[[Exception], None]] = {}
         self._topic = ""
 
+    def take(self, identity: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Write under this producer id and epoch, or keep its own; give them. Before any message.
+
+        Of one id the broker takes nothing with an epoch below the one that it saw last in the
+        partition. The client must not help itself to another then.
+        """
+        manager = self._producer._transaction_manager
+        wait_until(manager.has_producer_id, _CONNECT_SECONDS, "a producer id from the broker")
+        manager.classify_batch_error = lambda *_, **__: TransactionManager.ERROR_CLASS_FATAL
+        if identity is not None:
+            manager.set_producer_id_and_epoch(ProducerIdAndEpoch(*identity))
+        taken = manager.producer_id_and_epoch
+        return taken.producer_id, taken.epoch
+
     def send(
         self,
         topic: str,
@@ -560,7 +592,10 @@ class Writer(AbstractContextManager["Writer"]):
 
     def _failure(self) -> DeliveryError:
         topic, error = self._failures[0]
-        failure = DeliveryError(topic, len(self._failures), str(error) or type(error).__name__)
+        kind = DeliveryError
+        if any(isinstance(each, InvalidProducerEpochError) for _, each in self._failures):
+            kind = Superseded
+        failure = kind(topic, len(self._failures), str(error) or type(error).__name__)
         failure.__cause__ = error
         return failure
 
@@ -642,10 +677,10 @@ def ends(
 def last(
     bootstrap: str, topic: str, partition: int, *, connect_seconds: float = _CONNECT_SECONDS
 ) -> Message | None:
-    """The last committed message of the partition; none when there is none.
+    """The last committed message of the partition that has a value; none when there is none.
 
-    The offset below the end may hold no message (the end of a transaction, a message that
-    compaction took), so the look goes back in doubling steps.
+    The offset below the end may hold no such message (the mark of a writer that begins, the end of
+    a transaction, what compaction took), so the look goes back in doubling steps.
     """
     with _looking(bootstrap, [topic], connect_seconds) as (consumer, places):
         place = TopicPartition(topic, partition)
@@ -657,7 +692,7 @@ def last(
             consumer.seek(place, max(begin, end - back))
             while consumer.position(place, timeout_ms=_ANSWER_MS) < end:
                 for records in consumer.poll(timeout_ms=1_000).values():
-                    found = records[-1]
+                    found = next((m for m in reversed(records) if m.value is not None), found)
             if found or end - back <= begin:
                 return found
     return None

@@ -384,6 +384,11 @@ class Pipeline:
         """Name the topic of metrics."""
         return f"{self.name}.metrics"
 
+    @property
+    def claims_topic(self) -> str:
+        """Name the topic that says which store and which learner write."""
+        return f"{self.name}.claims"
+
 
 def _canonical(pipeline: Pipeline) -> dict[str, object]:
     """Say the declaration in plain values."""

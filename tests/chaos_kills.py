@@ -172,7 +172,7 @@ class Target:
     def published(self) -> list[dict[str, Any]]:
         """Read the predictions in their topic."""
         messages = read_log(self.bootstrap, self.pipeline.predictions_topic)
-        rows = [orjson.loads(value) for value in messages["payload"].to_pylist()]
+        rows = [orjson.loads(value) for value in messages["payload"].to_pylist() if value]
         return [row for row in rows if "id" in row]
 
 

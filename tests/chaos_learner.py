@@ -182,7 +182,7 @@ class Target:
     def told(self) -> list[list[dict[str, Any]]]:
         """Read the messages of the metrics topic."""
         messages = read_log(self.bootstrap, self.pipeline.metrics_topic)
-        return [orjson.loads(value) for value in messages["payload"].to_pylist()]
+        return [orjson.loads(value) for value in messages["payload"].to_pylist() if value]
 
     def half(self) -> str:
         """Say what is wrong with the champion, if anything is."""

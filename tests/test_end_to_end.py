@@ -109,7 +109,7 @@ def _kill_each_once(running: Local) -> None:
 def _published(running: Local) -> list[int]:
     """Read the numbers of the predictions in their topic, in its order."""
     messages = read_log(running.bootstrap, running.pipeline.predictions_topic)
-    rows = [orjson.loads(value) for value in messages["payload"].to_pylist()]
+    rows = [orjson.loads(value) for value in messages["payload"].to_pylist() if value]
     return [row["seq"] for row in rows if "id" in row]
 
 

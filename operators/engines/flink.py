@@ -502,7 +502,7 @@ SELECT id, rowtime, prediction, TRY_CAST(COALESCE(
     JSON_VALUE(prediction, '$.at'), JSON_VALUE(prediction, '$.through')) AS BIGINT) AS `at`,
   CAST(NULL AS INT) AS `partition`,
   CAST(NULL AS BIGINT) AS `offset`, {no_label} AS label
-FROM `predictions__log`
+FROM `predictions__log` WHERE prediction IS NOT NULL
 UNION ALL
 SELECT `{identity}`, rowtime, {no_prediction}, `at`, `partition`, `offset`, {_label(label)}
 FROM `{outcome.name}`{times}"""

@@ -66,7 +66,7 @@ class Log:
     def flush(self) -> None:
         """Do nothing: what was sent is there."""
 
-    close = flush
+    close = beat = flush
 
     def __enter__(self) -> Log:
         """Begin."""
@@ -93,8 +93,9 @@ class Log:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put it in the place of Kafka."""
-        for module in (store, replay, learner):
-            monkeypatch.setattr(module, "Writer", lambda *_, **__: self)
+        for module, name in ((store, "Writer"), (replay, "Writer"), (store, "Claim")):
+            monkeypatch.setattr(module, name, lambda *_, **__: self)
+        monkeypatch.setattr(learner, "Claim", lambda *_, **__: self)
         for module in (store, published, raw_events, learner):
             monkeypatch.setattr(module, "Reader", lambda _, start, **__: _Reader(self, dict(start)))
         monkeypatch.setattr(transport, "last", self.last)

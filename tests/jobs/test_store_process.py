@@ -71,7 +71,7 @@ def publish(
 
 def told(values: list[bytes | None]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Part the messages of the predictions topic: predictions, and words of progress."""
-    rows = [orjson.loads(value or b"") for value in values]
+    rows = [orjson.loads(value) for value in values if value is not None]
     return [row for row in rows if "id" in row], [row for row in rows if "id" not in row]
 
 
