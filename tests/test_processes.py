@@ -89,6 +89,22 @@ def test_what_is_killed_starts_again(supervisor: Supervisor, tmp_path: Path) -> 
     supervisor.check()
 
 
+def test_another_may_have_the_name_of_one_that_was_stopped(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    supervisor.start(python("store", WAITS, tmp_path, env={"A": "1"}))
+    first = pid_in(tmp_path / "store")
+    with pytest.raises(EnvironmentProblem, match="a process of that name was started"):
+        supervisor.start(python("store", WAITS, tmp_path, env={"A": "2"}))
+    supervisor.stop("store")
+    assert not alive(first)
+    (tmp_path / "store").unlink()
+    supervisor.start(python("store", WAITS, tmp_path, env={"A": "2"}))
+    second = supervisor.status()["store"]
+    assert (second.state, second.restarts) == ("running", 0)
+    assert second.pid == pid_in(tmp_path / "store") != first
+
+
 @pytest.mark.usefixtures("brisk")
 def test_what_it_had_started_is_gone_before_it_starts_again(
     supervisor: Supervisor, tmp_path: Path

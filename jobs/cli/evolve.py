@@ -75,6 +75,7 @@ def plan(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> N
 
     Nothing is done.
     """
+    from headrace.jobs.evolve import apply as applying
     from headrace.jobs.evolve import plan as planning
     from headrace.jobs.evolve import raw_log
     from headrace.pipelines.load import load
@@ -83,7 +84,8 @@ def plan(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> N
     state = of_pipeline(state, declared.name)
     before = planning.applied(state)
     with raw_log.bootstrap(declared, state, "plan") as address:
-        planned = planning.plan(declared, before, raw_log.Topics(address))
+        living = applying.living(applying.panes_of(state))
+        planned = planning.plan(declared, before, raw_log.Topics(address), living=living)
     console = Console()
     if as_json:
         console.print_json(data=asdict(planned))
@@ -94,10 +96,10 @@ def plan(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> N
 
 
 def apply(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> None:
-    """Do what `plan` says, while what runs goes on; the pipeline's next start takes over."""
+    """Do what `plan` says, while what runs goes on; then the pipeline that is up takes over."""
     from headrace.jobs.evolve import apply as applying
+    from headrace.jobs.evolve import handover, raw_log
     from headrace.jobs.evolve import plan as planning
-    from headrace.jobs.evolve import raw_log
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
@@ -105,13 +107,18 @@ def apply(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> 
     before = planning.applied(state)
     with raw_log.bootstrap(declared, state, "apply") as address:
         topics = raw_log.Topics(address)
-        planned = planning.plan(declared, before, topics)
+        living = applying.living(applying.panes_of(state))
+        planned = planning.plan(declared, before, topics, living=living)
         applied = applying.apply(declared, planned, state, topics)
+    taken = bool(planned.changes) and handover.ask(declared, state)
+    if taken:
+        handover.wait(declared, state)
     console = Console()
     if as_json:
         starts = [[*place, offset] for place, offset in (applied.starts or {}).items()]
         done = [asdict(each) for each in applied.done]
-        console.print_json(data={"plan": asdict(planned), "done": done, "starts": starts})
+        told = {"plan": asdict(planned), "done": done, "starts": starts, "taken_over": taken}
+        console.print_json(data=told)
         return
     _show(console, planned)
     if applied.done:
@@ -119,7 +126,8 @@ def apply(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> 
     for (topic, partition), offset in (applied.starts or {}).items():
         console.print(f"the views job starts in {topic} {partition} at offset {offset}")
     if planned.changes:
-        console.print("start the pipeline again with this file: it takes over")
+        then = "start the pipeline again with this file: it takes over"
+        console.print("what runs has taken over" if taken else then)
 
 
 def _show(console: Console, planned: Plan) -> None:

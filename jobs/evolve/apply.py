@@ -34,6 +34,8 @@ from headrace.jobs import transport, views
 from headrace.jobs.evolve.backfill import Done, backfilled, history_of
 from headrace.jobs.evolve.plan import Plan
 from headrace.jobs.evolve.raw_log import Topics
+from headrace.jobs.lifecycle.clock import clock
+from headrace.jobs.machine import kafka
 from headrace.jobs.serving.client import Client
 from headrace.jobs.transport import Place
 from headrace.operators.engines.duckdb import quote
@@ -42,7 +44,7 @@ from headrace.operators.identity import version
 from headrace.operators.source import FILE_PARTITION, Source
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["Applied", "apply", "panes_of", "starts_at"]
+__all__ = ["Applied", "apply", "living", "panes_of", "starts_at"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def apply(pipeline: Pipeline, planned: Plan, state: Path, topics: Topics) -> App
     Raises
     ------
     EnvironmentProblem
-        Where a change cannot be applied: nothing is done then.
+        Where a change cannot be applied, or a new source has no topic: nothing is done then.
 
     """
     for change in planned.changes:
@@ -67,6 +69,9 @@ def apply(pipeline: Pipeline, planned: Plan, state: Path, topics: Topics) -> App
             asked = f"asked to apply {pipeline.path.name}"
             found = f"its {change.name} {change.says.partition(':')[0]}"
             raise EnvironmentProblem(asked, found, change.says.rpartition(": ")[2])
+    if topics.address is not None:
+        own = kafka.elsewhere(pipeline, state) is None
+        kafka.make_topics(pipeline, topics.address, own=own, create_sources=False)
     wanted = {name: pipeline.views[name] for name in planned.to_compute}
     folder = state / "store" / "backfills"
     done = backfilled(pipeline, wanted, topics.log, folder) if wanted else []
@@ -76,6 +81,12 @@ def apply(pipeline: Pipeline, planned: Plan, state: Path, topics: Topics) -> App
         starts = _starts(pipeline, topics, complete)
         views.note_starts(pipeline, state / "views", starts)
     return Applied(tuple(done), starts)
+
+
+def living(panes: pa.Table) -> dict[str, int]:
+    """Give the versions of views that have panes, with the time to which each is complete."""
+    least = panes.group_by("name").aggregate([("complete", "min")]).to_pylist()
+    return {row["name"]: row["complete_min"] for row in least}
 
 
 def panes_of(state: Path) -> pa.Table:
@@ -123,6 +134,12 @@ def starts_at(
     """Give the offset of each partition from which all panes that end after `complete` are whole.
 
     `written` are the offsets before which all that the old job refused is written for good.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where the topic does not reach back that far any more.
+
     """
     rows = (
         f'(SELECT partition, "offset", "at" FROM {quote(f"checked_{source.name}")} '
@@ -140,5 +157,10 @@ def starts_at(
             f'SELECT "offset" FROM {rows} WHERE partition = {row["partition"]} AND '
             f'"offset" < {stop} AND "at" IS NOT NULL ORDER BY "at" DESC, "offset" LIMIT 1'
         )["offset"].to_pylist()
+        if not high and row["begin"] > 0:
+            asked = f"asked for {source.topic} {row['partition']} from {clock(complete)} on"
+            found = f"it begins at offset {row['begin']}, and what was before is gone"
+            do = "start in a fresh state folder, and let the topic keep what it has for longer"
+            raise EnvironmentProblem(asked, found, do)
         starts[place] = high[0] if high else row["begin"]
     return starts

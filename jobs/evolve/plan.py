@@ -22,6 +22,7 @@ from headrace.feature_store.versions import events_version
 from headrace.jobs import assembly, labels, views
 from headrace.jobs.evolve import backfill
 from headrace.jobs.evolve.raw_log import Topics
+from headrace.jobs.lifecycle.clock import clock
 from headrace.jobs.machine.state import read_json, write_json
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import EnvironmentProblem
@@ -30,7 +31,7 @@ from headrace.operators.streams.stream import roots
 from headrace.operators.view import View
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["Change", "Cost", "Plan", "applied", "note_applied", "plan"]
+__all__ = ["Change", "Cost", "Plan", "applied", "compared", "facts", "note_applied", "plan", "ran"]
 
 _APPLIED = "applied.json"
 _SAMPLE_ROWS = 50_000
@@ -38,12 +39,16 @@ _SAMPLE_ROWS = 50_000
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is other than before, in words; `refused` says that it cannot be applied."""
+    """One thing that is other than before, in words.
+
+    `refused` says that it cannot be applied, `computes` that the view's history is computed.
+    """
 
     what: str
     name: str
     says: str
     refused: bool = False
+    computes: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,15 @@ class Plan:
         return [cost.view for cost in self.costs]
 
 
+def ran(state: Path) -> bool:
+    """Say whether a pipeline ever ran in a state folder.
+
+    >>> ran(Path("/nowhere"))
+    False
+    """
+    return (state / _APPLIED).exists()
+
+
 def applied(state: Path) -> dict[str, Any]:
     """Read what was declared when a pipeline ran last in a state folder.
 
@@ -82,7 +96,7 @@ def applied(state: Path) -> dict[str, Any]:
         Where none ever has.
 
     """
-    if not (state / _APPLIED).exists():
+    if not ran(state):
         asked, found = f"asked for what runs in {state}", "no pipeline ever ran there"
         raise EnvironmentProblem(asked, found, "run it first, or give its --state")
     known: dict[str, Any] = read_json(state / _APPLIED)
@@ -91,10 +105,11 @@ def applied(state: Path) -> dict[str, Any]:
 
 def note_applied(pipeline: Pipeline, state: Path) -> None:
     """Keep what is declared, for a later plan."""
-    write_json(state / _APPLIED, _facts(pipeline))
+    write_json(state / _APPLIED, facts(pipeline))
 
 
-def _facts(pipeline: Pipeline) -> dict[str, Any]:
+def facts(pipeline: Pipeline) -> dict[str, Any]:
+    """Say what of a declaration is compared, in values of JSON."""
     outcome = pipeline.outcome
     said = [origin_identity(outcome.source), outcome.id, canonical(outcome.label)]
     declared = assembly.declared(pipeline)
@@ -118,20 +133,36 @@ def _facts(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def plan(pipeline: Pipeline, before: Mapping[str, Any], topics: Topics) -> Plan:
-    """Compare a declaration with the one before it, and say what the difference takes."""
-    now = _facts(pipeline)
+def plan(
+    pipeline: Pipeline,
+    before: Mapping[str, Any],
+    topics: Topics,
+    *,
+    living: Mapping[str, int] | None = None,
+) -> Plan:
+    """Compare a declaration with the one before it, and say what the difference takes.
+
+    `living` are the versions of views that the store has, with the time to which each is complete.
+    """
+    now = facts(pipeline)
+    changes = compared(before, now, living)
+    unchanged = [name for name, view in now["views"].items() if before["views"].get(name) == view]
+    new = [change.name for change in changes if change.computes]
+    costs = tuple(_cost(pipeline, pipeline.views[name], topics) for name in new)
+    return Plan(tuple(changes), tuple(unchanged), costs)
+
+
+def compared(
+    before: Mapping[str, Any], now: Mapping[str, Any], living: Mapping[str, int] | None = None
+) -> list[Change]:
+    """Say in words how two declarations differ; see `plan`."""
     changes: list[Change] = []
-    unchanged, new = [], []
     for name, view in now["views"].items():
         old = before["views"].get(name)
         if old is None or old["version"] != view["version"]:
-            new.append(name)
-            changes.append(_new_view(name, view, old))
+            changes.append(_new_view(name, view, old, living or {}))
         else:
-            found = list(_features(old["features"], view["features"]))
-            changes += found
-            unchanged += [] if found else [name]
+            changes += _features(old["features"], view["features"])
     changes += [
         Change("view", name, f"is gone; its tiles stay until `headrace drop {old['version']}`")
         for name, old in before["views"].items()
@@ -139,15 +170,24 @@ def plan(pipeline: Pipeline, before: Mapping[str, Any], topics: Topics) -> Plan:
     ]
     changes += _events(before.get("events", {}), now["events"])
     changes += _others(before, now)
-    costs = tuple(_cost(pipeline, pipeline.views[name], topics) for name in new)
-    return Plan(tuple(changes), tuple(unchanged), costs)
+    return changes
 
 
-def _new_view(name: str, view: Mapping[str, Any], old: Mapping[str, Any] | None) -> Change:
+def _new_view(
+    name: str,
+    view: Mapping[str, Any],
+    old: Mapping[str, Any] | None,
+    living: Mapping[str, int],
+) -> Change:
+    found = view["version"]
+    if found in living:
+        says = f"is again {found}, which is there to {clock(living[found])}: nothing is computed"
+        return Change("view", name, f"{says}, and the stream goes on from there")
     if old is None:
-        return Change("view", name, "is new: its history is computed")
-    says = f"is another version, {view['version']}: its history is computed, and that of"
-    return Change("view", name, f"{says} {old['version']} stays until it is dropped")
+        return Change("view", name, "is new: its history is computed", computes=True)
+    says = f"is another version, {found}: its history is computed, and that of"
+    says = f"{says} {old['version']} stays until it is dropped"
+    return Change("view", name, says, computes=True)
 
 
 def _events(before: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:

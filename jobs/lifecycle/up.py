@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headrace.jobs.evolve import plan, raw_log
+from headrace.jobs.evolve import handover, plan, raw_log
 from headrace.jobs.evolve.backfill import backfilled
 from headrace.jobs.lifecycle.board import STOPPED, Board, Posted
 from headrace.jobs.machine import local
@@ -79,6 +79,7 @@ def up(pipeline: Pipeline, folder: StateFolder, asked: Asked, tell: Tell) -> Non
         Where something is missing before anything can run.
 
     """
+    handover.begin(pipeline, folder.path)
     board, ended = Board(folder), STOPPED
     pipeline = pipeline.on_flink(asked.flink)
     started: Local | None = None
@@ -103,26 +104,50 @@ def _run(running: Local, asked: Asked, board: Board, tell: Tell) -> None:
     """Start the processes, and look at them until something ends that."""
     for role in local.ROLES:
         running.start(role, running.arguments(role))
-    if asked.beat_ms is not None:
-        running.start("beat", [*running.arguments("beat"), "--every-ms", str(asked.beat_ms)])
+    _beat(running, asked)
     status: Mapping[str, Any] | None = None
     ready, ask_at = False, 0.0
 
     def look() -> bool:
-        nonlocal status, ready, ask_at
+        nonlocal running, status, ready, ask_at
         running.supervisor.check()
+        if (declared := handover.due(running.pipeline, running.state)) is not None:
+            running = _taken_over(running, declared, asked)
+            status, ready = None, False
         if time.monotonic() >= ask_at:
             status = _status(running)
             ask_at = time.monotonic() + _ASK_SECONDS
         if status is not None and not ready:
             ready = True
             plan.note_applied(running.pipeline, running.state)
+            handover.done(running.state)
         told = replace(_posted(running), ready=ready)
         board.post(told)
         tell(Seen(told, running.supervisor.status(), status))
         return False
 
     wait_until(look, float("inf"), "the end", every_seconds=_LOOK_SECONDS)
+
+
+def _beat(running: Local, asked: Asked) -> None:
+    if asked.beat_ms is not None:
+        running.start("beat", [*running.arguments("beat"), "--every-ms", str(asked.beat_ms)])
+
+
+def _taken_over(running: Local, declared: Pipeline, asked: Asked) -> Local:
+    """Go on as it is declared now: Kafka stays, and a job whose SQL is the same; the store is last.
+
+    So it serves until the new jobs are on their way, and is away for as long as it takes to open.
+    """
+    before, now = (plan.facts(each) for each in (running.pipeline, declared))
+    jobs = [job for job in ("views", "labels") if before[f"{job}_job"] != now[f"{job}_job"]]
+    new = replace(running, pipeline=declared)
+    running.supervisor.stop("beat")
+    for role in (*jobs, "learner", "store"):
+        running.supervisor.stop(role)
+        new.start(role, new.arguments(role))
+    _beat(new, asked)
+    return new
 
 
 def _status(running: Local) -> Mapping[str, Any] | None:

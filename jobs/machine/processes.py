@@ -192,12 +192,16 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         self.stop()
 
     def start(self, process: Process) -> None:
-        """Start a process and return at once; from now on it is started again when it dies."""
+        """Start a process and return at once; from now on it is started again when it dies.
+
+        One of a name that was stopped may be started anew, as another.
+        """
         if self._warden is None or self._stopping.is_set():
             asked = f"asked to start {process.name!r}"
             raise EnvironmentProblem(asked, "the supervisor does not run", "use it as a context")
         with self._lock:
-            if process.name in self._children:
+            known = self._children.get(process.name)
+            if known is not None and known.state != "stopped":
                 asked, do = f"asked to start {process.name!r}", "give it another name"
                 raise EnvironmentProblem(asked, "a process of that name was started", do)
             self._children[process.name] = _Child(process, self._token)

@@ -16,7 +16,7 @@ from headrace.feature_store.versions import events_version, held
 from headrace.jobs import assembly, transport, views
 from headrace.jobs.cli.main import application
 from headrace.jobs.evolve import raw_log
-from headrace.jobs.evolve.apply import apply, starts_at
+from headrace.jobs.evolve.apply import apply, living, panes_of, starts_at
 from headrace.jobs.evolve.plan import Plan, applied, note_applied, plan
 from headrace.jobs.evolve.raw_log import Topics
 from headrace.jobs.machine import local
@@ -44,6 +44,7 @@ class Kafka:
         self.committed: dict[tuple[str, int], int] = {}
         monkeypatch.setattr(raw_log, "read_log", self.read)
         monkeypatch.setattr(transport, "topics", lambda _: set(self.topics))
+        monkeypatch.setattr(transport, "create_topics", lambda *_: None)
         monkeypatch.setattr(transport, "partitions", lambda *_: 1)
         monkeypatch.setattr(transport, "ends", lambda _, t: {(t[0], 0): len(self.topics[t[0]])})
         monkeypatch.setattr(transport, "begins", lambda _, t: {(t[0], 0): 0})
@@ -212,6 +213,38 @@ def test_what_is_applied_takes_over(
     assert compared(monkeypatch, store, declared, kafka.topics).mismatches == 0
 
 
+def test_a_version_that_is_there_still_is_taken_up_and_not_computed(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change is taken back: the store has the tiles of before, and lacks those since alone."""
+    began(tmp_path, kafka)
+    kafka.committed = {(topic, 0): len(rows) for topic, rows in kafka.topics.items()}
+    declared, made = planned(tmp_path, WHOLE.replace("sum(x)", "max(x)"))
+    first = apply(declared, made, tmp_path, Topics("memory")).starts
+    store, between = opened(tmp_path / "store", declared), SEAM + 5 * EVERY
+    feed(store, declared, kafka.topics, until=between)
+    store.catalogue.close()
+    note_applied(declared, tmp_path)
+
+    back = pipeline(tmp_path, WHOLE)
+    there = living(panes_of(tmp_path))
+    made = plan(back, applied(tmp_path), Topics("memory"), living=there)
+    name = version(back.views["clicks"])
+    assert there[name] == SEAM
+    assert sentences(made)[0] == (
+        f"view clicks is again {name}, which is there to 1970-01-01 00:10:00: nothing is computed, "
+        "and the stream goes on from there"
+    )
+    done = apply(back, made, tmp_path, Topics("memory"))
+    assert (done.done, done.starts) == ((), first)
+    store = opened(tmp_path / "store", back)
+    assert store.complete("clicks") == SEAM
+    assert store.complete("pages") == between
+    rest = {topic: rows[(first or {})[topic, 0] :] for topic, rows in kafka.topics.items()}
+    feed(store, back, rest, until=LAST)
+    assert compared(monkeypatch, store, back, kafka.topics).mismatches == 0
+
+
 def test_the_start_is_kept_for_the_job_of_its_sql(tmp_path: Path, kafka: Kafka) -> None:
     began(tmp_path, kafka)
     kafka.committed = {("click", 0): 90, ("ask", 0): 30}
@@ -261,6 +294,18 @@ def test_from_its_start_on_every_row_is_as_late_as_it_was(tmp_path: Path, seed: 
         assert starts.get(("click", partition), 0) <= offset
 
 
+def test_a_topic_that_does_not_reach_back_is_refused(tmp_path: Path) -> None:
+    declared = pipeline(tmp_path, WHOLE)
+    log = [(0, 7 + n, *message[2:]) for n, message in enumerate(said(clicks())[100:])]
+    with History(assembly.declared(declared), declared.sources) as history:
+        history.load("click", table_of(log))
+        source = declared.sources["click"]
+        assert starts_at(history, source, LAST, {("click", 0): 200}).keys() == {("click", 0)}
+        gone = r"from 1970-01-01 00:01:00 on; it begins at offset 7, and what was before is gone"
+        with pytest.raises(EnvironmentProblem, match=gone):
+            starts_at(history, source, EVERY, {("click", 0): 200})
+
+
 def test_an_old_version_is_dropped_when_nobody_has_it(tmp_path: Path, kafka: Kafka) -> None:
     began(tmp_path, kafka)
     old = version(pipeline(tmp_path, WHOLE).views["clicks"])
@@ -300,6 +345,7 @@ def test_the_commands_plan_and_apply(
     assert "unchanged: clicks, pages" in said_so.output
     told = json.loads(CliRunner().invoke(application, ["apply", *asked, "--json"]).output)
     assert [each["name"] for each in told["done"]] == ["both"]
+    assert told["taken_over"] is False  # nothing is up
     assert CliRunner().invoke(application, ["plan", *asked]).exit_code == 2  # it runs not yet
     note_applied(pipeline(tmp_path, NEW_VIEW), tmp_path)
     nothing = CliRunner().invoke(application, ["plan", *asked])
