@@ -139,13 +139,18 @@ class BadCases:
         for cause in CAUSES:
             if self.counts[cause] <= published[cause]:
                 continue
+            fresh = f"FROM {BAD_CASES} WHERE cause = '{cause}' AND number >= ?"
+            after: list[object] = [published[cause]]
+            bounds = f"SELECT MIN(seq) AS a, MAX(seq) AS b {fresh}"
+            [ends] = self._catalogue.read(bounds, after).to_pylist()
+            # With bounds that it knows DuckDB passes over the rows before and after them.
             rows = self._catalogue.read(
                 f"SELECT c.*, s.seq IS NOT NULL AS kept{listed} "
-                f"FROM {BAD_CASES} AS c LEFT JOIN "
+                f"FROM ({fresh}) AS c LEFT JOIN "
                 '(SELECT p.*, d.* EXCLUDE (seq, id, "at") FROM predictions AS p '
-                "JOIN decisions AS d USING (seq)) AS s ON c.seq = s.seq "
-                f"WHERE c.cause = '{cause}' AND c.number >= ? ORDER BY c.number",
-                [published[cause]],
+                "JOIN decisions AS d USING (seq) WHERE seq BETWEEN ? AND ?) AS s USING (seq) "
+                "ORDER BY c.number",
+                [*after, ends["a"], ends["b"]],
             )
             for row in rows.to_pylist():
                 if not row.pop("kept"):

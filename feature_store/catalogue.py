@@ -28,7 +28,7 @@ from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import HeadraceError, StoreError
 from headrace.operators.types import Type
 
-__all__ = ["Catalogue", "Place"]
+__all__ = ["METRICS", "Catalogue", "Place"]
 
 Place = tuple[str, int]
 """A topic and a partition of it."""
@@ -43,6 +43,17 @@ _BATCH_ROWS = 122_880
 """As many as DuckDB and Parquet keep in one group."""
 _OPENED = "asked to open the store's file"
 _READ = "asked to read the store's file"
+METRICS = pa.schema(
+    [
+        ("at", pa.int64()),
+        ("name", pa.string()),
+        ("value", pa.float64()),
+        ("slice_of", pa.string()),
+        ("slice", pa.string()),
+        ("cause", pa.string()),
+    ]
+)
+"""What a row of the table `metrics` has."""
 _TABLES = {
     "offsets": [("topic", pa.string()), ("partition", pa.int32()), ("next", pa.int64())],
     "panes": [
@@ -83,14 +94,7 @@ _TABLES = {
         ("kind", pa.string()),
         ("metrics", pa.string()),
     ],
-    "metrics": [
-        ("at", pa.int64()),
-        ("name", pa.string()),
-        ("value", pa.float64()),
-        ("slice_of", pa.string()),
-        ("slice", pa.string()),
-        ("cause", pa.string()),
-    ],
+    "metrics": METRICS,
     "versions": [
         ("kind", pa.string()),
         ("name", pa.string()),

@@ -27,6 +27,7 @@ __all__ = [
     "Moved",
     "challengers",
     "diff",
+    "differing",
     "listed",
     "promote",
     "registry",
@@ -161,8 +162,8 @@ def diff(versions: Registry, before: int, after: int, most: int) -> Difference:
     moved = [Moved(**row, before=b, after=a) for row, (b, a) in zip(rows, ends, strict=True)]
     return Difference(
         same=one.files == two.files,
-        settings=_differing(_settings(one), _settings(two)),
-        scores=_differing(_flat(one.metrics), _flat(two.metrics)),
+        settings=differing(_settings(one), _settings(two)),
+        scores=differing(_flat(one.metrics), _flat(two.metrics)),
         changed=int((change > 0).sum()),
         moved=sorted(
             moved, key=lambda each: (-abs(each.after - each.before), each.name, each.slot)
@@ -183,7 +184,8 @@ def _flat(facts: Mapping[str, Any], within: str = "") -> dict[str, Any]:
     return found
 
 
-def _differing(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differing(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Give what two mappings have not in common, as (in the one, in the other)."""
     names = sorted({*one, *two})
     return {n: (one.get(n), two.get(n)) for n in names if one.get(n) != two.get(n)}
 
@@ -212,7 +214,7 @@ def _check_serves(versions: Registry, number: int) -> None:
     if chosen is None:
         return
     champion = versions.version(chosen)
-    found = _differing(_settings(champion), _settings(version))
+    found = differing(_settings(champion), _settings(version))
     beside = [each["model"] for each in _challengers(champion).values()]
     if found and not (version.encoding == champion.encoding and version.model in beside):
         asked = f"asked to promote version {number}"

@@ -29,7 +29,7 @@ import orjson
 import pyarrow as pa
 
 from headrace.feature_store.bad_cases import CAUSES
-from headrace.feature_store.catalogue import Place
+from headrace.feature_store.catalogue import METRICS, Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
 from headrace.jobs.checks.drift import Period, Watch
@@ -53,12 +53,6 @@ _log = logging.getLogger(__name__)
 _POLL_MS = 50
 _BEAT_SECONDS = 2.0
 _POLL_MESSAGES = 20_000
-_METRICS = pa.schema(
-    [
-        *(("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())),
-        *((name, pa.string()) for name in ("slice_of", "slice", "cause")),
-    ]
-)
 _SCORE_ROWS = 4096
 """The most decisions scored at once: a decision should not wait long for those beside it."""
 
@@ -455,4 +449,4 @@ def _plain(value: bytes) -> object:
 
 def _metrics(messages: Sequence[Message]) -> pa.Table:
     rows = itertools.chain.from_iterable(orjson.loads(value) for value in _values(messages))
-    return pa.Table.from_pylist(list(rows), schema=_METRICS)
+    return pa.Table.from_pylist(list(rows), schema=METRICS)

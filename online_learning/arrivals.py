@@ -17,12 +17,9 @@ from headrace.online_learning.learning import Learning
 from headrace.online_learning.messages import Parser
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.stepping import columns
-from headrace.online_learning.waiting import Columns, Waiting
+from headrace.online_learning.waiting import NEVER, Columns, Waiting
 
-__all__ = ["NEVER", "Arrivals", "no_inputs"]
-
-NEVER = -(2**62)
-"""Before all event time."""
+__all__ = ["Arrivals", "no_inputs"]
 
 
 def no_inputs(settings: Learning, encoder: Encoder) -> Columns:

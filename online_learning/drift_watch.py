@@ -27,7 +27,7 @@ from headrace.online_learning.models.model import Model, State
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.observer import Note, Seen
 from headrace.online_learning.settings import Encoding
-from headrace.online_learning.waiting import Columns
+from headrace.online_learning.waiting import NEVER, Columns
 from headrace.online_learning.watching import Action, Watching
 from headrace.operators.adwin import Adwin, Alarm
 from headrace.operators.compiled import compiled
@@ -87,7 +87,7 @@ class DriftWatch:
         }
         self._due: list[_Due] = []
         self._rung: dict[str, int] = {}
-        self._raised, self._until = 1.0, -(2**62)
+        self._raised, self._until = 1.0, NEVER
 
     def see(self, seen: Seen) -> list[Note]:
         """Look at the losses and the fields of a step; give its alarms."""

@@ -22,7 +22,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from headrace.online_learning.arrivals import NEVER, Arrivals, no_inputs
+from headrace.online_learning.arrivals import Arrivals, no_inputs
 from headrace.online_learning.challengers import SAYS_NOTHING, Challengers
 from headrace.online_learning.checksum import Checksum
 from headrace.online_learning.drift_watch import DriftWatch
@@ -46,7 +46,7 @@ from headrace.online_learning.start import restored
 from headrace.online_learning.stepping import INPUTS, course
 from headrace.online_learning.verdict import Limits
 from headrace.online_learning.version import fault
-from headrace.online_learning.waiting import Columns
+from headrace.online_learning.waiting import NEVER, Columns
 from headrace.online_learning.window_scores import WindowScores
 from headrace.operators.evaluation import State
 
@@ -230,6 +230,7 @@ class Learner:
         predictions, examples = self._counts["predictions"], self._counts["examples"]
         horizon = self._arrivals.complete_ms
         published: list[int] = []
+        written: set[int] = set()
         if horizon > self._through_or_never:
             every = self.settings.publish_every_ms
             if self._next_cut is None:
@@ -242,13 +243,14 @@ class Learner:
                 self._version += 1
                 published.append(self._version)
                 stays = (horizon - self._next_cut) // every + 1 < self.settings.keep
-                self._publish(written=stays or self._version in self._also)
+                if self._publish(written=stays or self._version in self._also):
+                    written.add(self._version)
                 self._act(self._next_cut - every)
             if horizon > self._through_or_never:
                 self._step(horizon)
         self._tell_notes()
         if published:
-            self._name(published[-1])
+            self._name(published[-1], written)
             self._registry.prune(self.settings.keep, self._also)
             self.snapshot_now()
         return Advance(
@@ -464,8 +466,11 @@ class Learner:
         """Give the kind of the model that learns now."""
         return self.settings.kinds[self._challengers.leads if self._challengers else 0]
 
-    def _publish(self, *, written: bool) -> None:
-        """Make a version; a crash before the next snapshot makes the same one again."""
+    def _publish(self, *, written: bool) -> bool:
+        """Make a version; a crash before the next snapshot makes the same one again.
+
+        Say whether it was written: one that is not finite is not.
+        """
         arrays = {MOMENTS: self._moments.state.copy(), **self._model.weights()}
         number, through, wrong = self._version, self._through_or_never, fault(arrays)
         size = sum(array.nbytes for array in arrays.values())
@@ -494,6 +499,7 @@ class Learner:
             if written:
                 self._write(number, Made(arrays, facts))
         self._rivals.choose(verdict.champion, verdict.previous)
+        return written and not wrong
 
     def _begin_anew(self) -> None:
         """Put a blank model in the place of one with a weight that is no number.
@@ -520,11 +526,11 @@ class Learner:
     def _write(self, number: int, made: Made) -> None:
         self._registry.publish(number, made.arrays, **made.facts, provenance=self._provenance)
 
-    def _name(self, newest: int) -> None:
+    def _name(self, newest: int, written: Collection[int]) -> None:
         """Write what bears a name, which may be older than all that stay; then the names."""
         gate = self._gate
         for number in (gate.champion, gate.previous):
-            if number is not None:
+            if number is not None and number not in written:
                 self._write(number, self._rivals.made(number))
         cut = (self._next_cut or 0) - self.settings.publish_every_ms
         self._registry.judged(

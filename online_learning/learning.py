@@ -123,7 +123,7 @@ class Learning:
     def _check_watching(self) -> None:
         if self.watching is None:
             return
-        tokens = [token.name for token in self.encoding.tokens]
+        tokens = [token.name for token in self.encoding.tokens if len(token.parts) == 1]
         for name in self.watching.fields:
             if name not in tokens:
                 raise UnknownName(kind="token", name=name, known=tokens)

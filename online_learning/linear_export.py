@@ -9,22 +9,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning import durable
-from headrace.operators.errors import EnvironmentProblem
+from headrace.online_learning.onnx_file import check_installed, opened
 
 __all__ = ["export_linear"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-ONNX = "model.onnx"
 _OPSET, _IR = 18, 9  # what ONNX Runtime has read for years
 
 
@@ -43,17 +40,9 @@ def export_linear(
     EnvironmentProblem
         Where the extra `export` is not installed.
     """
-    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        asked, found = "asked for ONNX", f"{' and '.join(missing)} not installed"
-        raise EnvironmentProblem(asked, found, "install headrace[export]")
-    import onnxruntime
-
+    check_installed("onnx", "onnxruntime")
     data = _graph(weights.astype(np.float32), numbers)
-    durable.write(folder / ONNX, data)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = opened(data, folder)
 
     def score(slots: Ints, given: Floats) -> Floats:
         told = {"slots": slots}

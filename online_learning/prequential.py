@@ -23,11 +23,9 @@ from headrace.online_learning.moments import Moments
 from headrace.online_learning.scores import result, rows, scores
 from headrace.online_learning.settings import LearningError
 from headrace.online_learning.stepping import columns, step
-from headrace.online_learning.waiting import Columns
+from headrace.online_learning.waiting import NEVER, Columns
 
 __all__ = ["Prequential"]
-
-_NEVER = -(2**62)
 
 
 class Prequential:
@@ -57,7 +55,7 @@ class Prequential:
         self._moments = Moments(len(settings.encoding.numbers))
         self._score, self._score_all = scores(settings.model), scores(settings.model)
         self._waiting: Columns = {}
-        self._last_at = _NEVER
+        self._last_at = NEVER
 
     def add(self, decided: pa.Table, inputs: Inputs | None = None) -> None:
         """Take the decisions that come next.
@@ -90,7 +88,7 @@ class Prequential:
         decisions = {"at": at, **columns(inputs, np.arange(len(at)))}
         before = self._before(int(at[-1]), labels)
         given = step(self.settings, self._model, self._moments, decisions, before)
-        scored = at[has] >= (self.settings.score_from_ms or _NEVER)
+        scored = at[has] >= (self.settings.score_from_ms or NEVER)
         model = self.settings.model
         self._score_all.add(rows(model, given[has], label))
         self._score.add(rows(model, given[has][scored], label[scored]))

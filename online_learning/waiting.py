@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "Waiting"]
+__all__ = ["NEVER", "Columns", "Waiting"]
+
+NEVER = -(2**62)
+"""Before all event time."""
 
 Columns = Mapping[str, NDArray[Any]]
 

@@ -61,7 +61,9 @@ class WindowScores:
     def __init__(
         self, every_ms: int, within_ms: int, by: Sequence[str], kind: Kind | None = None
     ) -> None:
-        self._kind = kind
+        self._kind, every = kind, scores(kind)
+        names = [name for name in every.value() if name in ("positives", *_TOLD)]
+        self._blank = Several({name: every[name] for name in names})
         self._every, self._within, self._by = every_ms, within_ms, tuple(by)
         none = {name: np.empty(0) for name in _NUMBERS} | {"decided": np.empty(0, np.int64)}
         self._empty: Columns = none | {name: np.empty(0, object) for name in self._by}
@@ -122,9 +124,22 @@ class WindowScores:
         for column in self._by:
             slices += [(column, value, inside) for value, inside in _slices(rows[column])]
         for of, value, inside in slices:
-            for name, score in _scored(_some(numbers, inside), self._kind).items():
+            for name, score in self._scored(_some(numbers, inside)).items():
                 at, told = begin + self._every, f"window.{name}"
                 yield Note(self._due(begin), at, told, float(score), of, value)
+
+    def _scored(self, told: Columns) -> dict[str, Any]:
+        """Score the trainer and what was served; what does not exist is left out."""
+        both = {"prequential": self._blank.blank(), "served": self._blank.blank()}
+        for name, source in (("prequential", "trainer"), ("served", "served")):
+            both[name].add(rows(self._kind, told[source], told["label"]))
+        found = {name: result(each) for name, each in both.items()}
+        said = {name: found["served"].get(name) for name in ("n", "positives")}
+        for score, values in found.items():
+            said |= {f"{score}.{name}": values.get(name) for name in _TOLD}
+        costs = staleness(found["prequential"], found["served"])
+        said |= {f"staleness.{name}": value for name, value in costs.items()}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 def _slices(column: NDArray[Any]) -> Iterator[tuple[str | None, NDArray[np.bool_]]]:
@@ -137,22 +152,6 @@ def _slices(column: NDArray[Any]) -> Iterator[tuple[str | None, NDArray[np.bool_
         yield names[code], codes == code
     if len(order) > MOST:
         yield None, ~np.isin(codes, order[:MOST])
-
-
-def _scored(told: Columns, kind: Kind | None) -> dict[str, Any]:
-    """Score the trainer and what was served; what does not exist is left out."""
-    every = scores(kind)
-    wanted = {name: every[name] for name in every.value() if name in ("positives", *_TOLD)}
-    both = {"prequential": Several(wanted), "served": Several(wanted).blank()}
-    for name, source in (("prequential", "trainer"), ("served", "served")):
-        both[name].add(rows(kind, told[source], told["label"]))
-    found = {name: result(each) for name, each in both.items()}
-    said = {name: found["served"].get(name) for name in ("n", "positives")}
-    for score, values in found.items():
-        said |= {f"{score}.{name}": values.get(name) for name in _TOLD}
-    costs = staleness(found["prequential"], found["served"])
-    said |= {f"staleness.{name}": value for name, value in costs.items()}
-    return {name: value for name, value in said.items() if value is not None}
 
 
 def _some(rows: Columns, inside: NDArray[np.bool_]) -> Columns:

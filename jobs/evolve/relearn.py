@@ -22,6 +22,7 @@ import numpy as np
 
 from headrace.jobs import assembly, transport
 from headrace.jobs.learner import give, polled, reading
+from headrace.jobs.models import differing
 from headrace.online_learning.learner import Learner
 from headrace.online_learning.learner import registry as versions_of
 from headrace.online_learning.models.model import Arrays
@@ -135,17 +136,15 @@ def _learn(
 
 def _compared(before: Version, now: Version, kept: Version | None) -> Relearned:
     names = ("parent", "through_ms", "offsets", "data", "metrics", "gate", "files")
-    facts = [{name: getattr(each, name) for name in names} for each in (before, now)]
-    manifest = {
-        name: (was, facts[1][name]) for name, was in facts[0].items() if was != facts[1][name]
-    }
+    one, two = ({name: getattr(each, name) for name in names} for each in (before, now))
+    manifest = differing(one, two)
     was, is_ = (each.provenance() if each else {} for each in (kept, now))
     return Relearned(
         version=now.number,
         same=not manifest,
         arrays=_differing(kept.arrays(), now.arrays()) if kept and "files" in manifest else {},
         manifest=manifest,
-        made_by={name: (was[name], is_.get(name)) for name in was if was[name] != is_.get(name)},
+        made_by=differing(was, is_) if was else {},
     )
 
 

@@ -16,7 +16,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -30,14 +29,14 @@ from headrace.online_learning import durable
 from headrace.online_learning.deep.replica import Replica
 from headrace.online_learning.deep.scoring import CUT
 from headrace.online_learning.deep.serving import Serving
-from headrace.operators.errors import EnvironmentProblem
+from headrace.online_learning.onnx_file import check_installed, opened
 
 __all__ = ["Exported", "export_onnx", "export_program"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-IDS, ONNX, PROGRAM = "ids.safetensors", "model.onnx", "model.pt2"
+IDS, PROGRAM = "ids.safetensors", "model.pt2"
 
 
 class _Whole(nn.Module):
@@ -91,9 +90,7 @@ def export_onnx(serving: Serving, folder: Path) -> Exported:
     EnvironmentProblem
         When the extra `export` is not installed.
     """
-    _installed("onnx", "onnxruntime", "onnxscript")
-    import onnxruntime
-
+    check_installed("onnx", "onnxruntime", "onnxscript")
     with _quiet():
         made = torch.onnx.export(
             _program(serving),
@@ -103,10 +100,7 @@ def export_onnx(serving: Serving, folder: Path) -> Exported:
             verbose=False,
         )
     data = cast("torch.onnx.ONNXProgram", made).model_proto.SerializeToString()
-    durable.write(folder / ONNX, data)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = opened(data, folder)
 
     def run(rows: Ints, numerics: NDArray[np.float32]) -> NDArray[np.float32]:
         [logits] = session.run(["logits"], {"rows": rows, "numerics": numerics})
@@ -136,14 +130,6 @@ def export_program(serving: Serving, folder: Path) -> Exported:
 
     size_bytes = len(buffer.getvalue()) + _ids(serving, folder)
     return Exported(size_bytes, serving.rows, run)
-
-
-def _installed(*packages: str) -> None:
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        asked = "asked for ONNX"
-        found = f"{' and '.join(missing)} not installed"
-        raise EnvironmentProblem(asked, found, "install headrace[export]")
 
 
 def _program(serving: Serving) -> torch.export.ExportedProgram:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from headrace.feature_store.catalogue import METRICS
 from headrace.jobs.lifecycle.status import View, status
 from headrace.jobs.machine.local import PROCESSES
 from headrace.jobs.machine.processes import Process, Status, Supervisor
 from headrace.jobs.machine.state import locked, read_json, write_json
 from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.serving.server import Server
-from headrace.jobs.store import _METRICS
 from tests.feature_store.made_up import EVERY
 from tests.jobs.conftest import Say
 from tests.jobs.test_server import processing
@@ -41,7 +41,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         rows = [{"at": 60_000, "name": name, "value": value} for name, value in TOLD.items()]
         of_slice = {"at": 60_000, "name": "window.n", "value": 2.0, "slice_of": "x", "slice": "y"}
         with process.store.catalogue.transaction():
-            process.store.add_metrics(pa.Table.from_pylist([*rows, of_slice], _METRICS))
+            process.store.add_metrics(pa.Table.from_pylist([*rows, of_slice], METRICS))
         server = Server(process)
         server.start()
         (held.path / "store").mkdir()

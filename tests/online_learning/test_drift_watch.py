@@ -266,3 +266,5 @@ def test_what_cannot_be_is_refused(made: Any, says: str) -> None:
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(UnknownName, match="'town'"):
         replace(TOLD, watching=Watching(fields={"town": ()}))
+    with pytest.raises(UnknownName, match=r"'city\*hour'"):  # a cross is of two
+        replace(TOLD, watching=Watching(fields={ENCODING.tokens[3].name: ()}))

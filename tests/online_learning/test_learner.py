@@ -288,6 +288,25 @@ def test_nothing_is_done_before_both_topics_are_complete(tmp_path: Path) -> None
         assert done.predictions == sum(decision["at"] < end for decision in LOG.decided) > 0
 
 
+def test_a_version_is_written_once_in_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers: list[int] = []
+    publish = Registry.publish
+
+    def counted(self: Registry, number: int, *given: Any, **named: Any) -> int:
+        if self.folder == tmp_path / "versions":
+            numbers.append(number)
+        return publish(self, number, *given, **named)
+
+    monkeypatch.setattr(Registry, "publish", counted)
+    with learning(tmp_path, replace(SETTINGS, gate=None)) as learner:  # the newest is served
+        feed(learner, [(10_000, 10_000)])
+    names = registry(tmp_path).aliases()
+    assert numbers == registry(tmp_path).numbers()
+    assert (names.chosen, names.previous) == (numbers[-1], numbers[-2])
+
+
 def test_a_second_learner_is_refused(tmp_path: Path) -> None:
     with (
         learning(tmp_path),

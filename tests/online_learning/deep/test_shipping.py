@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
+from headrace.online_learning import onnx_file
 from headrace.online_learning.deep import export
 from headrace.online_learning.deep.distillation import distilled
 from headrace.online_learning.deep.part import DeepPart
@@ -60,7 +61,7 @@ def test_exports_give_the_native_logits_whatever_the_batch(net: str, tmp_path: P
     rows, numbers = serving.rows.find(LOG.ids), LOG.numerics.astype(np.float32)
     again = read(torch.from_numpy(rows), torch.from_numpy(numbers)).detach().numpy()
     assert np.array_equal(again, made[1].run(rows, numbers))
-    files = [tmp_path / name for name in (export.ONNX, export.PROGRAM)]
+    files = [tmp_path / name for name in (onnx_file.ONNX, export.PROGRAM)]
     ids_bytes = (tmp_path / export.IDS).stat().st_size
     assert [one.size_bytes - ids_bytes for one in made] == [f.stat().st_size for f in files]
 
@@ -152,6 +153,6 @@ def test_what_cannot_be_shipped_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
         distilled(np.zeros(1), np.array([[9]], np.int32), np.empty((1, 0)), size=9, settings=Ftrl())
     with pytest.raises(LearningError, match="their labels are all alike"):
         HeldBack(LOG.ids, LOG.numerics, np.ones(len(LOG.ids))).auc(np.zeros(len(LOG.ids)))
-    monkeypatch.setattr(export, "find_spec", lambda _: None)
+    monkeypatch.setattr(onnx_file, "find_spec", lambda _: None)
     with pytest.raises(EnvironmentProblem, match="onnxscript not installed; install"):
         export.export_onnx(serving, tmp_path)
