@@ -24,9 +24,11 @@ def kubernetes(
     image: Annotated[str, typer.Option(help="Registry and name of the images, without a tag.")],
     out: Annotated[Path, typer.Option(help="The folder to write into.")],
     checkpoints: Annotated[
-        str, typer.Option(help="Where Flink keeps its state: s3://bucket/folder.")
-    ] = "",
-    parallelism: Annotated[int, typer.Option(min=1, help="Of the views job.")] = 1,
+        str | None, typer.Option(help="s3://bucket/folder; that of the file's flink: unless given.")
+    ] = None,
+    parallelism: Annotated[
+        int | None, typer.Option(min=1, help="Of the views job; the file's unless given.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="What resources begin with; the pipeline's unless given.")
     ] = None,
@@ -42,31 +44,31 @@ def kubernetes(
 ) -> None:
     """Write Kubernetes' resources of a pipeline, and the Dockerfiles of its images."""
     from headrace.jobs.deploy import kubernetes as writing
-    from headrace.jobs.deploy.target import Target, secrets
+    from headrace.jobs.deploy.target import Target, keys
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
     named = name or declared.name
     target = Target(
         image=image,
-        checkpoints=checkpoints,
+        checkpoints=checkpoints or declared.flink.checkpoints or "",
         name=named,
         secret=secret or named,
         namespace=namespace,
-        parallelism=parallelism,
+        parallelism=parallelism or declared.flink.parallelism,
         storage=storage,
         storage_class=storage_class,
     )
     written = writing.write(declared, target, out)
-    keys = sorted({reference.partition(":")[2] for reference in secrets(declared)})
+    wanted = sorted(keys(declared))
     console = Console()
     if as_json:
         images = [target.image_of(what) for what in ("jobs", "processes")]
         paths = [str(path) for path in written]
         console.print_json(
-            data={"written": paths, "images": images, "secret": target.secret, "keys": keys}
+            data={"written": paths, "images": images, "secret": target.secret, "keys": wanted}
         )
         return
     for path in written:
         console.print(f"{path} is written", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"the Secret {target.secret} is to have {', '.join(keys)}", soft_wrap=True)
+    console.print(f"the Secret {target.secret} is to have {', '.join(wanted)}", soft_wrap=True)

@@ -14,7 +14,8 @@ import pyflink.version
 
 from headrace.jobs.deploy import pods
 from headrace.jobs.deploy.pods import Value
-from headrace.jobs.deploy.target import Target, kafka_secrets
+from headrace.jobs.deploy.target import Target, kafka_keys
+from headrace.jobs.machine.speaking import PASSWORD
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["FLINK", "METRICS_PORT", "PYTHON", "REST_PORT", "USER", "flink_job"]
@@ -109,10 +110,12 @@ def _pod(pipeline: Pipeline, target: Target, job: str) -> Value:
 
 
 def _container(pipeline: Pipeline, target: Target, name: str) -> Value:
+    keys = kafka_keys(pipeline)
+    in_jvm = {PASSWORD: next(iter(keys))} if keys else {}
     folders = ({"name": name, "mountPath": place} for name, place in _FOLDERS.items())
     return {
         "name": name,
-        "env": pods.environment(target, kafka_secrets(pipeline)),
+        "env": pods.environment(target, {**keys, **in_jvm}),
         "volumeMounts": pods.mounts(pipeline, *folders),
         "securityContext": pods.CONFINED,
     }

@@ -6,7 +6,7 @@ Values are as YAML has them: dicts, lists, texts, numbers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -92,17 +92,14 @@ def arguments(pipeline: Pipeline, role: str) -> list[str]:
     return ["process", role, path, "--bootstrap", bootstrap, "--state", str(STATE)]
 
 
-def environment(
-    target: Target, references: Sequence[str], more: Mapping[str, str] | None = None
-) -> list[Value]:
-    """Give a container's variables: those of secrets by reference to the Secret's keys."""
+def environment(target: Target, keys: Mapping[str, str], more: Value | None = None) -> list[Value]:
+    """Give a container's variables: those of `keys` are such keys of the Secret."""
     plain = {"HOME": "/tmp", "NUMBA_CACHE_DIR": "/tmp/numba", **(more or {})}  # noqa: S108
-    names = sorted({reference.partition(":")[2] for reference in references})
     return [
         *({"name": name, "value": value} for name, value in plain.items()),
         *(
-            {"name": name, "valueFrom": {"secretKeyRef": {"name": target.secret, "key": name}}}
-            for name in names
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": target.secret, "key": key}}}
+            for name, key in sorted(keys.items())
         ),
     ]
 

@@ -12,9 +12,11 @@ pod before the first is gone, and a volume is mounted on one node.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from headrace.jobs.deploy import pods
 from headrace.jobs.deploy.pods import STATE, Value
-from headrace.jobs.deploy.target import Target, kafka_secrets, secrets
+from headrace.jobs.deploy.target import Target, kafka_keys, keys
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["USER", "learner", "store"]
@@ -32,7 +34,7 @@ def store(pipeline: Pipeline, target: Target) -> list[Value]:
     """Give the store's volume, its pod and the Service by which it is asked."""
     serve = pipeline.serve
     ports = {"http": serve.port} | ({"flight": serve.flight_port} if serve.flight_port else {})
-    container = _container(pipeline, target, "store", secrets(pipeline))
+    container = _container(pipeline, target, "store", keys(pipeline))
     container["ports"] = [{"name": name, "containerPort": port} for name, port in ports.items()]
     container["volumeMounts"] = pods.mounts(
         pipeline,
@@ -63,7 +65,7 @@ def store(pipeline: Pipeline, target: Target) -> list[Value]:
 
 def learner(pipeline: Pipeline, target: Target) -> list[Value]:
     """Give the learner's volume, its pod and the Service that a StatefulSet wants."""
-    container = _container(pipeline, target, "learner", kafka_secrets(pipeline))
+    container = _container(pipeline, target, "learner", kafka_keys(pipeline))
     container["volumeMounts"] = pods.mounts(
         pipeline, {"name": "state", "mountPath": str(STATE / "learner")}
     )
@@ -72,13 +74,13 @@ def learner(pipeline: Pipeline, target: Target) -> list[Value]:
     return [_volume(target, "learner"), service, _stateful_set(pipeline, target, pod)]
 
 
-def _container(pipeline: Pipeline, target: Target, role: str, references: list[str]) -> Value:
+def _container(pipeline: Pipeline, target: Target, role: str, known: Mapping[str, str]) -> Value:
     return {
         "name": role,
         "image": target.image_of("processes"),
         "imagePullPolicy": "IfNotPresent",
         "args": pods.arguments(pipeline, role),
-        "env": pods.environment(target, references, {"OMP_NUM_THREADS": _THREADS}),
+        "env": pods.environment(target, known, {"OMP_NUM_THREADS": _THREADS}),
         "resources": _RESOURCES,
         "securityContext": pods.CONFINED,
     }
@@ -87,7 +89,7 @@ def _container(pipeline: Pipeline, target: Target, role: str, references: list[s
 def _pod(pipeline: Pipeline, target: Target, container: Value, *more: Value) -> Value:
     role = container["name"]
     topics = {
-        **_container(pipeline, target, "topics", kafka_secrets(pipeline)),
+        **_container(pipeline, target, "topics", kafka_keys(pipeline)),
         "volumeMounts": pods.mounts(pipeline, {"name": "state", "mountPath": str(STATE)}),
     }
     claim = {"persistentVolumeClaim": {"claimName": f"{target.name}-{role}"}}

@@ -6,16 +6,16 @@ What is secret is named and never written: a pipeline's `env:NAME` is the key NA
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from urllib.parse import urlsplit
 
 from headrace.jobs.serving.access import is_loopback
 from headrace.operators.errors import EnvironmentProblem, UnknownName
 from headrace.pipelines.kafka_properties import SECRET
-from headrace.pipelines.pipeline import Pipeline
+from headrace.pipelines.pipeline import Pipeline, Serve
 
-__all__ = ["PLUGINS", "Target", "checked", "kafka_secrets", "secrets"]
+__all__ = ["PLUGINS", "Target", "checked", "kafka_keys", "keys"]
 
 PLUGINS = {
     "abfss": "flink-azure-fs-hadoop",
@@ -93,11 +93,14 @@ def checked(pipeline: Pipeline, target: Target) -> None:
     _storage(target)
     _kafka(pipeline)
     _serve(pipeline, target)
+    if pipeline.flink.rest is not None:
+        found = f"its jobs run on a Flink that is there, at {pipeline.flink.rest}"
+        raise _refused(pipeline, found, "leave `rest` out: each job has a Flink of its own there")
     for name, source in pipeline.sources.items():
         if source.files is not None:
             found = f"the source {name!r} has files, and a pod has none"
             raise _refused(pipeline, found, "send them to its topic, and leave `files` out")
-    for reference in secrets(pipeline):
+    for reference in _references(pipeline):
         if not reference.startswith("env:"):
             found = f"it refers to {reference}, a file that pods do not have"
             raise _refused(pipeline, found, "write env:NAME, the key NAME of the Secret")
@@ -164,12 +167,17 @@ def _serve(pipeline: Pipeline, target: Target) -> None:
         raise _refused(pipeline, found, "add read: env:READ_TOKEN to serve: tokens:")
 
 
-def secrets(pipeline: Pipeline) -> list[str]:
-    """List the references that the store needs: its tokens', and those of Kafka."""
-    return [*pipeline.serve.tokens.values(), *kafka_secrets(pipeline)]
-
-
-def kafka_secrets(pipeline: Pipeline) -> list[str]:
-    """List the references that every process needs."""
+def _references(pipeline: Pipeline) -> list[str]:
     given = pipeline.kafka.properties.get(SECRET)
-    return [] if given is None else [given]
+    return [*pipeline.serve.tokens.values(), *([] if given is None else [given])]
+
+
+def keys(pipeline: Pipeline) -> dict[str, str]:
+    """Give the variables that the store needs, each the Secret's key of its name."""
+    names = (reference.partition(":")[2] for reference in _references(pipeline))
+    return {name: name for name in names}
+
+
+def kafka_keys(pipeline: Pipeline) -> dict[str, str]:
+    """Give those that every process needs."""
+    return keys(replace(pipeline, serve=Serve()))

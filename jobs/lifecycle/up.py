@@ -141,7 +141,7 @@ def _taken_over(running: Local, declared: Pipeline, asked: Asked) -> Local:
     """
     before, now = (plan.facts(each) for each in (running.pipeline, declared))
     jobs = [job for job in ("views", "labels") if before[f"{job}_job"] != now[f"{job}_job"]]
-    new = replace(running, pipeline=declared)
+    new = replace(running, pipeline=declared.on_flink(asked.flink))
     running.supervisor.stop("beat")
     for role in (*jobs, "learner", "store"):
         running.supervisor.stop(role)

@@ -19,7 +19,7 @@ from headrace.jobs.serving.access import AccessError, Secret
 from headrace.pipelines.kafka_properties import IN_THE_CLEAR, SECRET, in_the_clear
 from headrace.pipelines.pipeline import Cluster, Pipeline
 
-__all__ = ["for_flink", "speak"]
+__all__ = ["PASSWORD", "for_flink", "speak"]
 
 _SHADED = "org.apache.flink.kafka.shaded.org.apache.kafka.common"
 _PYTHON = {
@@ -29,7 +29,8 @@ _PYTHON = {
     "sasl.password": "sasl_plain_password",
     "ssl.ca.location": "ssl_cafile",
 }
-_VARIABLE = "HEADRACE_KAFKA_PASSWORD"
+PASSWORD = "HEADRACE_KAFKA_PASSWORD"  # noqa: S105  # the name of a variable
+"""In the environment of Flink's JVMs."""
 
 
 def speak(pipeline: Pipeline, bootstrap: str) -> None:
@@ -67,7 +68,7 @@ def for_flink(cluster: Cluster) -> Mapping[str, str]:
     if "ssl.ca.location" in given:
         found |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": given["ssl.ca.location"]}
     if SECRET in given:
-        os.environ[_VARIABLE] = _quoted(Secret.of(given[SECRET], fewest=1).reveal())
+        os.environ[PASSWORD] = _quoted(Secret.of(given[SECRET], fewest=1).reveal())
         provider = f"{_SHADED}.config.provider.EnvVarConfigProvider"
         found |= {"config.providers": "env", "config.providers.env.class": provider}
         found |= {"sasl.mechanism": given["sasl.mechanism"], "sasl.jaas.config": _jaas(given)}
@@ -76,7 +77,7 @@ def for_flink(cluster: Cluster) -> Mapping[str, str]:
 
 def _jaas(given: Mapping[str, str]) -> str:
     kind = "plain.Plain" if given["sasl.mechanism"] == "PLAIN" else "scram.Scram"
-    user, password = _quoted(given["sasl.username"]), f"${{env:{_VARIABLE}}}"
+    user, password = _quoted(given["sasl.username"]), f"${{env:{PASSWORD}}}"
     module = f"{_SHADED}.security.{kind}LoginModule"
     return f'{module} required username="{user}" password="{password}";'
 
