@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from headrace.pipelines.pipeline import Pipeline
 __all__ = ["LearnerProcess", "give", "polled", "reading"]
 
 _log = logging.getLogger(__name__)
+_LOOK_SECONDS = 1.0
 _POLL_MS = 100
 _POLL_MESSAGES = 20_000
 # So that a poll may give as many: what is made of 20,000 rows at once takes a quarter less CPU
@@ -97,6 +99,11 @@ class LearnerProcess:
         newest = orjson.loads(value)[-1] if value else {"at": -1}
         self._told, self._noted = newest.get("told", newest["at"]), newest.get("noted", 0)
         self._learned = False  # since the last snapshot
+        self.alerts: dict[str, int] = {}
+        """By name, how often something was told that somebody should look at."""
+        self.status: Mapping[str, Any] = {}
+        """The learner's, as it was less than a second before the last step."""
+        self._look_at = 0.0
 
     def step(self) -> bool:
         """Learn from one poll's messages; say whether there were any.
@@ -106,6 +113,7 @@ class LearnerProcess:
         Superseded
             When another learner has taken over.
         """
+        self._look()
         self._writer.beat()
         messages = polled(self._reader)
         if not messages:
@@ -116,6 +124,25 @@ class LearnerProcess:
             self._tell()
         self._learned = not published
         return True
+
+    def _look(self) -> None:
+        """Note how the learner is, for others to ask while it learns."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self.status = self.learner.status()
+            self._look_at = now + _LOOK_SECONDS
+
+    def lag(self) -> dict[str, int]:
+        """Count what is in each of its topics and not learned yet; any thread may ask."""
+        read, ends = self.status.get("offsets", {}), self._reader.highwater()
+        topics = {
+            self._pipeline.predictions_topic: "predictions",
+            self._pipeline.examples_topic: "examples",
+        }
+        behind = {
+            t: ends[t, 0] - read[n] for t, n in topics.items() if (t, 0) in ends and n in read
+        }
+        return {topic: max(0, messages) for topic, messages in behind.items()}
 
     def save(self) -> None:
         """Save what was learned since the last snapshot, as for a clean stop."""
@@ -128,6 +155,7 @@ class LearnerProcess:
         self._noted = max(self._noted, first + len(notes))
         for note in fresh:
             if note.alert:
+                self.alerts[note.name] = self.alerts.get(note.name, 0) + 1
                 at = datetime.fromtimestamp(note.at / 1000, UTC).isoformat()
                 _log.warning("%s at %s: %s", note.name, at, note.cause)
         if fresh:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 
@@ -50,13 +51,26 @@ def _stopping() -> threading.Event:
 def run_views(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the views job."""
     _exit_on_term()
-    views.run(pipeline, bootstrap=bootstrap, folder=state / "views")
+    with _job_telling(pipeline, bootstrap, state, "views"):
+        views.run(pipeline, bootstrap=bootstrap, folder=state / "views")
 
 
 def run_labels(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the labels job."""
     _exit_on_term()
-    labels.run(pipeline, bootstrap=bootstrap, folder=state / "labels")
+    with _job_telling(pipeline, bootstrap, state, "labels"):
+        labels.run(pipeline, bootstrap=bootstrap, folder=state / "labels")
+
+
+def _job_telling(
+    pipeline: Pipeline, bootstrap: str, state: Path, job: str
+) -> AbstractContextManager[object]:
+    from headrace.jobs.serving.facts import JobFacts
+    from headrace.jobs.serving.telling import telling
+
+    topics = [source.topic for source in pipeline.sources.values() if source.live]
+    facts = JobFacts(state / job, bootstrap, f"{pipeline.name}.{job}", topics)
+    return telling(pipeline, state, job, facts)
 
 
 def _exit_on_term() -> None:
@@ -67,6 +81,7 @@ def _exit_on_term() -> None:
 def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the store process and its server; its address goes to ``store/address.json``."""
     from headrace.jobs.serving.server import Server
+    from headrace.jobs.serving.telling import post
     from headrace.jobs.store import StoreProcess
 
     Access.of(pipeline.serve)  # before anything is opened
@@ -78,6 +93,7 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     server = Server(process)
     server.start()
     durable.write(folder / "address.json", sealed(server.told()))
+    post(pipeline, state, "store", server.told()["address"])
     while not stopping.is_set():
         process.step()
     server.stop()
@@ -87,11 +103,14 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
 def run_learner(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the learner process."""
     from headrace.jobs.learner import LearnerProcess
+    from headrace.jobs.serving.facts import LearnerFacts
+    from headrace.jobs.serving.telling import telling
 
     stopping = _stopping()
     process = LearnerProcess(pipeline, bootstrap=bootstrap, folder=state / "learner")
-    while not stopping.is_set():
-        process.step()
+    with telling(pipeline, state, "learner", LearnerFacts(process)):
+        while not stopping.is_set():
+            process.step()
     process.save()
     process.close()
 

@@ -36,7 +36,7 @@ from headrace.jobs.checks.drift import Period, Watch
 from headrace.jobs.claims import Claim
 from headrace.jobs.published import Published
 from headrace.jobs.raw_events import RawEvents
-from headrace.jobs.serving.metrics import Metrics
+from headrace.jobs.serving.metrics import REPEATED, Metrics
 from headrace.jobs.transport import LogGap, Message, Reader, Writer
 from headrace.jobs.weights import weights_of
 from headrace.online_learning.aliases import Aliases
@@ -44,13 +44,16 @@ from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.version import Version
 from headrace.operators.drift import PSI
+from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import CorruptError
+from headrace.operators.source import Source
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["StoreProcess"]
 
 _log = logging.getLogger(__name__)
 _POLL_MS = 50
+_AUDIT_SECONDS = 60.0
 _BEAT_SECONDS = 2.0
 _POLL_MESSAGES = 20_000
 _SCORE_ROWS = 4096
@@ -112,6 +115,8 @@ class StoreProcess:
         self._replaced = 0  # by the scorers before this one
         self._noted = self.store.last_model()
         self.store.catalogue.offer("weights", self._weights)
+        self._audited: dict[str, int] = {}
+        self._audit_again = 0.0
         self._published = -1
         self._through = 0
         self._told = time.monotonic()
@@ -228,6 +233,8 @@ class StoreProcess:
         if rows:
             with self.store.catalogue.transaction():
                 self.store.add("metrics", rows, "")
+            for row in rows.select(["name", "value"]).to_pylist():
+                self.metrics.drift.labels(row["name"].removeprefix(PSI)).set(row["value"])
 
     def _ready(self, behind: int | None = None) -> list[pa.Table]:
         """Take the decisions that are ready, in parts: those that are `behind`, or new ones."""
@@ -404,6 +411,37 @@ class StoreProcess:
         offsets = self.read
         ends = {**self._reader.highwater(), **self._raw.highwater()}
         return {place: max(0, end - offsets[place]) for place, end in ends.items()}
+
+    def audit(self) -> dict[str, int]:
+        """Compare what came out of the stream with what the log has; at most each minute anew.
+
+        ``missing``: events of the decision's source, on time, before the time to which decisions
+        are complete, less the decisions from there. The events are read here from the log itself,
+        so what the views job lost would show. Without it where these events are not kept, or the
+        decisions are of a stream.
+        """
+        if time.monotonic() < self._audit_again:
+            return self._audited
+        ask, source = self.store.catalogue.read, self.pipeline.decision.source
+        found: dict[str, int] = {}
+        if isinstance(source, Source) and source.name in self.store.events.sources:
+            until = self.store.decided
+            kept, identity = f"events.{quote(source.name)}", quote(self.pipeline.decision.id)
+            on_time = f'"at" < {until} AND NOT came_late AND {identity} IS NOT NULL'
+            counts = (
+                f"SELECT COUNT(*) FROM {kept} WHERE {on_time}",
+                f'SELECT COUNT(*) FROM decisions WHERE "at" < {until}',
+            )
+            row = ask(f"SELECT ({counts[0]}) AS events, ({counts[1]}) AS decisions").to_pylist()[0]
+            found["missing"] = max(0, row["events"] - row["decisions"])
+        if self.store.events.sources:
+            every = (
+                f"(SELECT COUNT(*) FROM events.{quote(name)})" for name in self.store.events.sources
+            )
+            found["raw_events"] = ask(f"SELECT {' + '.join(every)} AS n")["n"][0].as_py()
+        found["repeated_decisions"] = ask(REPEATED)["n"][0].as_py()
+        self._audited, self._audit_again = found, time.monotonic() + _AUDIT_SECONDS
+        return found
 
     def close(self) -> None:
         """Stop reading and writing, close the file."""

@@ -41,7 +41,7 @@ from headrace.online_learning.rivals import Made, Rivals
 from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.settings import LearningError
-from headrace.online_learning.snapshot import FOLDER, Snapshot, Snapshots
+from headrace.online_learning.snapshot import FOLDER, Saved, Snapshot, Snapshots
 from headrace.online_learning.start import restored
 from headrace.online_learning.stepping import INPUTS, course
 from headrace.online_learning.verdict import Limits
@@ -290,6 +290,11 @@ class Learner:
             "gate": self._gate.status(),
             **({"challengers": self._challengers.status()} if self._challengers else {}),
         }
+
+    @property
+    def saved(self) -> Saved | None:
+        """Give when and how the last snapshot of this process was saved."""
+        return self._snapshots.saved
 
     def digest(self) -> str:
         """Hash all that was learned, scored and counted: equal states have equal digests."""

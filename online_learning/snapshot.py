@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from safetensors import numpy as safetensors
 from headrace.online_learning import durable
 from headrace.operators.errors import CorruptError
 
-__all__ = ["FOLDER", "Snapshot", "Snapshots", "whole"]
+__all__ = ["FOLDER", "Saved", "Snapshot", "Snapshots", "whole"]
 
 FOLDER = "snapshots"
 """Below that of a learner."""
@@ -40,6 +41,15 @@ class Snapshot:
 
     arrays: Mapping[str, NDArray[Any]]
     facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """When a snapshot was saved, in seconds since 1970, how long that took, how large it is."""
+
+    at: float
+    seconds: float
+    size_bytes: int
 
 
 class Snapshots:
@@ -70,9 +80,12 @@ class Snapshots:
         self.folder = folder
         self.digest = digest
         self.keep = keep
+        self.saved: Saved | None = None
+        """The last of this process."""
 
     def save(self, snapshot: Snapshot) -> Path:
         """Write a snapshot, durable when this returns; then drop those beyond `keep`."""
+        began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         header = {"digest": self.digest, "facts": snapshot.facts}
         metadata = {"headrace": orjson.dumps(header, option=orjson.OPT_SORT_KEYS).decode()}
@@ -91,6 +104,7 @@ class Snapshots:
         }
         durable.write(self.folder / _LATEST, orjson.dumps(latest, option=orjson.OPT_INDENT_2))
         self._prune()
+        self.saved = Saved(time.time(), time.monotonic() - began, len(data))
         return path
 
     def restore(self) -> Snapshot | None:

@@ -138,4 +138,5 @@ def _serve(form: PipelineForm) -> Serve:
         tokens={str(role): place for role, place in serve.tokens.items()},
         hosts=tuple(serve.hosts),
         fresh_within_ms=serve.fresh_within,
+        metrics={str(process): port for process, port in serve.metrics.items()},
     )

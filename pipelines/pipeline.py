@@ -197,6 +197,8 @@ class Serve:
         Other names that clients know it by.
     fresh_within_ms
         How far behind the clock a view may be for the process to call itself ready; None is any.
+    metrics
+        By process, where the others tell their metrics at `host`, with `tokens`.
 
     """
 
@@ -206,6 +208,7 @@ class Serve:
     tokens: Mapping[str, str] = field(default_factory=dict)
     hosts: tuple[str, ...] = ()
     fresh_within_ms: int | None = None
+    metrics: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -331,7 +331,9 @@ class ServeForm(_Form):
     `port`, `flight_port` (0, any that is free): of HTTP and of Arrow Flight. `tokens`: role,
     `read`, `predict` or `admin`, to where its token is: `env:NAME` or `file:PATH`. `hosts`: other
     names that clients know it by. `fresh_within`: how far behind the clock a view may be before
-    `/readyz` says that it is not.
+    `/readyz` says that it is not. `metrics`: process, `views`, `labels`, `learner` or
+    `supervisor`, to the port at `host` where it tells its metrics, with `tokens`; one that is left
+    out does at any that is free, to this machine.
     """
 
     host: Annotated[str, BeforeValidator(values.host)] = "127.0.0.1"
@@ -342,6 +344,7 @@ class ServeForm(_Form):
     ] = {}
     hosts: list[Annotated[str, BeforeValidator(values.host)]] = []
     fresh_within: LongDuration | None = None
+    metrics: dict[Literal["views", "labels", "learner", "supervisor"], Port] = {}
 
 
 class KafkaForm(_Form):

@@ -26,13 +26,16 @@ from headrace.jobs.machine import kafka
 from headrace.jobs.machine.broker import Broker, free_ports, prepare
 from headrace.jobs.machine.processes import Supervisor
 from headrace.jobs.machine.speaking import speak
+from headrace.jobs.machine.state import read_json
 from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.serving.access import ROLES
 from headrace.jobs.serving.client import Client
+from headrace.jobs.serving.telling import TARGETS
 from headrace.jobs.transport import Topic
 from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
+from tests.jobs.test_metrics import told_by
 
 HOUR = 3_600_000
 CANARIES = "canary-of-a-"
@@ -227,6 +230,28 @@ def _is_told_nowhere(state: Path, client: Client) -> None:
     assert "headrace_requests_total" in "".join(told)
 
 
+def _tells_its_metrics(state: Path) -> None:
+    """Each process where its file says; nothing is missing."""
+    found: dict[str, dict[tuple[str, str], float]] = {}
+    for process in ("supervisor", "views", "labels", "learner", "store"):
+        (target,) = read_json(state / process / TARGETS)
+        token = {"authorization": f"Bearer {TOKENS['read']}"} if process == "store" else {}
+        url = f"http://{target['targets'][0]}/metrics"
+        answer = httpx.get(url, headers=token, trust_env=False, timeout=30)
+        assert answer.is_success, (process, answer.text)
+        assert CANARIES not in answer.text
+        found[process] = told_by(answer.text)
+        assert found[process]["process_resident_memory_bytes", ""] > 0
+    assert found["store"]["headrace_missing", ""] == 0
+    assert found["store"]["headrace_decisions_total", ""] == 180
+    assert found["supervisor"]["headrace_process_up", "views"] == 1
+    assert found["learner"]["headrace_learner_counted_total", "examples"] == 180
+    for job in ("views", "labels"):
+        assert 0 <= found[job]["headrace_checkpoint_age_seconds", ""] < 600
+        assert ("headrace_lag_messages", "0,elsewhere-done") in found[job]
+    assert ("headrace_lag_seconds", "elsewhere-ask") in found["views"]
+
+
 def _live(declared: Pipeline, folder: Path) -> None:
     bootstrap = declared.kafka.bootstrap or ""
     speak(declared, bootstrap)
@@ -237,7 +262,7 @@ def _live(declared: Pipeline, folder: Path) -> None:
     with (
         output.open("wb") as file,
         closing(Client(state / "store" / "address.json")) as client,
-        up(declared.path, state, file, "--create-topics") as running,
+        up(declared.path, state, file, "--create-topics", "--log-format", "json") as running,
     ):
         wait_until(lambda: running.poll() is None and client.healthy(), 180, "the store")
         for name, rows in (("ask", asks), ("done", ends)):
@@ -261,11 +286,15 @@ def _live(declared: Pipeline, folder: Path) -> None:
         assert "broker" not in found.processes
         assert [each for each in doctor(state) if each.wrong] == []
         _is_told_nowhere(state, client)
+        _tells_its_metrics(state)
         running.send_signal(signal.SIGTERM)
         assert running.wait(120) == 0
     for job in ("views", "labels"):
         log = (state / "logs" / f"{job}.log").read_text("utf-8")
-        assert "stopped with the savepoint" in log, log[-2000:]
+        said = [json.loads(line) for line in log.splitlines() if line.startswith('{"ts"')]
+        stopped = [each for each in said if "stopped with the savepoint" in each["event"]]
+        assert [each["component"] for each in stopped] == [job], log[-2000:]
+    assert places(state / "logs", b"d179") == []  # a decision's id: nothing of an event is there
     told = [json.loads(line) for line in output.read_text().splitlines()]
     assert {line["event"] for line in told} == {"process", "ready", "counts", "ended"}
     assert told[-1]["ended"] == STOPPED

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -20,12 +19,14 @@ from headrace.jobs import transport
 from headrace.jobs.lifecycle.board import Posted, posted, processes
 from headrace.jobs.lifecycle.down import STOPS
 from headrace.jobs.machine.flink import FLINK_JOBS
+from headrace.jobs.machine.lag import CONNECT_SECONDS, waited
 from headrace.jobs.machine.processes import Status
 from headrace.jobs.machine.session import JobStatus, Session
 from headrace.jobs.machine.session_job import noted_job
 from headrace.jobs.machine.speaking import speak
+from headrace.jobs.machine.state import disk
 from headrace.jobs.serving.client import Client
-from headrace.jobs.transport import Place, Reader
+from headrace.jobs.serving.metrics import REPEATED
 from headrace.online_learning.rivals import RIVALS, RIVALS_OF_NUMBERS
 from headrace.operators.errors import EnvironmentProblem, HeadraceError
 from headrace.pipelines.load import load
@@ -35,13 +36,10 @@ __all__ = ["Lag", "Standing", "View", "status"]
 _COUNTS = ("decisions", "predictions", "examples", "waiting", "late", "dead_letters")
 _SCORED = frozenset(("auc", "log_loss", "rmse"))
 _RIVALS = {*RIVALS, *RIVALS_OF_NUMBERS}
-_PARTS = ("broker", "views", "labels", "store", "learner", "logs")
-_CONNECT_SECONDS = 3.0
 _NEWEST = """
     SELECT name, value FROM metrics WHERE starts_with(name, 'window.') AND slice_of IS NULL
     AND "at" = (SELECT MAX("at") FROM metrics WHERE starts_with(name, 'window.')) ORDER BY name
 """
-_REPEATED = "SELECT COUNT(*) - COUNT(DISTINCT id) AS n FROM decisions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def status(state: Path, *, now: float | None = None) -> Standing:
         flink=told.flink,
         problems=tuple(problems),
         processes=processes(state),
-        disk=_disk(state),
+        disk=disk(state),
         **facts,
     )
 
@@ -175,7 +173,7 @@ def _of_store(state: Path, told: Posted, now: float, facts: Mapping[str, Any]) -
     del told, facts
     with closing(Client(state / "store" / "address.json")) as client:
         found = client.status()
-        repeated = client.sql(_REPEATED)["n"][0].as_py()
+        repeated = client.sql(REPEATED)["n"][0].as_py()
         window = client.sql(_NEWEST).to_pylist()
     through = found["model_through"]
     views = {
@@ -223,18 +221,18 @@ def _of_kafka(state: Path, told: Posted, now: float, facts: Mapping[str, Any]) -
     sources = list(told.topics.values())
     name, kafka = told.pipeline, told.kafka
     groups = {
-        job: transport.committed(kafka, f"{name}.{job}", connect_seconds=_CONNECT_SECONDS)
+        job: transport.committed(kafka, f"{name}.{job}", connect_seconds=CONNECT_SECONDS)
         for job in ("views", "labels")
     }
     topics = {*sources, *(topic for done in groups.values() for topic, _ in done)}
-    ends = transport.ends(kafka, topics, connect_seconds=_CONNECT_SECONDS)
-    begins = transport.begins(kafka, sources, connect_seconds=_CONNECT_SECONDS)
+    ends = transport.ends(kafka, topics, connect_seconds=CONNECT_SECONDS)
+    begins = transport.begins(kafka, sources, connect_seconds=CONNECT_SECONDS)
     lags = []
     for job, done in groups.items():
         for topic in dict.fromkeys(topic for topic, _ in done):
             waits = {p: done[p] for p in done if p[0] == topic and done[p] < ends[p]}
             records = sum(ends[place] - offset for place, offset in waits.items())
-            seconds = _waited(kafka, waits, now) if topic in sources else None
+            seconds = waited(kafka, waits, now) if topic in sources else None
             lags.append(Lag(job, topic, records, seconds))
     records = sum(ends[place] - begin for place, begin in begins.items())
     counts = {"records": records, **facts.get("counts", {})}
@@ -249,27 +247,3 @@ def _of_flink(state: Path, told: Posted, now: float, facts: Mapping[str, Any]) -
     session = Session(told.flink)
     noted = {job: noted_job(state / job) for job in FLINK_JOBS}
     return {"jobs": {job: session.status(found) for job, found in noted.items() if found}}
-
-
-def _waited(bootstrap: str, waits: Mapping[Place, int], now: float) -> float:
-    """Say since when the first message that is not done waits, by the broker's stamp."""
-    if not waits:
-        return 0.0
-    with Reader(bootstrap, waits, max_records=1, connect_seconds=_CONNECT_SECONDS) as reader:
-        found = [m.timestamp for messages in reader.poll(2_000, 1).values() for m in messages]
-    return max(0.0, round(now - min(found) / 1000, 3)) if found else 0.0
-
-
-def _disk(state: Path) -> dict[str, int]:
-    sizes = {part: _size(state / part) for part in _PARTS if (state / part).exists()}
-    return sizes | {"free": shutil.disk_usage(state).free}
-
-
-def _size(folder: Path) -> int:
-    size = 0
-    for path in folder.rglob("*"):
-        try:
-            size += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # a checkpoint that went meanwhile
-            continue
-    return size

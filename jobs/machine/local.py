@@ -29,6 +29,8 @@ from headrace.jobs.machine.speaking import speak
 from headrace.jobs.machine.state import holder, locked
 from headrace.jobs.serving.access import Access
 from headrace.jobs.serving.client import Client
+from headrace.jobs.serving.facts import SupervisorFacts
+from headrace.jobs.serving.telling import telling
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["PROCESSES", "ROLES", "Local", "begun", "reached", "running"]
@@ -158,4 +160,5 @@ def begun(
         bootstrap = elsewhere or own.address
         own_broker = elsewhere is None
         kafka.make_topics(pipeline, bootstrap, own=own_broker, create_sources=create_topics)
-        yield Local(pipeline, state, bootstrap, supervisor, client)
+        with telling(pipeline, state, "supervisor", SupervisorFacts(supervisor, state)):
+            yield Local(pipeline, state, bootstrap, supervisor, client)

@@ -37,6 +37,7 @@ __all__ = [
     "StateFolder",
     "check_form",
     "check_space",
+    "disk",
     "holder",
     "locked",
     "read_json",
@@ -50,6 +51,7 @@ LOCK = "lock"
 MANIFEST = "state.json"
 _OWN = (LOCK, MANIFEST)
 _LISTED = 5
+_PARTS = ("broker", "views", "labels", "store", "learner", "logs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,22 @@ def check_space(path: Path, needed_bytes: int) -> None:
         asked = f"asked for {needed_bytes / 1e9:.1f} GB of room below {path}"
         do = "free some space or choose a folder on another disk"
         raise EnvironmentProblem(asked, f"the disk has {free / 1e9:.1f} GB left", do)
+
+
+def disk(state: Path) -> dict[str, int]:
+    """Give the bytes of each part of a state folder, and what is free beside it."""
+    sizes = {part: _size_of(state / part) for part in _PARTS if (state / part).exists()}
+    return sizes | {"free": shutil.disk_usage(state).free}
+
+
+def _size_of(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            size += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # a checkpoint that went meanwhile
+            continue
+    return size
 
 
 @contextmanager

@@ -22,10 +22,23 @@ from typing import ClassVar, Literal, get_args
 from headrace.operators.errors import HeadraceError
 from headrace.pipelines.pipeline import Serve
 
-__all__ = ["ANYBODY", "ROLES", "Access", "AccessError", "Refused", "Role", "Secret", "is_loopback"]
+__all__ = [
+    "ANYBODY",
+    "PREDICT",
+    "READ",
+    "ROLES",
+    "Access",
+    "AccessError",
+    "Refused",
+    "Role",
+    "Secret",
+    "is_loopback",
+]
 
 Role = Literal["read", "predict", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
+READ: frozenset[Role] = frozenset(("read", "admin"))
+PREDICT: frozenset[Role] = frozenset(("predict", "admin"))
 ANYBODY: None = None
 """In the place of roles: who asks needs no token."""
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))

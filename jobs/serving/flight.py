@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 
 from headrace.feature_store.questions import Busy
-from headrace.jobs.serving.access import ROLES, Access, Refused, Role
+from headrace.jobs.serving.access import READ, ROLES, Access, Refused, Role
 from headrace.jobs.serving.metrics import Metrics
 from headrace.jobs.serving.rows import DAMAGED, Rows
 from headrace.jobs.store import StoreProcess
@@ -40,7 +40,6 @@ __all__ = ["FlightServer"]
 
 _log = logging.getLogger(__name__)
 _ACCESS = "access"
-_READ: frozenset[Role] = frozenset(("read", "admin"))
 _MOST_AT_ONCE = 16
 _MOST_COMMAND_BYTES = 1 << 20
 _MOST_FEATURES = 500
@@ -100,7 +99,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
 
     def do_get(self, context: Any, ticket: Any) -> Any:
         """Answer a question that a ticket holds."""
-        with self._answering(context, "flight do_get", _READ):
+        with self._answering(context, "flight do_get", READ):
             table = self._process.store.catalogue.select(_question(_command(ticket.ticket)))
             batches = iter(table.to_batches(_CHUNK_ROWS))
             return flight.GeneratorStream(table.schema, batches)
@@ -117,7 +116,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
 
     def get_flight_info(self, context: Any, descriptor: Any) -> Any:
         """Give the schema of a question's answer, or of a table's, and the ticket for it."""
-        with self._answering(context, "flight get_flight_info", _READ):
+        with self._answering(context, "flight get_flight_info", READ):
             if descriptor.descriptor_type is flight.DescriptorType.PATH:
                 question = self._of_table(descriptor.path)
             else:
@@ -127,7 +126,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
     def list_flights(self, context: Any, criteria: bytes) -> Iterator[Any]:
         """List the store's tables."""
         del criteria
-        with self._answering(context, "flight list_flights", _READ):
+        with self._answering(context, "flight list_flights", READ):
             names = self._tables()
             paths = [flight.FlightDescriptor.for_path(*name.encode().split(b".")) for name in names]
             pairs = zip(paths, names, strict=True)

@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from headrace.feature_store.questions import Busy
 from headrace.jobs.serving.access import ROLES, Access, Refused
 from headrace.jobs.serving.endpoint import Answer, Asked, Endpoint, Room, refusal
-from headrace.jobs.serving.metrics import Metrics
+from headrace.jobs.serving.metrics import Counts
 from headrace.operators.errors import HeadraceError
 
 __all__ = ["Gate"]
@@ -52,7 +52,7 @@ class Gate:
 
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], access: Access, metrics: Metrics) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], access: Access, metrics: Counts) -> None:
         self._access, self._metrics = access, metrics
         self._at_once = _Places(_MOST_AT_ONCE)
         self._rooms = {room: _Places(_MOST_IN_ROOM) for room in Room}

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.jobs.serving.access import ANYBODY, Refused
+from headrace.jobs.serving.access import ANYBODY, PREDICT, READ, Refused
 from headrace.jobs.serving.endpoint import Answer, Asked, Endpoint, Room, json
-from headrace.jobs.serving.routes import PREDICT, READ, Routes
+from headrace.jobs.serving.routes import Routes
 from headrace.jobs.serving.rows import MOST_ROWS, Rows, fits
 from headrace.jobs.store import StoreProcess
 from headrace.online_learning.scorer import Scorer

@@ -11,7 +11,7 @@ import pyarrow as pa
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.questions import Limits
 from headrace.jobs.checks.why import why
-from headrace.jobs.serving.access import ANYBODY, Role
+from headrace.jobs.serving.access import ANYBODY, PREDICT, READ
 from headrace.jobs.serving.endpoint import ARROW, Answer, Asked, Endpoint, Room, arrow, json
 from headrace.jobs.serving.metrics import CONTENT_TYPE, Metrics
 from headrace.jobs.serving.rows import MOST_ROWS, Rows
@@ -22,10 +22,8 @@ from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.source import AT
 from headrace.operators.types import Type
 
-__all__ = ["PREDICT", "READ", "Routes", "row_schema"]
+__all__ = ["Routes", "row_schema"]
 
-READ: frozenset[Role] = frozenset(("read", "admin"))
-PREDICT: frozenset[Role] = frozenset(("predict", "admin"))
 _BOTH = READ | PREDICT
 _MOST_FEATURES = 500
 _MOST_TRAINING_BYTES = 64 << 20
@@ -156,7 +154,9 @@ class Routes:
     def metrics(self, asked: Asked) -> Answer:
         """Give what is counted, in Prometheus' text."""
         del asked
-        return Answer(self._metrics.text(self._process.status(), self._process.lag()), CONTENT_TYPE)
+        process = self._process
+        text = self._metrics.text(process.status(), process.lag(), process.audit())
+        return Answer(text, CONTENT_TYPE)
 
     def status(self, asked: Asked) -> Answer:
         """Say what the process has and how far it is."""

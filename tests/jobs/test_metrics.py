@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 
 import httpx
+import orjson
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.jobs.store import StoreProcess
-from tests.feature_store.made_up import EVERY
+from tests.feature_store.made_up import EVERY, clicks, decisions, pages, pipeline
+from tests.jobs.in_memory import Log
 from tests.jobs.test_server import http as http
 from tests.jobs.test_server import process as process
 
@@ -17,7 +20,10 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
 
 
 def told(http: httpx.Client) -> dict[tuple[str, str], float]:
-    text = http.get("/metrics").text
+    return told_by(http.get("/metrics").text)
+
+
+def told_by(text: str) -> dict[tuple[str, str], float]:
     return {
         (sample.name, ",".join(v for _, v in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -25,16 +31,32 @@ def told(http: httpx.Client) -> dict[tuple[str, str], float]:
     }
 
 
+def families(text: str | bytes) -> set[str]:
+    """Name the metrics, as the page does."""
+    text = text if isinstance(text, str) else text.decode()
+    names = {
+        f"{each.name}_total" if each.type == "counter" else each.name
+        for each in text_string_to_metric_families(text)
+    }
+    return {name for name in names if not name.endswith("_created")}
+
+
+def on_page(*titles: str) -> set[str]:
+    """Name the metrics of sections of the page."""
+    sections = dict(
+        re.findall(r"^## ([\w ]+)\n(.*?)(?=^## |\Z)", PAGE.read_text("utf-8"), re.M | re.S)
+    )
+    found = [re.findall(r"`((?:headrace|process)_\w+)`", sections[title]) for title in titles]
+    assert all(found)
+    return {name for names in found for name in names}
+
+
 def test_the_page_names_every_metric(http: httpx.Client) -> None:
     http.get("/healthz")
-    text = http.get("/metrics").text
-    found = {family.name: family.type for family in text_string_to_metric_families(text)}
-    counted = {f"{name}_total" if kind == "counter" else name for name, kind in found.items()}
-    counted = {name for name in counted if not name.endswith("_created")}
-    on_page = set(re.findall(r"`(headrace_\w+)`", PAGE.read_text("utf-8")))
-    # Of a model that is not there yet there is no age; of a learner that told nothing, no number.
-    assert on_page - counted == {"headrace_model_age_seconds"}
-    assert counted - on_page == set()
+    counted, page = families(http.get("/metrics").text), on_page("Every process", "Store")
+    # Of a model that is not there yet there is no age.
+    assert page - counted == {"headrace_model_age_seconds"}
+    assert counted - page == set()
 
 
 def test_it_moves_with_what_happens(http: httpx.Client) -> None:
@@ -61,6 +83,37 @@ def test_it_moves_with_what_happens(http: httpx.Client) -> None:
     assert moved("headrace_requests_total", "404,unknown") == 1
     assert moved("headrace_request_seconds_count", "/v1/features") == 2
     assert not any("canary" in labels for _, labels in after)
+
+
+def test_an_event_that_is_no_decision_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the log, on time and whole, and the stream gave a pane without it."""
+    log, small = Log(), pipeline(tmp_path)
+    log.install(monkeypatch)
+    pane = decisions(2 * EVERY, (EVERY, 0, 0, "d0"), (EVERY + 1, 0, 1, "d0"))
+    log.put(small.decisions_topic, pane)
+    asks = [{"at": EVERY + n, "name": f"d{n}"} for n in range(2)]
+    late, later, progress = {"at": 1, "name": "x"}, {"at": 3 * EVERY, "name": "y"}, {"at": EVERY}
+    log.put("ask", *map(orjson.dumps, (*asks, later, late, progress)), b"no JSON")
+    for view in ("clicks", "pages"):
+        for shard in range(small.views[view].shards):
+            empty = clicks(2 * EVERY) if view == "clicks" else pages(2 * EVERY)
+            log.put(small.view_topic(small.views[view]), empty, partition=shard)
+    process = log.process(small, tmp_path / "store")
+    while process.step():
+        pass
+    assert process.audit() == {"missing": 0, "raw_events": 4, "repeated_decisions": 1}
+    log.put("ask", orjson.dumps({"at": 2 * EVERY - 1, "name": "lost"}), partition=1)
+    process.close()
+    again = log.process(small, tmp_path / "store")
+    while again.step():
+        pass
+    assert again.audit() == {"missing": 1, "raw_events": 5, "repeated_decisions": 1}
+    assert again.audit() is again.audit()  # is not counted anew for each who asks
+    found = told_by(again.metrics.text(again.status(), again.lag(), again.audit()).decode())
+    assert found["headrace_missing", ""] == 1
+    again.close()
 
 
 def test_the_lag_is_what_is_not_committed(process: StoreProcess) -> None:

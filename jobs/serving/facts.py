@@ -1,0 +1,161 @@
+"""What the learner, Flink's jobs and the supervisor tell at `/metrics` when they are asked."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from headrace.jobs import transport
+from headrace.jobs.machine.lag import CONNECT_SECONDS, waited
+from headrace.jobs.machine.processes import Supervisor
+from headrace.jobs.machine.state import disk
+from headrace.jobs.serving.metrics import gauge
+from headrace.operators.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from headrace.jobs.learner import LearnerProcess
+
+__all__ = ["JobFacts", "LearnerFacts", "SupervisorFacts"]
+
+_SCORED = ("prequential", "served", "prequential_all", "served_all", "staleness")
+_COUNTED = ("predictions", "examples", "versions", "restarts", "unlabelled", "unfit_labels")
+
+
+class LearnerFacts(Collector):
+    """How far a learner is, how good, and what it saved."""
+
+    def __init__(self, process: LearnerProcess) -> None:
+        self._process = process
+
+    def collect(self) -> Iterator[Metric]:
+        """Give them."""
+        status = self._process.status
+        counted = CounterMetricFamily(
+            "headrace_learner_counted", "What the learner counted.", labels=["what"]
+        )
+        for name in _COUNTED:
+            counted.add_metric([name], status.get(name, 0))
+        yield counted
+        pending = status.get("pending", 0)
+        yield gauge("learner_pending", "Decisions that wait for their label.", [((), pending)])
+        scores = {
+            (of, name): value
+            for of in _SCORED
+            for name, value in status.get(of, {}).items()
+            if value is not None
+        }
+        scores |= {
+            (of, name): value
+            for of, score in status.get("rivals", {}).items()
+            for name, value in score.items()
+            if value is not None
+        }
+        yield gauge("score", "Scores of the model and of its rivals.", scores.items(), "of", "name")
+        alerts = CounterMetricFamily(
+            "headrace_learner_alerts", "What somebody should look at.", labels=["name"]
+        )
+        for name, count in dict(self._process.alerts).items():
+            alerts.add_metric([name], count)
+        yield alerts
+        lag = {(topic, "0"): messages for topic, messages in self._process.lag().items()}
+        about = "Messages that are not committed yet."
+        yield gauge("lag_messages", about, lag.items(), "topic", "partition")
+        saved = self._process.learner.saved
+        if saved is not None:
+            age = time.time() - saved.at
+            yield gauge("snapshot_age_seconds", "Since a snapshot was saved.", [((), age)])
+            yield gauge("snapshot_seconds", "How long that took.", [((), saved.seconds)])
+            yield gauge("snapshot_bytes", "How large it is.", [((), saved.size_bytes)])
+
+
+class JobFacts(Collector):
+    """How far a job of Flink's is behind its topics, and how old its last checkpoint is.
+
+    Parameters
+    ----------
+    folder
+        Of the job: its checkpoints are below.
+    bootstrap, group
+        Under which its offsets are written with each checkpoint.
+    sources
+        The topics whose messages the broker stamps.
+
+    """
+
+    def __init__(self, folder: Path, bootstrap: str, group: str, sources: Collection[str]) -> None:
+        self._folder, self._bootstrap, self._group = folder, bootstrap, group
+        self._sources = sources
+
+    def collect(self) -> Iterator[Metric]:
+        """Give them; of what does not answer, nothing."""
+        age = self._checkpoint_age()
+        if age is not None:
+            about = "Since the last checkpoint was complete."
+            yield gauge("checkpoint_age_seconds", about, [((), age)])
+        with contextlib.suppress(HeadraceError):
+            yield from self._lag()
+
+    def _checkpoint_age(self) -> float | None:
+        """Flink writes `_metadata` last; None where there is none, or where it is elsewhere."""
+        times = []
+        for path in self._folder.glob("checkpoints/*/*/*/_metadata"):
+            with contextlib.suppress(FileNotFoundError):  # an older one, that went meanwhile
+                times.append(path.stat().st_mtime)
+        return time.time() - max(times) if times else None
+
+    def _lag(self) -> Iterator[Metric]:
+        done = transport.committed(self._bootstrap, self._group, connect_seconds=CONNECT_SECONDS)
+        topics = {topic for topic, _ in done}
+        ends = transport.ends(self._bootstrap, topics, connect_seconds=CONNECT_SECONDS)
+        behind = {place: max(0, ends[place] - offset) for place, offset in done.items()}
+        lag = {(topic, str(n)): messages for (topic, n), messages in behind.items()}
+        about = "Messages that are not committed yet."
+        yield gauge("lag_messages", about, lag.items(), "topic", "partition")
+        seconds: dict[tuple[str], float] = {}
+        for topic in topics & set(self._sources):
+            waits = {p: done[p] for p in done if p[0] == topic and behind[p]}
+            seconds[(topic,)] = waited(self._bootstrap, waits, time.time())
+        about = "Since when the first of them waits."
+        yield gauge("lag_seconds", about, seconds.items(), "topic")
+
+
+class SupervisorFacts(Collector):
+    """What became of each process, and how full the disk is.
+
+    Parameters
+    ----------
+    supervisor
+        Knows what became of them.
+    state
+        The state folder.
+
+    """
+
+    def __init__(self, supervisor: Supervisor, state: Path) -> None:
+        self._supervisor, self._state = supervisor, state
+
+    def collect(self) -> Iterator[Metric]:
+        """Give them."""
+        found = self._supervisor.status()
+        up = {(name,): float(each.state == "running") for name, each in found.items()}
+        yield gauge("process_up", "Whether a process runs.", up.items(), "name")
+        restarts = CounterMetricFamily(
+            "headrace_process_restarts", "How often it was started again.", labels=["name"]
+        )
+        for name, each in found.items():
+            restarts.add_metric([name], each.restarts)
+        yield restarts
+        peaks = {(name,): float(each.peak_rss_bytes) for name, each in found.items()}
+        about = "The most memory that it and what it started had."
+        yield gauge("process_peak_memory_bytes", about, peaks.items(), "name")
+        sizes = disk(self._state)
+        free = sizes.pop("free")
+        parts = {(part,): float(size) for part, size in sizes.items()}
+        yield gauge("disk_bytes", "The size of a part of the state folder.", parts.items(), "part")
+        yield gauge("disk_free_bytes", "What is free beside it.", [((), free)])
