@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from headrace.jobs.cli.folder import HOME, chosen
+from headrace.jobs.machine import log_lines
 
 if TYPE_CHECKING:
     from headrace.jobs.lifecycle.board import Posted
@@ -49,6 +51,10 @@ def up(
         str | None, typer.Option(help="How often sources are told that time has passed: 5s.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
+    log_format: Annotated[
+        log_lines.Form,
+        typer.Option(envvar=log_lines.VARIABLE, help="How the processes write their logs."),
+    ] = "text",
     as_json: _Json = False,
 ) -> None:
     """Run a pipeline until Ctrl-C or `headrace down`; it goes on where it was stopped."""
@@ -61,6 +67,7 @@ def up(
 
     declared = load(pipeline)
     folder = state or HOME / declared.name
+    os.environ[log_lines.VARIABLE] = log_format  # of what is started from here
     address = None if kafka is None else _address(kafka)
     beat_ms = None if beat is None else _duration(beat)
     asked = Asked(address, create_topics, beat_ms, flink_address(flink))

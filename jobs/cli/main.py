@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from headrace.jobs.cli.deploy import deploy
 from headrace.jobs.cli.folder import of_pipeline
 from headrace.jobs.cli.store import store
 from headrace.jobs.cli.trust import trust
+from headrace.jobs.machine import log_lines
 from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
 
 if TYPE_CHECKING:
@@ -245,16 +245,14 @@ def process(
     flink: Annotated[str | None, typer.Option()] = None,
     days: Annotated[int, typer.Option()] = 365,
     every_ms: Annotated[int, typer.Option()] = 1000,
+    log_format: Annotated[log_lines.Form, typer.Option(envvar=log_lines.VARIABLE)] = "text",
 ) -> None:
     """Run one process of a pipeline; what the supervisor starts."""
     from headrace.jobs import roles
     from headrace.jobs.machine.speaking import speak
     from headrace.pipelines.load import load
 
-    # The clients say a line per connection; Flink's Python sets the root to INFO as it comes up.
-    for client in ("kafka", "apache_beam"):
-        logging.getLogger(client).setLevel(logging.WARNING)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    log_lines.begin(role, log_format)
     declared = load(pipeline).on_flink(flink)
     speak(declared, bootstrap)
     if role == "topics":

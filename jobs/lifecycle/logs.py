@@ -5,6 +5,7 @@ A line that begins with no time belongs to the one before it, as those of a trac
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from headrace.jobs.machine.rotation import before
 from headrace.jobs.machine.waiting import wait_until
 from headrace.operators.errors import EnvironmentProblem, UnknownName
 
 __all__ = ["Line", "files", "follow", "lines", "merged"]
 
-# As Python's logging and Kafka's write it, both in local time.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)[,.](\d{3})")
+# As Python's logging, Kafka's and our JSON write it, all in local time.
+_TIME = re.compile(r"(?:\{\"ts\": \")?(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)[,.](\d{3})")
 _LOOK_SECONDS = 0.2
 
 
@@ -52,12 +54,16 @@ def files(state: Path, process: str | None = None) -> list[Path]:
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """Read a log's lines, each with the time of the last line that has one."""
+    """Read a log's lines, older ones first, each with the time of the last line that has one."""
     at = ""
-    with path.open(encoding="utf-8", errors="replace") as log:
-        for text in log:
-            at = _at(text) or at
-            yield Line(at, path.stem, text.rstrip("\n"))
+    for part in (before(path), path):
+        with (
+            contextlib.suppress(FileNotFoundError),
+            part.open(encoding="utf-8", errors="replace") as log,
+        ):
+            for text in log:
+                at = _at(text) or at
+                yield Line(at, path.stem, text.rstrip("\n"))
 
 
 def merged(paths: Sequence[Path], since: datetime | None = None) -> Iterator[Line]:
@@ -78,6 +84,8 @@ def follow(state: Path, process: str | None, tell: Callable[[Line], object]) -> 
     def look() -> bool:
         for path in files(state, process):
             with path.open("rb") as log:
+                if path.stat().st_size < places.get(path, 0):  # it was emptied
+                    places[path] = 0
                 log.seek(places.get(path, 0))
                 # A line that is not whole yet is told when it is.
                 whole, end, _ = log.read().rpartition(b"\n")

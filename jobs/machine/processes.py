@@ -32,6 +32,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Literal, NoReturn
 
+from headrace.jobs.machine.rotation import rotate
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.machine.warden import NAME, TAG, end, tagged
@@ -307,7 +308,14 @@ class Supervisor(AbstractContextManager["Supervisor"]):
                     measure_at = time.monotonic() + _MEMORY_SECONDS
                     for child in self._children.values():
                         child.measure()
+                    self._keep_logs_small()
             self._tell()
+
+    def _keep_logs_small(self) -> None:
+        """Rotate the logs of the processes, and those beside them."""
+        folders = {child.process.log.parent for child in self._children.values()}
+        for log in (path for folder in folders for path in folder.glob("*.log")):
+            rotate(log)
 
     def _tell(self) -> None:
         """Say in the file what has changed."""
@@ -441,7 +449,9 @@ class _Child:
     def tail(self) -> str:
         """The last lines that it wrote since it was last started, in one; not a Java stack's."""
         with contextlib.suppress(OSError), self.process.log.open("rb") as log:
-            log.seek(max(self._log_start, _size(log) - 8192))
+            size = _size(log)
+            start = self._log_start if self._log_start <= size else 0  # it was emptied
+            log.seek(max(start, size - 8192))
             lines = map(str.strip, log.read().decode("utf-8", "replace").splitlines())
             told = [line for line in lines if line and not line.startswith(("at ", "... "))]
             return " | ".join(told[-_TOLD_LINES:])[-_TOLD_CHARACTERS:]
