@@ -138,12 +138,15 @@ def _root(job: Job, flink: Flink, folder: Path) -> str:
 
 def _submit_driven(job: Job) -> None:
     """Submit the job from the JVM that is there; what the deployment sets is its own matter."""
+    from pyflink.common import Configuration
+
     begun = environment()
     config = begun.get_config()
     ours = {**_SETTINGS, "pipeline.name": job.name}
     left = {name: value for name, value in ours.items() if not config.get(name, "")}
-    theirs = config.get("pipeline.jars", "")
-    left["pipeline.jars"] = ";".join([*filter(None, [theirs]), connector()])
+    # A list of Flink's may be written as YAML.
+    theirs = Configuration.parse_list_value(config.get("pipeline.jars", ""))
+    left["pipeline.jars"] = ";".join([*theirs, connector()])
     parallelism = int(config.get("parallelism.default", "1"))
     if (widest := job.at_most(parallelism)) < parallelism:
         asked = f"asked for {job.name} at parallelism {parallelism}"

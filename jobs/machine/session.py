@@ -23,9 +23,9 @@ __all__ = ["OVER", "JobStatus", "Session", "Standing"]
 OVER = frozenset(("FINISHED", "CANCELED", "FAILED"))
 """The states of a job that no other follows."""
 _SECONDS = 10.0
-_SAVE_SECONDS = 45.0
+_SAVE_SECONDS = 40.0
 _SLOT_SECONDS = 60.0
-_END_SECONDS = 30.0
+_END_SECONDS = 15.0
 _TOLD = 300
 
 

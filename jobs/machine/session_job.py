@@ -48,6 +48,23 @@ def run_there(
     `settings` are those with which a new one is submitted; checkpoints are below `root`, and in
     `folder` it is noted which job it is.
     """
+    own = settings["execution.checkpointing.dir"]
+    try:
+        standing = _standing(job, session, settings, root=root, folder=folder)
+    except SystemExit:  # told to stop, when the cluster may have it already
+        noted = noted_job(folder)
+        if noted is not None and session.state(noted) not in (None, *OVER):
+            _stop(session, noted, own)
+            _forget(folder)
+        raise
+    _log.warning("it is the job %s of http://%s, where its logs are", standing, session.rest)
+    return watch(session, standing, own, folder)
+
+
+def _standing(
+    job: Job, session: Session, settings: Mapping[str, str], *, root: str, folder: Path
+) -> str:
+    """Give the id of the job that runs there, found or submitted."""
     parallelism = int(settings["parallelism.default"])
     own = settings["execution.checkpointing.dir"]
     session.check(parallelism)
@@ -62,8 +79,7 @@ def run_there(
         _submit(job, session, {**settings, **named}, own=own, folder=folder)
     else:
         _note(folder, session, standing, own)
-    _log.warning("it is the job %s of http://%s, where its logs are", standing, session.rest)
-    return watch(session, standing, own, folder)
+    return standing
 
 
 def _note(folder: Path, session: Session, job: str, own: str) -> None:
@@ -121,11 +137,6 @@ def _submit(
         if session.state(settings[_FIXED_ID]) is None:
             _forget(folder)
             raise
-    except SystemExit:  # told to stop, when the cluster may have it
-        if session.state(settings[_FIXED_ID]) not in (None, *OVER):
-            _stop(session, settings[_FIXED_ID], own)
-            _forget(folder)
-        raise
     get_gateway().shutdown()  # its JVM has nothing more to do
 
 

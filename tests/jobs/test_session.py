@@ -230,6 +230,27 @@ def test_a_job_that_ends_says_why(tmp_path: Path) -> None:
         assert note.exists() is kept
 
 
+def test_a_job_is_stopped_where_the_process_is_told_so_before_it_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[tuple[str, str]] = []
+    monkeypatch.setattr(session_job, "_stop", lambda _, each, own: stopped.append((each, own)))
+
+    def told(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(session_job, "find", told)
+    settings = {"parallelism.default": "4", "execution.checkpointing.dir": "file:///c"}
+    with answering({"/overview": OVERVIEW, **JOBS}) as (session, _):
+        for noted in (False, True):
+            if noted:
+                write_json(tmp_path / "session.json", {"job": JOB})
+            with pytest.raises(SystemExit):
+                session_job.run_there(job(), session, settings, root="root", folder=tmp_path)
+    assert stopped == [(JOB, "file:///c")]
+    assert session_job.noted_job(tmp_path) is None
+
+
 def test_the_newest_whole_checkpoint_and_its_folder(tmp_path: Path) -> None:
     root = tmp_path / "with space"
     assert checkpoints.newest(root.as_uri()) is None
