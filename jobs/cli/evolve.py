@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from headrace.jobs.cli.folder import of_pipeline
+from headrace.jobs.cli.lifecycle import flink_address
 
 if TYPE_CHECKING:
     from headrace.jobs.evolve.backfill import Done
@@ -37,23 +38,29 @@ def backfill(
     pipeline: _Pipeline,
     view: Annotated[list[str] | None, typer.Option(help="A view; all unless given.")] = None,
     to: Annotated[str | None, typer.Option(help="The stream takes over no later.")] = None,
-    engine: Annotated[Literal["duckdb"], typer.Option(help="What computes it.")] = "duckdb",
+    engine: Annotated[
+        Literal["duckdb", "flink"], typer.Option(help="What computes it.")
+    ] = "duckdb",
+    flink: Annotated[str | None, typer.Option(help="host:port of another Flink.")] = None,
     state: _State = None,
     as_json: _Json = False,
 ) -> None:
     """Compute the history of views from files and raw topics, for the store to take in."""
     from headrace.jobs.evolve import raw_log
     from headrace.jobs.evolve.backfill import backfilled, chosen
+    from headrace.jobs.evolve.flink_backfill import by_flink
     from headrace.pipelines.load import load
 
-    del engine  # there is one so far
-    declared = load(pipeline)
+    declared = load(pipeline).on_flink(flink_address(flink))
     state = of_pipeline(state, declared.name)
     views = chosen(declared, view or [])
     until = None if to is None else _instant(to)
     with raw_log.bootstrap(declared, state, "backfill") as address:
         folder = state / "store" / "backfills"
-        done = backfilled(declared, views, raw_log.Topics(address).log, folder, to=until)
+        if engine == "flink":
+            done = by_flink(declared, views, address, folder, to=until)
+        else:
+            done = backfilled(declared, views, raw_log.Topics(address).log, folder, to=until)
     console = Console()
     if as_json:
         console.print_json(data=[asdict(each) for each in done])

@@ -14,7 +14,7 @@ step's end. So no tile of a backfill ever changes, and the stream's panes after 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +35,18 @@ from headrace.operators.streams.stream import Origin, live, roots, starts_ms
 from headrace.operators.view import END, View
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["Done", "Log", "backfilled", "chosen", "complete_to", "history_of"]
+__all__ = [
+    "Done",
+    "Log",
+    "backfilled",
+    "chosen",
+    "complete",
+    "complete_to",
+    "history_of",
+    "refused",
+    "timed",
+    "until",
+]
 
 Log = Callable[[Source], tuple[pa.Table, int]]
 """Gives a source's topic as it is now, and how many partitions it has."""
@@ -88,13 +99,17 @@ def backfilled(
     done = []
     with history:
         for view in views.values():
-            until = _until(history, view, partitions, to)
-            done.append(_view(history, view, until, folder))
-        done += [
-            _refused(history, source, folder, pipeline.path.parent)
-            for source in pipeline.sources.values()
-            if source.files is not None
-        ]
+            complete = {
+                root.name: complete_to(history, root, partitions[root.name])
+                for root in roots(view.source)
+            }
+            done.append(_view(history, view, until(view, complete, to), folder))
+        done += refused(history, pipeline, folder)
+    return timed(done, began)
+
+
+def timed(done: Sequence[Backfill], began: float) -> list[Done]:
+    """Name what was done since a time of the monotonic clock."""
     seconds = time.monotonic() - began
     return [Done(each.version.rpartition("-")[0], each, seconds) for each in done]
 
@@ -138,17 +153,28 @@ def complete_to(history: History, source: Source, partitions: int) -> int:
         f'SELECT MAX("at") AS high FROM {quote(f"checked_{source.name}")} '
         f"WHERE partition < {FILE_PARTITION} GROUP BY partition HAVING high IS NOT NULL"
     )
-    highs = rows["high"].to_pylist()
+    return complete(source, rows["high"].to_pylist(), partitions)
+
+
+def complete(source: Source, highs: Sequence[int], partitions: int) -> int:
+    """Give it by the greatest `at` of each partition of the topic that has a row."""
+    if not source.live:
+        return FOREVER
     # A partition without rows says nothing, unless its being idle is declared to say it.
     known = bool(highs) and (len(highs) == partitions or source.idle_ms > 0)
     return max(source.starts_ms, min(highs) - source.lateness_ms if known else 0)
 
 
-def _until(history: History, view: View, partitions: Mapping[str, int], to: int | None) -> int:
+def until(view: View, complete: Mapping[str, int], to: int | None) -> int:
+    """Give the step's end to which a view is made, by how far its sources are complete.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where that is before the hand-over.
+
+    """
     every = view.every_ms
-    complete = {
-        root.name: complete_to(history, root, partitions[root.name]) for root in roots(view.source)
-    }
     until = min(complete.values(), default=0) // every * every
     until = until if to is None or not live(view.source) else min(until, to // every * every)
     if until < starts_ms(view.source):
@@ -195,6 +221,13 @@ def _written(origin: Origin) -> list[str]:
     if isinstance(origin, Source):
         return [column.name for column in origin.columns]
     return [name for name in origin.types if name != "at"]
+
+
+def refused(history: History, pipeline: Pipeline, folder: Path) -> list[Backfill]:
+    """Keep what is no event of the files of sources."""
+    base = pipeline.path.parent
+    sources = [source for source in pipeline.sources.values() if source.files is not None]
+    return [_refused(history, source, folder, base) for source in sources]
 
 
 def _refused(history: History, source: Source, folder: Path, base: Path) -> Backfill:
