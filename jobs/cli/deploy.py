@@ -60,7 +60,7 @@ def kubernetes(
         storage_class=storage_class,
     )
     written = writing.write(declared, target, out)
-    wanted = sorted(keys(declared))
+    wanted = sorted(keys(declared, "store"))
     console = Console()
     if as_json:
         images = [target.image_of(what) for what in ("jobs", "processes")]

@@ -73,8 +73,10 @@ def monitors(pipeline: Pipeline, target: Target) -> list[Value]:
     """Give what Prometheus' operator is told of each part: the port, and by which token."""
     name, key = target.secret, pipeline.serve.tokens["read"].partition(":")[2]
     token = {"authorization": {"credentials": {"name": name, "key": key}}}
+    learner = [_monitor(target, "learner", {"port": "metrics", **token})]
     return [
         _monitor(target, "store", {"port": "http", **token}),
+        *(learner if "learner" in pipeline.serve.metrics else []),
         *(_monitor(target, job, {"port": "metrics"}) for job in FLINK_JOBS),
     ]
 
@@ -92,19 +94,20 @@ def _monitor(target: Target, part: str, endpoint: Value) -> Value:
 
 
 def policies(pipeline: Pipeline, target: Target) -> list[Value]:
-    """Give who may reach the pods: the store's ports anybody, a job's its own and the operator.
+    """Give who may reach the pods: what is served anybody, a job its own pods and the operator.
 
     What pods themselves ask for, Kafka and the object storage, is not restricted.
     """
     serve = pipeline.serve
     asked = [port for port in (serve.port, serve.flight_port) if port]
+    told = [port for role, port in serve.metrics.items() if role == "learner"]
     operator = {
         "namespaceSelector": {},
         "podSelector": {"matchLabels": {"app.kubernetes.io/name": "flink-kubernetes-operator"}},
     }
     return [
         _policy(target, "store", [{"ports": _ports(*asked)}]),
-        _policy(target, "learner", []),
+        _policy(target, "learner", [{"ports": _ports(*told)}] if told else []),
         *(
             _policy(
                 target,

@@ -14,7 +14,7 @@ import pyflink.version
 
 from headrace.jobs.deploy import pods
 from headrace.jobs.deploy.pods import Value
-from headrace.jobs.deploy.target import Target, kafka_keys
+from headrace.jobs.deploy.target import Target, keys
 from headrace.jobs.machine.speaking import PASSWORD
 from headrace.pipelines.pipeline import Pipeline
 
@@ -35,7 +35,7 @@ def flink_job(pipeline: Pipeline, target: Target, job: str) -> Value:
     """Give the FlinkDeployment of a job."""
     name = f"{target.name}-{job}"
     topics: Value = {
-        **_container(pipeline, target, "topics"),
+        **_container(pipeline, target, "topics", "topics"),
         "image": target.image_of("jobs"),
         "command": ["/opt/headrace/bin/headrace"],
         "args": pods.arguments(pipeline, "topics"),
@@ -95,7 +95,7 @@ def _settings(target: Target, job: str) -> dict[str, str]:
 
 
 def _pod(pipeline: Pipeline, target: Target, job: str) -> Value:
-    main = _container(pipeline, target, "flink-main-container")
+    main = _container(pipeline, target, "flink-main-container", job)
     main["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}]
     return {
         "apiVersion": "v1",
@@ -109,13 +109,14 @@ def _pod(pipeline: Pipeline, target: Target, job: str) -> Value:
     }
 
 
-def _container(pipeline: Pipeline, target: Target, name: str) -> Value:
-    keys = kafka_keys(pipeline)
-    in_jvm = {PASSWORD: next(iter(keys))} if keys else {}
+def _container(pipeline: Pipeline, target: Target, name: str, role: str) -> Value:
+    known = keys(pipeline, role)
+    for password in keys(pipeline, "topics"):
+        known[PASSWORD] = password
     folders = ({"name": name, "mountPath": place} for name, place in _FOLDERS.items())
     return {
         "name": name,
-        "env": pods.environment(target, {**keys, **in_jvm}),
+        "env": pods.environment(target, known),
         "volumeMounts": pods.mounts(pipeline, *folders),
         "securityContext": pods.CONFINED,
     }

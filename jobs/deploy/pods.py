@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from headrace.jobs.deploy.target import Target
+from headrace.jobs.machine import log_lines
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = [
@@ -94,7 +95,8 @@ def arguments(pipeline: Pipeline, role: str) -> list[str]:
 
 def environment(target: Target, keys: Mapping[str, str], more: Value | None = None) -> list[Value]:
     """Give a container's variables: those of `keys` are such keys of the Secret."""
-    plain = {"HOME": "/tmp", "NUMBA_CACHE_DIR": "/tmp/numba", **(more or {})}  # noqa: S108
+    plain = {log_lines.VARIABLE: "json", "HOME": "/tmp", "NUMBA_CACHE_DIR": "/tmp/numba"}  # noqa: S108
+    plain |= more or {}
     return [
         *({"name": name, "value": value} for name, value in plain.items()),
         *(

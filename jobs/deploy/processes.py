@@ -12,11 +12,9 @@ pod before the first is gone, and a volume is mounted on one node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from headrace.jobs.deploy import pods
 from headrace.jobs.deploy.pods import STATE, Value
-from headrace.jobs.deploy.target import Target, kafka_keys, keys
+from headrace.jobs.deploy.target import Target, keys
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["USER", "learner", "store"]
@@ -34,19 +32,15 @@ def store(pipeline: Pipeline, target: Target) -> list[Value]:
     """Give the store's volume, its pod and the Service by which it is asked."""
     serve = pipeline.serve
     ports = {"http": serve.port} | ({"flight": serve.flight_port} if serve.flight_port else {})
-    container = _container(pipeline, target, "store", keys(pipeline))
+    container = _container(pipeline, target, "store")
     container["ports"] = [{"name": name, "containerPort": port} for name, port in ports.items()]
     container["volumeMounts"] = pods.mounts(
         pipeline,
         {"name": "state", "mountPath": str(STATE)},
         {"name": "learner", "mountPath": str(STATE / "learner"), "readOnly": True},
     )
-    live: Value = {"httpGet": {"path": "/healthz", "port": "http"}}
-    # A store that takes its log in anew answers when it has: it is given an hour.
-    container["startupProbe"] = {**live, "periodSeconds": 10, "failureThreshold": 360}
-    container["livenessProbe"] = {**live, "periodSeconds": 10, "failureThreshold": 6}
     ready: Value = {"httpGet": {"path": "/readyz", "port": "http"}}
-    container["readinessProbe"] = {**ready, "periodSeconds": 5}
+    container |= {**_alive("/healthz", "http"), "readinessProbe": {**ready, "periodSeconds": 5}}
     learners = {"persistentVolumeClaim": {"claimName": f"{target.name}-learner", "readOnly": True}}
     pod = _pod(pipeline, target, container, {"name": "learner", **learners})
     pod["affinity"] = {
@@ -65,22 +59,35 @@ def store(pipeline: Pipeline, target: Target) -> list[Value]:
 
 def learner(pipeline: Pipeline, target: Target) -> list[Value]:
     """Give the learner's volume, its pod and the Service that a StatefulSet wants."""
-    container = _container(pipeline, target, "learner", kafka_keys(pipeline))
+    container = _container(pipeline, target, "learner")
     container["volumeMounts"] = pods.mounts(
         pipeline, {"name": "state", "mountPath": str(STATE / "learner")}
     )
+    port = pipeline.serve.metrics.get("learner")
+    if port is not None:
+        container["ports"] = [{"name": "metrics", "containerPort": port}]
+        container |= _alive("/livez", "metrics")
     pod = _pod(pipeline, target, container)
     service = _service(target, "learner", {})
     return [_volume(target, "learner"), service, _stateful_set(pipeline, target, pod)]
 
 
-def _container(pipeline: Pipeline, target: Target, role: str, known: Mapping[str, str]) -> Value:
+def _alive(path: str, port: str) -> Value:
+    """Ask whether it lives; one that takes its log in anew answers when it has: within an hour."""
+    asked: Value = {"httpGet": {"path": path, "port": port}, "periodSeconds": 10}
+    return {
+        "startupProbe": {**asked, "failureThreshold": 360},
+        "livenessProbe": {**asked, "failureThreshold": 6},
+    }
+
+
+def _container(pipeline: Pipeline, target: Target, role: str) -> Value:
     return {
         "name": role,
         "image": target.image_of("processes"),
         "imagePullPolicy": "IfNotPresent",
         "args": pods.arguments(pipeline, role),
-        "env": pods.environment(target, known, {"OMP_NUM_THREADS": _THREADS}),
+        "env": pods.environment(target, keys(pipeline, role), {"OMP_NUM_THREADS": _THREADS}),
         "resources": _RESOURCES,
         "securityContext": pods.CONFINED,
     }
@@ -89,7 +96,7 @@ def _container(pipeline: Pipeline, target: Target, role: str, known: Mapping[str
 def _pod(pipeline: Pipeline, target: Target, container: Value, *more: Value) -> Value:
     role = container["name"]
     topics = {
-        **_container(pipeline, target, "topics", kafka_keys(pipeline)),
+        **_container(pipeline, target, "topics"),
         "volumeMounts": pods.mounts(pipeline, {"name": "state", "mountPath": str(STATE)}),
     }
     claim = {"persistentVolumeClaim": {"claimName": f"{target.name}-{role}"}}

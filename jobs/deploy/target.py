@@ -15,7 +15,7 @@ from headrace.operators.errors import EnvironmentProblem, UnknownName
 from headrace.pipelines.kafka_properties import SECRET
 from headrace.pipelines.pipeline import Pipeline, Serve
 
-__all__ = ["PLUGINS", "Target", "checked", "kafka_keys", "keys"]
+__all__ = ["PLUGINS", "Target", "checked", "keys"]
 
 PLUGINS = {
     "abfss": "flink-azure-fs-hadoop",
@@ -172,12 +172,12 @@ def _references(pipeline: Pipeline) -> list[str]:
     return [*pipeline.serve.tokens.values(), *([] if given is None else [given])]
 
 
-def keys(pipeline: Pipeline) -> dict[str, str]:
-    """Give the variables that the store needs, each the Secret's key of its name."""
-    names = (reference.partition(":")[2] for reference in _references(pipeline))
+def keys(pipeline: Pipeline, role: str) -> dict[str, str]:
+    """Give the variables that a role needs, each the Secret's key of its name: Kafka's for all.
+
+    Tokens are for the store, and for whom `serve: metrics:` has tell its own.
+    """
+    answers = role == "store" or role in pipeline.serve.metrics
+    asked = pipeline if answers else replace(pipeline, serve=Serve())
+    names = (reference.partition(":")[2] for reference in _references(asked))
     return {name: name for name in names}
-
-
-def kafka_keys(pipeline: Pipeline) -> dict[str, str]:
-    """Give those that every process needs."""
-    return keys(replace(pipeline, serve=Serve()))

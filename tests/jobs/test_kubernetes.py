@@ -59,8 +59,10 @@ serve:
   port: 8000
   flight_port: 8001
   hosts: [small-store]
+  metrics: {learner: 9102}
   tokens: {read: env:READ_TOKEN, admin: env:ADMIN_TOKEN}
 """
+WHOLE = "kafka: {bootstrap: 'kafka:9092'}\n" + SERVE
 JOINED = """\
 streams:
   located: {from: click, join: {table: users.csv, on: {user: user}, columns: {city: string}}}
@@ -83,7 +85,7 @@ KINDS = {
     "store.yaml": ["PersistentVolumeClaim", "Service", "StatefulSet"],
     "learner.yaml": ["PersistentVolumeClaim", "Service", "StatefulSet"],
     "network.yaml": ["NetworkPolicy"] * 4,
-    "monitoring.yaml": ["PodMonitor"] * 3,
+    "monitoring.yaml": ["PodMonitor"] * 4,
 }
 
 
@@ -282,7 +284,7 @@ def test_what_is_looked_for_by_labels_is_found(written: dict[str, list[dict[str,
     selectors = re.findall(r'"(?:matchLabels|selector)": (\{"app[^{}]*\})', json.dumps(written))
     wanted = [json.loads(each) for each in selectors]
     own = [each for each in wanted if "app.kubernetes.io/component" in each]
-    assert len(own) == 2 + 2 + 4 + 3 + 1 + 2  # sets, Services, policies, monitors, affinity, peers
+    assert len(own) == 2 + 2 + 4 + 4 + 1 + 2  # sets, Services, policies, monitors, affinity, peers
     for selector in own:
         assert [selector.items() <= each.items() for each in labels].count(True) == 1
     ports = {
@@ -309,11 +311,23 @@ def test_what_is_secret_is_a_reference(
         for container in containers_of(written)
     }
     assert [*keys["store"]] == ["ADMIN_TOKEN", "KAFKA_PASSWORD", "READ_TOKEN"]
+    assert keys["learner"] == keys["store"]  # it answers, too: with its metrics
     reference = {"name": "small-tokens", "key": "KAFKA_PASSWORD"}
-    assert keys["learner"] == {"KAFKA_PASSWORD": reference}
     # Flink's JVMs read it, too, where no process of ours runs.
     both = dict.fromkeys(["HEADRACE_KAFKA_PASSWORD", "KAFKA_PASSWORD"], reference)
     assert keys["flink-main-container"] == both
+
+
+def test_a_learner_that_does_not_answer_has_no_token_and_no_monitor(tmp_path: Path) -> None:
+    declared = pipeline(tmp_path, TEXT + WHOLE.replace("  metrics: {learner: 9102}\n", ""))
+    found = resources(declared, TARGET)
+    container = next(each for each in containers_of(found) if each["name"] == "learner")
+    assert [each for each in container["env"] if "valueFrom" in each] == []
+    assert "ports" not in container
+    assert len(found["monitoring.yaml"]) == 3
+    assert found["network.yaml"][1]["spec"]["ingress"] == []
+    for each in found["learner.yaml"]:
+        kubernetes_validate.validate(each, KUBERNETES, strict=True)
 
 
 def test_jobs_keep_their_state_in_the_object_storage(
@@ -370,8 +384,6 @@ def test_a_table_that_is_no_text_is_carried_too(tmp_path: Path) -> None:
 
 
 # --- what cannot run there ------------------------------------------------------------------------
-
-WHOLE = "kafka: {bootstrap: 'kafka:9092'}\n" + SERVE
 
 
 @pytest.mark.parametrize(
