@@ -68,9 +68,7 @@ def _job_telling(
     from headrace.jobs.serving.facts import JobFacts
     from headrace.jobs.serving.telling import telling
 
-    topics = [source.topic for source in pipeline.sources.values() if source.live]
-    facts = JobFacts(state / job, bootstrap, f"{pipeline.name}.{job}", topics)
-    return telling(pipeline, state, job, facts)
+    return telling(pipeline, state, job, JobFacts(pipeline, job, state, bootstrap))
 
 
 def _exit_on_term() -> None:

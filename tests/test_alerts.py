@@ -151,6 +151,7 @@ def test_every_query_of_the_dashboard_is_of_metrics_that_there_are() -> None:
     assert asked - KNOWN == set()
     # What nobody looks at there is of one process, or said by another.
     assert {name for name in KNOWN - asked if name.startswith("headrace")} == {
+        "headrace_checkpoint_bytes",
         "headrace_inputs_replaced_total",
         "headrace_learner",
         "headrace_learner_counted_total",

@@ -248,6 +248,8 @@ def _tells_its_metrics(state: Path) -> None:
     assert found["learner"]["headrace_learner_counted_total", "examples"] == 180
     for job in ("views", "labels"):
         assert 0 <= found[job]["headrace_checkpoint_age_seconds", ""] < 600
+        assert found[job]["headrace_checkpoint_seconds", ""] >= 0
+        assert found[job]["headrace_job_restarts_total", ""] == 0
         assert ("headrace_lag_messages", "0,elsewhere-done") in found[job]
     assert ("headrace_lag_seconds", "elsewhere-ask") in found["views"]
 

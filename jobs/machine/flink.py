@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from headrace.jobs import transport
 from headrace.jobs.machine import checkpoints, session_job
+from headrace.jobs.machine.broker import HOST, free_ports
 from headrace.jobs.machine.checkpoints import SAVEPOINTS
 from headrace.jobs.machine.job import (
     Job,
@@ -35,19 +36,22 @@ from headrace.jobs.machine.job import (
     told_to_stop,
 )
 from headrace.jobs.machine.session import Session
+from headrace.jobs.machine.state import read_json, write_json
 from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.pipeline import Flink
 
 if TYPE_CHECKING:
     from pyflink.table import TableResult
 
-__all__ = ["FLINK_JOBS", "run"]
+__all__ = ["FLINK_JOBS", "run", "session_of"]
 
 FLINK_JOBS = ("views", "labels")
 """Those of the roles that are jobs of Flink's."""
 
 _log = logging.getLogger(__name__)
 _SAVE_SECONDS = 45
+_REST = "rest.json"
+"""Of a job's folder: where the Flink in its process is asked."""
 _DRIVEN = "PYFLINK_GATEWAY_PORT"
 """In the environment where a Flink has started this process, and its JVM is there already."""
 
@@ -69,7 +73,6 @@ _LOCAL = {
     "state.backend.type": "hashmap",
     "rest.bind-address": "127.0.0.1",
     "rest.address": "127.0.0.1",
-    "rest.port": "0",
     "web.submit.enable": "false",
     "taskmanager.memory.network.max": "128m",
     "taskmanager.memory.managed.size": "64m",
@@ -122,10 +125,25 @@ def run(
         "execution.checkpointing.dir": own,
     }
     if flink.rest is None:
-        given = {**chosen, **_LOCAL, "pipeline.name": job.name, **(settings or {})}
+        # Chosen here and not by Flink: what asks it should know the port while it comes up.
+        port = free_ports(1)[0]
+        write_json(folder / _REST, {"rest": f"{HOST}:{port}"})
+        local = {**_LOCAL, "rest.port": str(port), "pipeline.name": job.name}
+        given = {**chosen, **local, **(settings or {})}
         return _ended(submit(job, given, recovery(job, own)), own)
     given = {**chosen, **(settings or {})}
     return session_job.run_there(job, Session(flink.rest), given, root=root, folder=folder)
+
+
+def session_of(folder: Path, flink: Flink) -> Session | None:
+    """Give the REST interface of the Flink that runs a job, or did last; None before there was one.
+
+    >>> session_of(Path("/nowhere"), Flink())
+    """
+    if flink.rest is not None:
+        return Session(flink.rest)
+    path = folder / _REST
+    return Session(str(read_json(path)["rest"])) if path.exists() else None
 
 
 def _root(job: Job, flink: Flink, folder: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from headrace.jobs.machine.waiting import wait_until
 from headrace.operators.errors import EnvironmentProblem
 
-__all__ = ["OVER", "JobStatus", "Session", "Standing"]
+__all__ = ["OVER", "Checkpoints", "JobStatus", "Session", "Standing"]
 
 OVER = frozenset(("FINISHED", "CANCELED", "FAILED"))
 """The states of a job that no other follows."""
@@ -47,6 +47,21 @@ class JobStatus:
     parallelism: int = 0
     checkpoint_age_seconds: float | None = None
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Of a job: how many were completed and failed, and how often it began again itself.
+
+    `at`, in seconds since 1970, `seconds` and `size_bytes` are of the last that is complete.
+    """
+
+    completed: int
+    failed: int
+    restarts: int
+    at: float | None
+    seconds: float | None
+    size_bytes: int | None
 
 
 class Session:
@@ -125,6 +140,23 @@ class Session:
         cause = "" if told["state"] == "RUNNING" else self.cause(job)
         seconds = told["duration"] / 1000
         return JobStatus(told["state"], seconds, self.parallelism(job), age, cause)
+
+    def checkpoints(self, name: str) -> Checkpoints | None:
+        """Say how the checkpoints of the job of this name are; None where none of it runs."""
+        running = [each.id for each in self.jobs() if each.name == name and each.state not in OVER]
+        if not running:
+            return None
+        told = self.ask(f"/jobs/{running[0]}/checkpoints")
+        last = told["latest"]["completed"]
+        restarts = self.ask(f"/jobs/{running[0]}/metrics?get=numRestarts")
+        return Checkpoints(
+            completed=told["counts"]["completed"],
+            failed=told["counts"]["failed"],
+            restarts=int(restarts[0]["value"]) if restarts else 0,
+            at=last["latest_ack_timestamp"] / 1000 if last else None,
+            seconds=last["end_to_end_duration"] / 1000 if last else None,
+            size_bytes=last["state_size"] if last else None,
+        )
 
     def cause(self, job: str) -> str:
         """Say what ended a job, or made it start again last."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,13 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from headrace.jobs import transport
+from headrace.jobs.machine.flink import session_of
 from headrace.jobs.machine.lag import CONNECT_SECONDS, waited
 from headrace.jobs.machine.processes import Supervisor
 from headrace.jobs.machine.state import disk
 from headrace.jobs.serving.metrics import gauge
 from headrace.operators.errors import HeadraceError
+from headrace.pipelines.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from headrace.jobs.learner import LearnerProcess
@@ -44,15 +46,10 @@ class LearnerFacts(Collector):
         yield counted
         pending = status.get("pending", 0)
         yield gauge("learner_pending", "Decisions that wait for their label.", [((), pending)])
+        scored = {name: status.get(name, {}) for name in _SCORED} | status.get("rivals", {})
         scores = {
             (of, name): value
-            for of in _SCORED
-            for name, value in status.get(of, {}).items()
-            if value is not None
-        }
-        scores |= {
-            (of, name): value
-            for of, score in status.get("rivals", {}).items()
+            for of, score in scored.items()
             for name, value in score.items()
             if value is not None
         }
@@ -75,42 +72,58 @@ class LearnerFacts(Collector):
 
 
 class JobFacts(Collector):
-    """How far a job of Flink's is behind its topics, and how old its last checkpoint is.
+    """How far a job of Flink's is behind its topics, and how its checkpoints are.
 
     Parameters
     ----------
-    folder
-        Of the job: its checkpoints are below.
-    bootstrap, group
-        Under which its offsets are written with each checkpoint.
-    sources
-        The topics whose messages the broker stamps.
+    pipeline
+        Whose job it is.
+    job
+        ``views`` or ``labels``.
+    state
+        The state folder.
+    bootstrap
+        The broker: the job's offsets are written there with each checkpoint.
 
     """
 
-    def __init__(self, folder: Path, bootstrap: str, group: str, sources: Collection[str]) -> None:
-        self._folder, self._bootstrap, self._group = folder, bootstrap, group
-        self._sources = sources
+    def __init__(self, pipeline: Pipeline, job: str, state: Path, bootstrap: str) -> None:
+        self._pipeline, self._job, self._bootstrap = pipeline, job, bootstrap
+        self._folder = state / job
+        sources = pipeline.sources.values()
+        self._stamped = {source.topic for source in sources if source.live}
 
     def collect(self) -> Iterator[Metric]:
         """Give them; of what does not answer, nothing."""
-        age = self._checkpoint_age()
-        if age is not None:
-            about = "Since the last checkpoint was complete."
-            yield gauge("checkpoint_age_seconds", about, [((), age)])
-        with contextlib.suppress(HeadraceError):
-            yield from self._lag()
+        for part in (self._checkpoints, self._lag):
+            with contextlib.suppress(HeadraceError):
+                yield from part()
 
-    def _checkpoint_age(self) -> float | None:
-        """Flink writes `_metadata` last; None where there is none, or where it is elsewhere."""
-        times = []
-        for path in self._folder.glob("checkpoints/*/*/*/_metadata"):
-            with contextlib.suppress(FileNotFoundError):  # an older one, that went meanwhile
-                times.append(path.stat().st_mtime)
-        return time.time() - max(times) if times else None
+    def _checkpoints(self) -> Iterator[Metric]:
+        session = session_of(self._folder, self._pipeline.flink)
+        found = session and session.checkpoints(f"{self._pipeline.name} {self._job}")
+        if not found:
+            return
+        counts = {"completed": found.completed, "failed": found.failed}
+        counted = CounterMetricFamily(
+            "headrace_checkpoints", "Checkpoints since the job was started.", labels=["how"]
+        )
+        for how, count in counts.items():
+            counted.add_metric([how], count)
+        yield counted
+        about = "How often Flink began the job again itself."
+        yield CounterMetricFamily("headrace_job_restarts", about, value=found.restarts)
+        if found.at is None or found.seconds is None or found.size_bytes is None:
+            return
+        age, about = time.time() - found.at, "Since the last checkpoint was complete."
+        yield gauge("checkpoint_age_seconds", about, [((), age)])
+        yield gauge("checkpoint_seconds", "How long that took.", [((), found.seconds)])
+        yield gauge("checkpoint_bytes", "How large it is.", [((), found.size_bytes)])
 
     def _lag(self) -> Iterator[Metric]:
-        done = transport.committed(self._bootstrap, self._group, connect_seconds=CONNECT_SECONDS)
+        done = transport.committed(
+            self._bootstrap, f"{self._pipeline.name}.{self._job}", connect_seconds=CONNECT_SECONDS
+        )
         topics = {topic for topic, _ in done}
         ends = transport.ends(self._bootstrap, topics, connect_seconds=CONNECT_SECONDS)
         behind = {place: max(0, ends[place] - offset) for place, offset in done.items()}
@@ -118,7 +131,7 @@ class JobFacts(Collector):
         about = "Messages that are not committed yet."
         yield gauge("lag_messages", about, lag.items(), "topic", "partition")
         seconds: dict[tuple[str], float] = {}
-        for topic in topics & set(self._sources):
+        for topic in topics & self._stamped:
             waits = {p: done[p] for p in done if p[0] == topic and behind[p]}
             seconds[(topic,)] = waited(self._bootstrap, waits, time.time())
         about = "Since when the first of them waits."

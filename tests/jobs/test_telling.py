@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from headrace.jobs import transport
 from headrace.jobs.learner import LearnerProcess
 from headrace.jobs.machine.processes import Process, Supervisor
-from headrace.jobs.machine.state import read_json
+from headrace.jobs.machine.session import Session
+from headrace.jobs.machine.state import read_json, write_json
 from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.serving import facts
 from headrace.jobs.serving.access import AccessError
@@ -80,6 +82,30 @@ def test_what_a_supervisor_tells(tmp_path: Path) -> None:
         assert families(counts.told()) == on_page("Every process", "Supervisor")
 
 
+class Flink:
+    """Answers as Flink's REST does, of a job that has had no checkpoint yet, or one."""
+
+    last: dict[str, int] | None = None
+
+    def answer(self, method: str, path: str, body: object = None) -> object:
+        """Answer one request."""
+        assert (method, body) == ("GET", None)
+        over = {"jid": "old", "name": "small views", "state": "FAILED"}
+        return {
+            "/jobs/overview": {
+                "jobs": [
+                    {"jid": "other", "name": "small labels", "state": "RUNNING"},
+                    *(over, {"jid": "j", "name": "small views", "state": "RUNNING"}),
+                ]
+            },
+            "/jobs/j/checkpoints": {
+                "counts": {"completed": 4, "failed": 1},
+                "latest": {"completed": self.last},
+            },
+            "/jobs/j/metrics?get=numRestarts": [{"id": "numRestarts", "value": "2"}],
+        }[path]
+
+
 def test_what_a_job_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = {("click", 0): 3, ("click", 1): 7, ("small.predictions", 0): 1}
     ends = {("click", 0): 5, ("click", 1): 7, ("small.predictions", 0): 4}
@@ -89,17 +115,26 @@ def test_what_a_job_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         asked.append(waits)
         return 2.5
 
+    there = Flink()
+    monkeypatch.setattr(Session, "_answer", lambda _, *asks: there.answer(*asks))
     monkeypatch.setattr(transport, "committed", lambda *_, **__: done)
     monkeypatch.setattr(transport, "ends", lambda *_, **__: ends)
     monkeypatch.setattr(facts, "waited", waited)
-    counts = Counts(JobFacts(tmp_path, "memory", "small.views", ["click"]))
-    assert ("headrace_checkpoint_age_seconds", "") not in told_by(counts.told().decode())
-    checkpoint = tmp_path / "checkpoints" / "digest" / "job" / "chk-1"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "_metadata").touch()
+    counts = Counts(JobFacts(pipeline(tmp_path), "views", tmp_path, "memory"))
+    assert "headrace_job_restarts_total" not in families(counts.told())  # Flink comes up
+    (tmp_path / "views").mkdir()
+    write_json(tmp_path / "views" / "rest.json", {"rest": "a:1"})
+    found = told_by(counts.told().decode())
+    assert found["headrace_checkpoints_total", "failed"] == 1
+    assert ("headrace_checkpoint_age_seconds", "") not in found
+    at = time.time_ns() // 1_000_000 - 7_000
+    there.last = {"latest_ack_timestamp": at, "end_to_end_duration": 250, "state_size": 9}
     asked.clear()
     found = told_by(counts.told().decode())
-    assert 0 <= found["headrace_checkpoint_age_seconds", ""] < 3600
+    assert 7 <= found["headrace_checkpoint_age_seconds", ""] < 3600
+    assert found["headrace_checkpoint_seconds", ""] == 0.25
+    assert found["headrace_checkpoint_bytes", ""] == 9
+    assert found["headrace_job_restarts_total", ""] == 2
     lag = {of: value for (name, of), value in found.items() if name == "headrace_lag_messages"}
     assert lag == {"0,click": 2, "1,click": 0, "0,small.predictions": 3}
     assert asked == [{("click", 0): 3}]
@@ -111,6 +146,8 @@ def test_what_a_job_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(transport, "committed", gone)
     assert ("headrace_checkpoint_age_seconds", "") in told_by(counts.told().decode())
+    monkeypatch.setattr(Session, "_answer", gone)
+    assert families(counts.told()) == on_page("Every process")
 
 
 def test_it_is_told_to_this_machine_unless_a_port_is_declared(
