@@ -73,22 +73,26 @@ def monitors(pipeline: Pipeline, target: Target) -> list[Value]:
     """Give what Prometheus' operator is told of each part: the port, and by which token."""
     name, key = target.secret, pipeline.serve.tokens["read"].partition(":")[2]
     token = {"authorization": {"credentials": {"name": name, "key": key}}}
-    learner = [_monitor(target, "learner", {"port": "metrics", **token})]
+    learner = [_monitor(pipeline, target, "learner", {"port": "metrics", **token})]
     return [
-        _monitor(target, "store", {"port": "http", **token}),
+        _monitor(pipeline, target, "store", {"port": "http", **token}),
         *(learner if "learner" in pipeline.serve.metrics else []),
-        *(_monitor(target, job, {"port": "metrics"}) for job in FLINK_JOBS),
+        *(_monitor(pipeline, target, job, {"port": "metrics"}) for job in FLINK_JOBS),
     ]
 
 
-def _monitor(target: Target, part: str, endpoint: Value) -> Value:
+def _monitor(pipeline: Pipeline, target: Target, part: str, endpoint: Value) -> Value:
+    # The labels that alerts.yaml goes by, as `metrics.json` gives them on one machine.
+    labels = {"job": "headrace", "pipeline": pipeline.name, "process": part}
+    given = [{"targetLabel": name, "replacement": value} for name, value in labels.items()]
+    asked = {**endpoint, "path": "/metrics", "interval": "15s", "relabelings": given}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
         "metadata": pods.metadata(target, f"{target.name}-{part}", part),
         "spec": {
             "selector": {"matchLabels": pods.selector(target, part)},
-            "podMetricsEndpoints": [{**endpoint, "path": "/metrics", "interval": "15s"}],
+            "podMetricsEndpoints": [asked],
         },
     }
 

@@ -164,6 +164,19 @@ def test_pod_templates_of_flink_are_pods_of_kubernetes(
         kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
+def test_pod_monitors_give_the_labels_that_alerts_go_by(
+    written: dict[str, list[dict[str, Any]]],
+) -> None:
+    found = []
+    for each in written["monitoring.yaml"]:
+        (endpoint,) = each["spec"]["podMetricsEndpoints"]
+        found.append({rule["targetLabel"]: rule["replacement"] for rule in endpoint["relabelings"]})
+    assert {each["process"] for each in found} >= {"store", "views", "labels"}
+    for each in found:
+        assert each["job"] == "headrace"
+        assert each["pipeline"] == "small"
+
+
 def test_pod_monitors_are_as_their_operator_says(written: dict[str, list[dict[str, Any]]]) -> None:
     for each in written["monitoring.yaml"]:
         read = PodMonitor.model_validate(each)
