@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+from importlib.resources import files
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from headrace.jobs.deploy import flink_jobs, pods
 from headrace.jobs.deploy.pods import CA, Value
@@ -70,22 +73,22 @@ def _read(path: Path) -> bytes:
 
 
 def monitors(pipeline: Pipeline, target: Target) -> list[Value]:
-    """Give what Prometheus' operator is told of each part: the port, and by which token."""
+    """Give what Prometheus' operator is told: of each part the port and the token; the alerts."""
     name, key = target.secret, pipeline.serve.tokens["read"].partition(":")[2]
     token = {"authorization": {"credentials": {"name": name, "key": key}}}
-    learner = [_monitor(pipeline, target, "learner", {"port": "metrics", **token})]
-    return [
-        _monitor(pipeline, target, "store", {"port": "http", **token}),
-        *(learner if "learner" in pipeline.serve.metrics else []),
-        *(_monitor(pipeline, target, job, {"port": "metrics"}) for job in FLINK_JOBS),
-    ]
+    parts: dict[str, Value] = {"store": {"port": "http", **token}}
+    if "learner" in pipeline.serve.metrics:
+        parts["learner"] = {"port": "metrics", **token}
+    parts |= {job: {"port": "metrics"} for job in FLINK_JOBS}
+    found = [_monitor(pipeline, target, part, endpoint) for part, endpoint in parts.items()]
+    return [*found, _alerts(target)]
 
 
 def _monitor(pipeline: Pipeline, target: Target, part: str, endpoint: Value) -> Value:
     # The labels that alerts.yaml goes by, as `metrics.json` gives them on one machine.
-    labels = {"job": "headrace", "pipeline": pipeline.name, "process": part}
-    given = [{"targetLabel": name, "replacement": value} for name, value in labels.items()]
-    asked = {**endpoint, "path": "/metrics", "interval": "15s", "relabelings": given}
+    known = {"job": "headrace", "pipeline": pipeline.name, "process": part}
+    labelled = [{"targetLabel": name, "replacement": value} for name, value in known.items()]
+    asked = {**endpoint, "path": "/metrics", "interval": "15s", "relabelings": labelled}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
@@ -94,6 +97,18 @@ def _monitor(pipeline: Pipeline, target: Target, part: str, endpoint: Value) -> 
             "selector": {"matchLabels": pods.selector(target, part)},
             "podMetricsEndpoints": [asked],
         },
+    }
+
+
+def _alerts(target: Target) -> Value:
+    """Give the rules; they are of all pipelines, so all of a namespace have them together."""
+    text = (files("headrace.jobs.deploy") / "alerts.yaml").read_text("utf-8")
+    where = {} if target.namespace is None else {"namespace": target.namespace}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "headrace", **where, "labels": {"app.kubernetes.io/name": "headrace"}},
+        "spec": YAML(typ="safe", pure=True).load(text),
     }
 
 

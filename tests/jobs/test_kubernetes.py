@@ -19,7 +19,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import typer.main
-from cloudcoil.models.prometheus_operator.v1 import PodMonitor
+from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
 from ruamel.yaml import YAML
 
 from headrace.jobs import assembly, roles, transport
@@ -85,7 +85,7 @@ KINDS = {
     "store.yaml": ["PersistentVolumeClaim", "Service", "StatefulSet"],
     "learner.yaml": ["PersistentVolumeClaim", "Service", "StatefulSet"],
     "network.yaml": ["NetworkPolicy"] * 4,
-    "monitoring.yaml": ["PodMonitor"] * 4,
+    "monitoring.yaml": [*["PodMonitor"] * 4, "PrometheusRule"],
 }
 
 
@@ -137,7 +137,7 @@ def test_kubernetes_own_kinds_are_as_its_schemas_say(
     written: dict[str, list[dict[str, Any]]],
 ) -> None:
     assert {name: [each["kind"] for each in found] for name, found in written.items()} == KINDS
-    others = {"FlinkDeployment", "PodMonitor"}
+    others = {"FlinkDeployment", "PodMonitor", "PrometheusRule"}
     own = [each for found in written.values() for each in found if each["kind"] not in others]
     assert len(own) == 11
     for each in own:
@@ -168,7 +168,8 @@ def test_pod_monitors_give_the_labels_that_alerts_go_by(
     written: dict[str, list[dict[str, Any]]],
 ) -> None:
     found = []
-    for each in written["monitoring.yaml"]:
+    *monitors, _ = written["monitoring.yaml"]
+    for each in monitors:
         (endpoint,) = each["spec"]["podMetricsEndpoints"]
         found.append({rule["targetLabel"]: rule["replacement"] for rule in endpoint["relabelings"]})
     assert {each["process"] for each in found} >= {"store", "views", "labels"}
@@ -177,9 +178,12 @@ def test_pod_monitors_give_the_labels_that_alerts_go_by(
         assert each["pipeline"] == "small"
 
 
-def test_pod_monitors_are_as_their_operator_says(written: dict[str, list[dict[str, Any]]]) -> None:
+def test_what_prometheus_reads_is_as_its_operator_says(
+    written: dict[str, list[dict[str, Any]]],
+) -> None:
     for each in written["monitoring.yaml"]:
-        read = PodMonitor.model_validate(each)
+        monitor = each["kind"] == "PodMonitor"
+        read = (PodMonitor if monitor else PrometheusRule).model_validate(each)
         # A key that is not known is left out.
         assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == each
 
@@ -303,7 +307,8 @@ def test_what_is_looked_for_by_labels_is_found(written: dict[str, list[dict[str,
     ports = {
         each["name"] for container in containers_of(written) for each in container.get("ports", [])
     }
-    for monitor in written["monitoring.yaml"]:
+    *monitors, _ = written["monitoring.yaml"]
+    for monitor in monitors:
         assert monitor["spec"]["podMetricsEndpoints"][0]["port"] in ports
 
 
@@ -337,7 +342,7 @@ def test_a_learner_that_does_not_answer_has_no_token_and_no_monitor(tmp_path: Pa
     container = next(each for each in containers_of(found) if each["name"] == "learner")
     assert [each for each in container["env"] if "valueFrom" in each] == []
     assert "ports" not in container
-    assert len(found["monitoring.yaml"]) == 3
+    assert len(found["monitoring.yaml"]) == 4
     assert found["network.yaml"][1]["spec"]["ingress"] == []
     for each in found["learner.yaml"]:
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
