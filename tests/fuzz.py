@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests import fuzz_expressions, fuzz_flink, fuzz_logs, fuzz_requests
+from tests import fuzz_expressions, fuzz_flink, fuzz_logs, fuzz_poison, fuzz_requests
 
 __all__ = ["main"]
 
@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--logs", type=int, default=2_000, help="in DuckDB and the hot index")
     parser.add_argument("--flink-logs", type=int, default=200, help="in one Flink job, and DuckDB")
     parser.add_argument("--flink-expressions", type=int, default=250, help="in a job per 250")
+    parser.add_argument("--poison", type=int, default=100_000, help="messages in one Flink job")
     parser.add_argument("--requests", type=int, default=100_000, help="malformed, HTTP and Flight")
     parser.add_argument("--seed", type=int, default=1, help="another one tries others")
     asked = parser.parse_args(arguments)
@@ -50,6 +51,12 @@ def main(arguments: list[str]) -> int:
         ("logs", "hot index = DuckDB = in process", asked.logs, fuzz_logs.run),
         ("logs", "Flink = DuckDB = in process", asked.flink_logs, within(fuzz_flink.run)),
         ("expressions", "Flink = in process", asked.flink_expressions, flink),
+        (
+            "poison",
+            "all in the dead letters, good ones the same: Flink = DuckDB = in process",
+            asked.poison,
+            within(fuzz_poison.run),
+        ),
         (
             "requests",
             "each answered or refused, good ones the same",

@@ -52,6 +52,7 @@ from tests.engines import (
     told,
 )
 from tests.formulas import COLUMNS, FORMS, LEAST, MOST, ROWS
+from tests.poison import poison
 from tests.views_job import (
     Made,
     headers,
@@ -67,6 +68,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 
 SEED = 20_130_101
 ROWS_SENT = 3_000
+POISON = 400
 STEP_MS = 9
 LAST_AT = logs.STAMP + logs.AHEAD
 END_AT = 60_000
@@ -134,6 +136,7 @@ def _events(chance: random.Random) -> Iterator[Sent]:
     topic = "hard_events"
     bad = [(name, cell) for name, cells in logs.BAD_CELLS.items() for cell in cells]
     hard = [*logs.BROKEN, *logs.ODD]
+    poisoned = [poison(logs.SOURCE, chance, 900 * STEP_MS) for _ in range(POISON)]
     for n in range(ROWS_SENT):
         partition = chance.randrange(2)
         at: str | None = str(
@@ -150,6 +153,8 @@ def _events(chance: random.Random) -> Iterator[Sent]:
         yield topic, partition, logs.payload(at, cells), logs.STAMP, None
         if 900 <= n < 900 + len(hard):
             yield topic, chance.randrange(2), hard[n - 900], logs.STAMP, b"key"
+            while len(poisoned) * len(hard) > POISON * (899 + len(hard) - n):
+                yield topic, chance.randrange(2), poisoned.pop(), logs.STAMP, b"key"
     for name, cell in bad:
         row = {"name": '"n"', "k": '"a"', name: cell}
         yield topic, 0, logs.payload(str(logs.STAMP), row), logs.STAMP, None

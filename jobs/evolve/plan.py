@@ -124,6 +124,7 @@ def facts(pipeline: Pipeline) -> dict[str, Any]:
             }
             for name, view in pipeline.views.items()
         },
+        "inputs": {name: kind.value for name, kind in pipeline.inputs.items()},
         "events": {name: events_version(source) for name, source in declared.kept.items()},
         "decision": declared.decision,
         "outcome": json.loads(json.dumps([*said, outcome.within_ms])),
@@ -169,6 +170,7 @@ def compared(
         if name not in now["views"]
     ]
     changes += _events(before.get("events", {}), now["events"])
+    changes += _retyped(before.get("inputs", {}), now["inputs"])
     changes += _others(before, now)
     return changes
 
@@ -218,6 +220,20 @@ def _features(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]
     ]
     gone = [name for name in before if name not in now]
     return [*found, *(Change("feature", name, "is gone") for name in gone)]
+
+
+def _retyped(before: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:
+    """Refuse a feature, or a column of decisions, of another type: what was served has the old."""
+    return [
+        Change(
+            "input",
+            name,
+            f"is {kind} and was {before[name]}, as what was served is kept: give it another name",
+            refused=True,
+        )
+        for name, kind in now.items()
+        if before.get(name, kind) != kind
+    ]
 
 
 def _said(feature: list[Any]) -> str:

@@ -23,7 +23,7 @@ from headrace.jobs.machine import local
 from headrace.jobs.machine.state import write_json
 from headrace.operators.engines import in_process
 from headrace.operators.engines.in_process import Message
-from headrace.operators.errors import EnvironmentProblem, UnknownName
+from headrace.operators.errors import EnvironmentProblem, HeadraceError, UnknownName
 from headrace.operators.identity import version
 from headrace.pipelines.pipeline import Pipeline
 from tests.engines import table_of
@@ -183,6 +183,50 @@ def test_decisions_that_are_others_are_refused_before_anything_is_done(
         apply(declared, made, tmp_path, Topics("memory"))
     assert not (tmp_path / "store").exists()
     del kafka
+
+
+ADDED = ("page: string, x: int64", "page: string, x: int64, referrer: string")
+BREAKING = {
+    "a column that a view needs goes": (
+        (", x: int64", ""),
+        r"10:43: asked for the column 'x'; known: 'name', 'page', 'user'",
+    ),
+    "a key is of another type": (
+        ("user: string, page: string, x", "user: int64, page: string, x"),
+        r"9:10: asked for 'user' as the key of the view 'clicks'; it is string in 'ask'",
+    ),
+    "what was served is of another type": (
+        ("x: int64", "x: float64"),
+        r"total is float64 and was int64, as what was served is kept; give it another name",
+    ),
+    "a column of decisions goes": ((", wind: float64", ""), r"decisions are others"),
+}
+
+
+def test_a_column_that_is_added_to_a_source_changes_no_view(tmp_path: Path, kafka: Kafka) -> None:
+    began(tmp_path, kafka)
+    declared, made = planned(tmp_path, WHOLE.replace(*ADDED))
+    assert made.unchanged == ("clicks", "pages")
+    assert (made.costs, [change for change in made.changes if change.refused]) == ((), [])
+    apply(declared, made, tmp_path, Topics("memory"))
+    opened(tmp_path / "store", declared).catalogue.close()
+
+
+@pytest.mark.parametrize("name", BREAKING)
+def test_a_change_that_breaks_a_source_is_refused_with_its_reason(
+    tmp_path: Path, kafka: Kafka, name: str
+) -> None:
+    (right, wrong), reason = BREAKING[name]
+    began(tmp_path, kafka)
+    assert right in WHOLE
+
+    def change() -> None:
+        declared, made = planned(tmp_path, WHOLE.replace(right, wrong))
+        apply(declared, made, tmp_path, Topics("memory"))
+
+    with pytest.raises(HeadraceError, match=reason):
+        change()
+    opened(tmp_path / "store", pipeline(tmp_path, WHOLE)).catalogue.close()  # as it was
 
 
 def began(folder: Path, kafka: Kafka) -> None:
