@@ -11,10 +11,12 @@ The model as it is declared has the number 0, the challengers those after it. Al
 steps with the same scaled numbers. Each predicts a decision with the labels before it, and is
 scored when its label comes: so all are judged by the same labels, and none by what it knew.
 
-That one is better is bet on as the gate does (`evidence`), and may be looked at after every label:
-the probability that any of those is ever called better by more than `tolerance` that is not so is
-at most `alpha`, until another leads. Halving ranks by the mean of a round alone: what ends by it is
-only no longer tried. Each round is twice as long as the one before; the last challenger stays.
+That one is better is bet on as the gate does (`evidence`), and may be looked at after every label.
+Each round bets anew, so that it counts little how one began, and has its share of `alpha`, which
+together are no more: the probability that any is ever called better by more than `tolerance` that
+is not so is at most `alpha`, until another leads. Halving ranks by the mean of a round alone: what
+ends by it is only no longer tried. Each round is twice as long as the one before; the last
+challenger stays.
 
 Where the model changes place the one that led goes on as a challenger. Nothing is served by that:
 the next version is of the new one, and the gate judges it as any.
@@ -113,16 +115,13 @@ class Challengers:
         self._evidence = Evidence([False] * len(self.kinds))
         self._round = 0
         self._preferred = False
-        self._begin_round()
-
-    def _begin_round(self) -> None:
-        self._labels = 0
-        self._losses = np.zeros(len(self.kinds), np.int64)  # in `UNIT`
+        self._begin()
 
     def _begin(self) -> None:
         """Begin to compare anew."""
         self._evidence.forget(list(range(len(self.kinds))))
-        self._begin_round()
+        self._labels = 0
+        self._losses = np.zeros(len(self.kinds), np.int64)  # in `UNIT`
 
     def advance(self, inputs: Inputs, steps: Steps, given: Floats) -> Floats:
         """Take the steps that the model took; give what each predicted of the decisions.
@@ -174,6 +173,8 @@ class Challengers:
             self._begin()
         elif not self._preferred and self._labels >= self._challenge.halve_after << self._round:
             notes += self._halve(now)
+            self._round += 1
+            self._begin()
         return model, notes
 
     def _spoilt(self) -> list[tuple[int, str]]:
@@ -191,7 +192,8 @@ class Challengers:
             self._preferred = False
             best = min(sorted(self._models), key=lambda i: self._losses[i])
             return best if self._losses[best] < self._losses[self.leads] else None
-        alpha, logs = self._limits.alpha / (len(self.kinds) - 1), self._evidence.logs
+        shares = (len(self.kinds) - 1) * (self._round + 1) * (self._round + 2)  # 1/2 + 1/6 + … = 1
+        alpha, logs = self._limits.alpha / shares, self._evidence.logs
         shown = [i for i in sorted(self._models) if self._evidence.shown(i, alpha=alpha)]
         return max(shown, key=lambda i: float(logs[i])) if shown else None
 
@@ -201,12 +203,7 @@ class Challengers:
         order = sorted(self._models, key=lambda i: (self._losses[i], i))
         gone = order[-(len(order) // 2) :]
         said = f"that of {order[0]}, the best of {len(order)}, {self._mean(order[0]):.4f}"
-        notes = [
-            self._end(i, now, f"its log loss is {self._said(i)}, {said}") for i in sorted(gone)
-        ]
-        self._round += 1
-        self._begin_round()
-        return notes
+        return [self._end(i, now, f"its log loss is {self._said(i)}, {said}") for i in sorted(gone)]
 
     def _mean(self, number: int) -> float:
         return float(self._losses[number] / UNIT / self._labels)

@@ -136,6 +136,16 @@ def test_after_a_change_who_is_better_on_average_leads() -> None:
     assert come(0.6, 0.4, 0.5) == []  # and that is settled
 
 
+def test_who_began_worse_is_judged_by_a_later_round() -> None:
+    challenge = Challenge((rate(0.2),), halve_after=600)
+    field = Challengers(rate(0.1), challenge, spoilt.ENCODING, Limits())
+    model: Model = rate(0.1).blank(spoilt.ENCODING)
+    for p, labels in ((0.9, 600), (0.45, 1_199)):
+        field.learn(np.tile([0.6, p], (labels, 1)), (np.arange(labels) % 12 < 5).astype(float))
+        model, notes = field.settle(1_000, model)
+    assert [note.value for note in notes] == [1]
+
+
 def test_drift_prefers_a_challenger(tmp_path: Path) -> None:
     """Where labels turn, the slower model is worse; with `promote` it is replaced at once."""
 
@@ -166,7 +176,8 @@ def test_one_that_is_no_number_ends_and_the_others_go_on(tmp_path: Path) -> None
 LAWS = replace(
     SETTINGS,
     model=rate(1e-5),
-    challenge=Challenge((rate(1e-4), Logistic(FTRL), HYBRID, rate(2e-4)), 60),
+    challenge=Challenge((rate(1e-4), Logistic(FTRL), HYBRID, rate(2e-4)), 90),
+    gate=Limits(least=20, alpha=0.9),  # the log is short
 )
 
 
