@@ -496,6 +496,33 @@ def test_the_command_says_what_it_wrote_and_what_the_secret_needs(say: Say, tmp_
     assert status == 2
 
 
+def test_the_page_is_true(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
+    part = page[page.index("## On Kubernetes") :]
+    lines = re.findall(r"^```yaml\n(.*?)^```", part, flags=re.M | re.S)[0]
+    asked = re.findall(r"^headrace (deploy .*)$", part, flags=re.M)
+    assert len(asked) == 1
+    monkeypatch.chdir(tmp_path)
+    assert say("init", "shop")[0] == 0
+    with Path("shop.yaml").open("a") as file:
+        file.write(lines)
+    status, said = say(*asked[0].split())
+    assert status == 0, said
+    assert {path.name for path in Path("kubernetes").iterdir()} == {
+        *KINDS,
+        "Dockerfile.jobs",
+        "Dockerfile.processes",
+    }
+    assert all(f"`{name}`" in part for name in KINDS)
+    images = re.findall(r"-t (\S+) \.$", part, flags=re.M)
+    assert len(images) == 2
+    whole = "".join(Path("kubernetes", name).read_text() for name in KINDS)
+    assert all(f"image: {image}\n" in whole for image in images)
+    secret = re.findall(r"--from-literal=(\w+)=", part)
+    assert secret == ["READ_TOKEN", "PREDICT_TOKEN"]
+    assert f"the Secret shop is to have {', '.join(sorted(secret))}" in said
+
+
 @pytest.mark.kafka
 def test_topics_are_made_once_and_a_source_that_nobody_writes_is_missed(
     broker: Broker, tmp_path: Path
