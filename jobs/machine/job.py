@@ -83,7 +83,7 @@ class Job:
             found = transport.partitions(self.kafka.bootstrap, topic)
             if found < parallelism:
                 parallelism = found
-                _log.warning("%s runs %d-fold, as %s has partitions", self.name, found, topic)
+                _log.warning("%s runs %d-fold: %s has no more partitions", self.name, found, topic)
         return parallelism
 
 
