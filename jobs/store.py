@@ -54,6 +54,9 @@ __all__ = ["StoreProcess"]
 _log = logging.getLogger(__name__)
 _POLL_MS = 50
 _AUDIT_SECONDS = 60.0
+_AUDIT_RESTS = 100
+"""How many times as long as an audit took it rests: where tables are large, that is longer."""
+_MOST_REPEATED = 20_000_000
 _BEAT_SECONDS = 2.0
 _POLL_MESSAGES = 20_000
 _SCORE_ROWS = 4096
@@ -413,18 +416,21 @@ class StoreProcess:
         return {place: max(0, end - offsets[place]) for place, end in ends.items()}
 
     def audit(self) -> dict[str, int]:
-        """Compare what came out of the stream with what the log has; at most each minute anew.
+        """Compare what came out of the stream with what the log has; each minute anew, or later.
 
         ``missing``: events of the decision's source, on time, before the time to which decisions
         are complete, less the decisions from there. The events are read here from the log itself,
-        so what the views job lost would show. Without it where these events are not kept, or the
-        decisions are of a stream.
+        so what the views job lost would show. Without it where these events are not kept or are of
+        files, too, or the decisions are of a stream; and without ``repeated_decisions`` where there
+        are more than `_MOST_REPEATED` decisions, for all ids are held in memory to count them.
         """
-        if time.monotonic() < self._audit_again:
+        began = time.monotonic()
+        if began < self._audit_again:
             return self._audited
         ask, source = self.store.catalogue.read, self.pipeline.decision.source
         found: dict[str, int] = {}
-        if isinstance(source, Source) and source.name in self.store.events.sources:
+        live = isinstance(source, Source) and source.files is None
+        if live and source.name in self.store.events.sources:
             until = self.store.decided
             kept, identity = f"events.{quote(source.name)}", quote(self.pipeline.decision.id)
             on_time = f'"at" < {until} AND NOT came_late AND {identity} IS NOT NULL'
@@ -439,8 +445,11 @@ class StoreProcess:
                 f"(SELECT COUNT(*) FROM events.{quote(name)})" for name in self.store.events.sources
             )
             found["raw_events"] = ask(f"SELECT {' + '.join(every)} AS n")["n"][0].as_py()
-        found["repeated_decisions"] = ask(REPEATED)["n"][0].as_py()
-        self._audited, self._audit_again = found, time.monotonic() + _AUDIT_SECONDS
+        if self.store.counts["decisions"] <= _MOST_REPEATED:
+            found["repeated_decisions"] = ask(REPEATED)["n"][0].as_py()
+        took = time.monotonic() - began
+        self._audited = found
+        self._audit_again = began + max(_AUDIT_SECONDS, _AUDIT_RESTS * took)
         return found
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from headrace.jobs import store
 from headrace.jobs.store import StoreProcess
 from tests.feature_store.made_up import EVERY, clicks, decisions, pages, pipeline
 from tests.jobs.in_memory import Log
@@ -113,6 +114,9 @@ def test_an_event_that_is_no_decision_is_missing(
     assert again.audit() is again.audit()  # is not counted anew for each who asks
     found = told_by(again.metrics.text(again.status(), again.lag(), again.audit()).decode())
     assert found["headrace_missing", ""] == 1
+    monkeypatch.setattr(store, "_MOST_REPEATED", 1)
+    again._audit_again = 0.0
+    assert "repeated_decisions" not in again.audit()
     again.close()
 
 
