@@ -486,7 +486,8 @@ def test_on_the_broker_nothing_is_published_twice(
     monkeypatch.setattr(process._writer, "send", dies)
     with pytest.raises(Killed):
         _until(process, lambda: process.store.counts["predictions"] == 2 * COUNT)
-    process._reader.close()
+    for reader in (process._reader, process._raw, process._known):
+        reader.close()
     process._writer.flush()  # what was sent before the kill came through
     process._writer.close()
     process.store.catalogue.close()
