@@ -120,10 +120,8 @@ def _names(target: Target) -> None:
         found = f"that is no DNS label (a-z, 0-9, -) of at most {length} characters"
         raise EnvironmentProblem(asked, found, f"give another by --{what.replace('_', '-')}")
     if not _IMAGE.fullmatch(target.image):
-        asked, found = (
-            f"asked for the image {target.image!r}",
-            "it has a tag, or is no image's name",
-        )
+        asked = f"asked for the image {target.image!r}"
+        found = "it has a tag, or is no image's name"
         do = "write it like registry.example.com/shop: its tag is headrace's version"
         raise EnvironmentProblem(asked, found, do)
 
