@@ -40,6 +40,7 @@ sources:
     live_from: 1970-01-01T00:10:00Z
   ask: {columns: {name: string required, user: string}, topic: bounded-ask, lateness: 5s}
   done: {columns: {name: string required, x: int64}, topic: bounded-done}
+  past: {columns: {user: string, price: float64}, files: old/*.parquet, lateness: 20s}
 streams:
   firsts: {from: ask, dedup: {id: user, within: 1m}}
 views:
@@ -56,6 +57,7 @@ views:
       last3: last_n(item, 3) over 10m
       at_last: last(item)
   asked: {source: ask, key: user, features: {asks: count() over 1m}}
+  ever: {source: past, key: user, features: {sold: count(), paid: sum(price)}}
   fresh: {source: firsts, key: user, features: {firsts: count() over 5m}}
 decision: {source: ask, id: name}
 outcome: {source: done, id: name, label: x > 0, within: 1h}
@@ -109,7 +111,7 @@ def computed(pipeline: Pipeline, folder: Path, engine: str) -> dict[str, Backfil
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3_000:]
     names = [each["name"] for each in json.loads(done.stdout)]
-    assert names == ["spent", "asked", "fresh", "rows.click"]
+    assert names == ["spent", "asked", "ever", "fresh", "rows.click", "rows.past"]
     assert [path.name for path in (folder / engine / "store").iterdir()] == ["backfills"]
     return backfill.found(folder / engine / "store" / "backfills")
 
