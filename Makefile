@@ -58,7 +58,7 @@ test: dev jars  ## all tests, two files at a time; ARGS="-m 'not e2e' -k java"
 fuzz: dev jars  ## random expressions and logs against all engines; ARGS="--seed 7"
 	@exec $(BIN)/python tests/__main__.py fuzz $(ARGS)
 
-chaos: dev jars  ## kill the store and the learner, damage files, fill disks; ARGS="--seed 7"
+chaos: dev jars  ## kill what runs, damage files, fill disks; ARGS="--seed 7"
 	@exec $(BIN)/python tests/__main__.py chaos $(ARGS)
 
 lint: dev  ## ruff, mypy, import-linter, house rules

@@ -1,4 +1,4 @@
-"""Kills, damaged files and full disks for the store process and the learner: ``make chaos``.
+"""Kills, damaged files and full disks, part by part and over all processes: ``make chaos``.
 
 Each part says what it did and what is wrong after it; the exit status is 1 if anything is::
 
@@ -17,7 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headrace.jobs.machine.broker import running
-from tests import chaos_damage, chaos_disk, chaos_kills, chaos_learner, chaos_snapshots
+from tests import (
+    chaos_damage,
+    chaos_disk,
+    chaos_kills,
+    chaos_learner,
+    chaos_pipeline,
+    chaos_snapshots,
+)
 
 __all__ = ["main"]
 
@@ -39,6 +46,7 @@ def main(arguments: list[str]) -> int:
         "--learner-damages", type=int, default=500, help="of snapshots, of versions"
     )
     parser.add_argument("--disks", type=int, default=12, help="that are full")
+    parser.add_argument("--pipeline-kills", type=int, default=300, help="of all its processes")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="of all dice")
     parser.add_argument("--kafka", help="a broker that runs; one is started unless given")
     asked = parser.parse_args(arguments)
@@ -55,6 +63,7 @@ def main(arguments: list[str]) -> int:
         ("damages", asked.damages, chaos_damage.run),
         ("learner's damages", asked.learner_damages, chaos_snapshots.run),
         ("full disks", asked.disks, chaos_disk.run),
+        ("pipeline's kills", asked.pipeline_kills, chaos_pipeline.run),
     ]
     wrong = [_part(what, n, asked.seed, part) for what, n, part in parts if n > 0]
     return int(any(wrong) or not wrong)

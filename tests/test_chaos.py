@@ -13,7 +13,7 @@ import pytest
 from headrace.jobs.machine.broker import Broker
 
 SEED = 11
-NONE = ("kills", "learner-kills", "damages", "learner-damages", "disks")
+NONE = ("kills", "learner-kills", "damages", "learner-damages", "disks", "pipeline-kills")
 
 
 def chaos(**parts: int | str) -> list[str]:
