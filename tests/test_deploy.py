@@ -151,10 +151,11 @@ def _learned_as_from_the_log(path: Path, state: Path, folder: Path) -> None:
         predictions, examples = (
             read_log(kafka.address, topic)["payload"].to_pylist() for topic in topics
         )
-    told = [orjson.loads(value) for value in predictions]
+    said = [value for value in predictions if value is not None]  # without the writers' marks
+    told = [orjson.loads(value) for value in said]
     assert [each["seq"] for each in told if "id" in each] == list(range(VISITS))
     learner = Learner(assembly.learning(pipeline), folder / "again")
-    learner.predictions(predictions, len(predictions))
+    learner.predictions(said, len(predictions))
     learner.examples(examples, len(examples))
     learner.advance()
     learner.close()
