@@ -40,7 +40,7 @@ from headrace.operators.view import END, View
 from headrace.pipelines.load import load
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["run"]
+__all__ = ["Bench", "Case", "dense", "run"]
 
 DAYS = 60
 PANES, EVENTS_A_PANE, USERS, ITEMS = 1500, 1000, 20_000, 50
@@ -105,12 +105,12 @@ class Bench:
         """Give the tiles of every view, once a run has read the log."""
         return self._tiles or {}
 
-    def run(self, form: str, *, empty: bool = False) -> dict[str, float]:
+    def run(self, form: str, *, empty: bool = False, parallelism: int = 1) -> dict[str, float]:
         """Run one form; its first run that reads the log must give the tiles of the others."""
         self._runs += 1
         pipeline = self.last = replace(self._case.pipeline, name=f"run{self._runs}")
         transport.create_topics(self._bootstrap, assembly.topics(pipeline))
-        settings = dict(_SETTINGS)
+        settings = {**_SETTINGS, "parallelism.default": str(parallelism)}
         if form == "ours":
             made, inserts = views.sql(
                 pipeline, Bounded(self._bootstrap, pipeline.name, empty=empty)
@@ -173,14 +173,14 @@ def _tiles(bootstrap: str, topic: str, view: View) -> pa.Table:
     return panes.items.sort_by(order).combine_chunks()
 
 
-def _dense() -> Iterator[list[Message]]:
-    """Make events of a thousand a second, in order, with a seed; and one question."""
+def dense(users: int = USERS) -> Iterator[list[Message]]:
+    """Make events of a thousand a second, in order, with a seed."""
     rng = np.random.default_rng(20130101)
     for pane in range(PANES):
         start = _DENSE_STARTS + pane * 1_000
         columns = (
             np.sort(rng.integers(0, 1_000, EVENTS_A_PANE)) + start,
-            rng.integers(0, USERS, EVENTS_A_PANE),
+            rng.integers(0, users, EVENTS_A_PANE),
             rng.integers(0, ITEMS, EVENTS_A_PANE),
             rng.integers(0, 10_000, EVENTS_A_PANE),
         )
@@ -206,10 +206,10 @@ PAIRS = (
 
 
 def _cases() -> dict[str, Case]:
-    dense = load(Path(__file__).with_name("dense.yaml"))
+    pipeline = load(Path(__file__).with_name("dense.yaml"))
     return {
         "sparse": Case(load(REFERENCE), FLIGHTS, flights.messages(DAYS), _HOUR_MS),
-        "dense": Case(dense, DENSE, _dense(), 10_000),
+        "dense": Case(pipeline, DENSE, dense(), 10_000),
     }
 
 
