@@ -124,21 +124,21 @@ class Challengers:
         self._losses = np.zeros(len(self.kinds), np.int64)  # in `UNIT`
 
     def advance(self, inputs: Inputs, steps: Steps, given: Floats) -> Floats:
-        """Take the steps that the model took; give what each predicted of the decisions.
+        """Take the steps that the model took; give what each predicted.
 
         Parameters
         ----------
         given
-            What the model predicted of them; their rows stand first.
+            What the model predicted of the first rows.
 
         Returns
         -------
-        Of shape (decisions, kinds); NaN of one that ended.
+        Of shape (those rows, kinds); NaN of one that ended.
         """
         said = np.full((len(given), len(self.kinds)), np.nan)
         said[:, self.leads] = given
         for i, model in self._models.items():
-            p = steps.by_row(model.advance(inputs, steps))[: len(given)]
+            p = steps.by_row(model.advance(inputs, steps.of(i)))[: len(given)]
             said[:, i] = np.where(np.isfinite(p), p, SAYS_NOTHING)
         return said
 

@@ -31,7 +31,7 @@ from headrace.online_learning.gate import PREDICTORS, Gate
 from headrace.online_learning.learning import Learning
 from headrace.online_learning.lock import Holder, Lock
 from headrace.online_learning.models import model as models
-from headrace.online_learning.models.model import Inputs, Kind, under, within
+from headrace.online_learning.models.model import Inputs, Kind, Steps, under, within
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.observer import Note, Observer, Seen
 from headrace.online_learning.pending import Pending
@@ -159,13 +159,14 @@ class Learner:
         self._offsets = {"predictions": 0, "examples": 0}
         self._pane_end = NEVER  # of the last pane that is done
         whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
+        of_each = np.empty((0, len(settings.kinds)))
         by = {name: np.empty(0, object) for name in settings.score_by}
         self._pending = Pending(
             {
                 **{"decided": whole, "given": real, "labelled": np.empty(0, np.bool_)},
                 **{"rivals": np.empty((0, len(self._rivals.said))), **by},
-                **({} if settings.negative_after_ms is None else {"served": real, GIVEN: real}),
-                **({"contest": np.empty((0, len(settings.kinds)))} if self._challengers else {}),
+                **({} if settings.negative_after_ms is None else {"served": real, GIVEN: of_each}),
+                **({"contest": of_each} if self._challengers else {}),
             }
         )
         none = no_inputs(settings, encoder)
@@ -338,8 +339,9 @@ class Learner:
         count = len(decisions["at"])
         unsaid = {"given": np.zeros(count), "rivals": np.zeros((count, len(self._rivals.said)))}
         unsaid["contest"] = np.zeros((count, len(self.settings.kinds)))
+        none = np.full_like(unsaid["contest"], np.nan)
         said = {name: decisions[name] for name in ("served", *self.settings.score_by)}
-        labelled, none = np.zeros(count, np.bool_), np.full(count, np.nan)
+        labelled = np.zeros(count, np.bool_)
         if self._provisional:
             self._provisional.decide(decisions, self._pending.first + len(self._pending))
         rows = {"decided": decisions["at"], "labelled": labelled, GIVEN: none}
@@ -376,33 +378,39 @@ class Learner:
         start = len(self._pending) - len(decisions["at"])
         if self._provisional:
             learned = self._provisional.learned(until, labels, self._pending)
-            given, labels = self._learn_in_parts(decisions, learned), learned.final
+            said, labels = self._learn_in_parts(decisions, learned), learned.final
         else:
             told = labels if self._drift is None else self._drift.weighed(labels)
-            inputs, steps = course(self.settings, self._moments, decisions, told)
-            given = steps.by_row(self._model.advance(inputs, steps))[: len(decisions["at"])]
-        given = np.where(np.isfinite(given), given, SAYS_NOTHING)
-        self._pending.rows["given"][start:] = given
+            said = self._advance(*course(self.settings, self._moments, decisions, told))
+            said = said[: len(decisions["at"])]
+        self._pending.rows["given"][start:] = said[:, self._leads]
         if self._challengers:
-            said = self._challengers.advance(inputs, steps, given)
             self._pending.rows["contest"][start:] = said
         decided = Inputs(*(decisions[name] for name in INPUTS))
         rivals = self._rivals.predict(decided, decisions["at"], labels)
         self._pending.rows["rivals"][start:] = rivals
         return labels
 
+    def _advance(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
+        """Let every model take the steps; give what each said of each row: (rows, kinds)."""
+        said = steps.by_row(self._model.advance(inputs, steps.of(self._leads)))
+        said = np.where(np.isfinite(said), said, SAYS_NOTHING)
+        return (
+            self._challengers.advance(inputs, steps, said) if self._challengers else said[:, None]
+        )
+
     def _learn_in_parts(self, decisions: Columns, learned: Learned) -> NDArray[np.float64]:
         """Learn negatives before their time, and positives that take them back."""
         logged = self._pending.rows[GIVEN]
         place = self._pending.place(learned.labels["seq"])
-        given = [np.empty(0)]
+        given = [np.empty((0, logged.shape[1]))]
         for some, told in learned.parts(decisions, self._pending):
             labels = {name: column[told] for name, column in learned.labels.items()}
             again, early = labels["again"], labels["before_its_time"]
-            labels["back"] = np.where(again, logged[place[told]], 0.0)
+            # A model that began anew has not learned the negative, and has nothing to take back.
+            labels["back"] = np.where(again[:, None], np.nan_to_num(logged[place[told]]), 0.0)
             made = {name: column[some] for name, column in decisions.items()}
-            inputs, steps = course(self.settings, self._moments, made, labels)
-            said = steps.by_row(self._model.advance(inputs, steps))
+            said = self._advance(*course(self.settings, self._moments, made, labels))
             count = len(made["at"])
             logged[place[told][early]] = said[count:][early]
             given.append(said[:count])
@@ -467,9 +475,13 @@ class Learner:
                 self._parent = 0  # the next version goes on from none that was made
 
     @property
+    def _leads(self) -> int:
+        return self._challengers.leads if self._challengers else 0
+
+    @property
     def _kind(self) -> Kind:
         """Give the kind of the model that learns now."""
-        return self.settings.kinds[self._challengers.leads if self._challengers else 0]
+        return self.settings.kinds[self._leads]
 
     def _publish(self, *, written: bool) -> bool:
         """Make a version; a crash before the next snapshot makes the same one again.
@@ -515,7 +527,7 @@ class Learner:
         _log.error("a weight is no number: the model begins anew; lower its rates")
         self._model = self._kind.blank(self.settings.encoding)
         if GIVEN in self._pending.rows:  # the new model has learned no negative to take back
-            self._pending.rows[GIVEN][:] = np.nan
+            self._pending.rows[GIVEN][:, self._leads] = np.nan
         self._counts["restarts"] += 1
         self._parent = 0
 

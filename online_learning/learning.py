@@ -148,9 +148,6 @@ class Learning:
         if self.model.task != "probability":
             found = f"the model is of the kind {self.model.name!r}, and gives no probability"
             raise LearningError(asked, found, "remove them")
-        if self.negative_after_ms is not None:
-            found = "there are negatives before their time, which each would have to take back"
-            raise LearningError(asked, found, "remove one of the two")
         threads = {kind.facts["threads"] for kind in self.kinds if "threads" in kind.facts}
         if len(threads) > 1:
             found = f"nets with {' and '.join(map(str, sorted(threads)))} threads in one process"

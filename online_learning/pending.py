@@ -74,4 +74,4 @@ class Pending:
             if name in names:
                 self.rows[name] = named(State({"codes": array}, {"names": names[name]}))
             else:
-                self.rows[name] = array.astype(empty.dtype)
+                self.rows[name] = array.astype(empty.dtype).reshape(len(array), *empty.shape[1:])

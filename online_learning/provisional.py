@@ -34,7 +34,10 @@ from headrace.operators.compiled import compiled
 __all__ = ["GIVEN", "Learned", "Provisional"]
 
 GIVEN = "negative_at"
-"""The column of pending decisions that says at which probability it was learned as negative."""
+"""The column of pending decisions that says at which probability each model learned it as negative.
+
+NaN of one that did not.
+"""
 _LATEST = np.iinfo(np.int64).max
 
 
@@ -108,7 +111,7 @@ class Provisional:
         came = np.full(len(pending), _LATEST)
         came[place] = labels["at"]  # of the labels of this step
         due = self._due(until, came, pending)
-        early = ~np.isnan(pending.rows[GIVEN][place])
+        early = ~np.isnan(pending.rows[GIVEN][place]).all(axis=1)
         now = np.zeros(len(pending), np.bool_)
         now[pending.place(due["seq"])] = True
         early |= now[place]

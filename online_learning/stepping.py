@@ -54,7 +54,7 @@ def course(
     """Give the rows, the decisions' before the labels', with scaled numbers, and the steps.
 
     Labels may have `again`, of rows that were learned before, which count no more in the moments;
-    then they have `back`, too, what each takes back.
+    then they have `back`, too, what each of the models takes back: (labels, models).
     """
     count = len(decisions["at"])
     at = np.concatenate([decisions["at"], labels["at"]])
@@ -65,7 +65,7 @@ def course(
     fresh, back = told, None
     if "again" in labels:
         again = np.concatenate([np.zeros(count, np.bool_), labels["again"]])[order]
-        back = np.concatenate([np.zeros(count), labels["back"]])[order]
+        back = np.concatenate([np.zeros((count, labels["back"].shape[1])), labels["back"]])[order]
         fresh = np.where(again, PREDICT, told)
     both["numbers"] = moments.scale(both["numbers"], order, fresh)
     steps = Steps(order, told, -math.log(settings.negatives), at[order], back)

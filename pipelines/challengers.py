@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from headrace.online_learning.challengers import Challenge
 from headrace.online_learning.models.model import Kind
 from headrace.online_learning.space import Choice, Dimension
-from headrace.pipelines.document import Document, Place
+from headrace.pipelines.document import Document
 from headrace.pipelines.models import KINDS, Settings, check_settings, given
 from headrace.pipelines.pipeline import Pipeline, Tuning
 from headrace.pipelines.schema import ChallengersForm, ModelForm, PipelineForm
@@ -71,10 +71,5 @@ def check_challenge(pipeline: Pipeline, document: Document) -> None:
     told = pipeline.challenge
     if told is None:
         return
-    place: Place = _PLACE
     for kind in told.kinds:
-        check_kind(kind, pipeline, document, place)
-    if pipeline.outcome.negative_after_ms is not None:
-        asked = "asked for challengers"
-        found = "outcome: negative_after learns negatives that each of them would have to take back"
-        raise document.refuse(place, asked, found, "remove one of the two", key=True)
+        check_kind(kind, pipeline, document, _PLACE)

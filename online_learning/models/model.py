@@ -96,7 +96,8 @@ class Steps:
         int64: the event time of each step in ms, for what is forgotten when it is idle for long.
     back
         float64: what a positive takes back besides, the prediction at which its row was learned as
-        negative before; 0 where it was not.
+        negative before; 0 where it was not. Of shape (steps, models) where several learn them:
+        each takes those `of` it.
     """
 
     rows: NDArray[np.int64]
@@ -114,6 +115,10 @@ class Steps:
         at = None if self.at is None else self.at[start:stop]
         back = None if self.back is None else self.back[start:stop]
         return replace(self, rows=rows, labels=labels, at=at, back=back)
+
+    def of(self, model: int) -> Self:
+        """Give the steps as one of several models takes them."""
+        return self if self.back is None else replace(self, back=self.back[:, model].copy())
 
     @property
     def targets(self) -> NDArray[np.float64]:

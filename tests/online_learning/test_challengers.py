@@ -19,6 +19,7 @@ from headrace.online_learning.models.model import Kind, Model
 from headrace.online_learning.observer import Note
 from headrace.online_learning.scorer import Scorer
 from headrace.online_learning.settings import Ftrl, LearningError
+from headrace.online_learning.snapshot import Snapshot
 from headrace.online_learning.verdict import Limits
 from headrace.online_learning.watching import Action, Watching
 from tests.online_learning import spoilt
@@ -173,29 +174,56 @@ def test_one_that_is_no_number_ends_and_the_others_go_on(tmp_path: Path) -> None
     assert status["restarts"] == 0
 
 
+def test_each_takes_back_what_it_learned_before_its_time(tmp_path: Path) -> None:
+    """So a challenger has the weights that it would have alone."""
+    early = replace(SETTINGS, gate=Limits(least=1 << 30), negative_after_ms=5_000)
+    first, second = Logistic(FTRL), Logistic(replace(FTRL, alpha=0.02))
+    both = replace(early, model=first, challenge=Challenge((second,)))
+    beside = snapshot(tmp_path / "both", both)
+    for name, kind in (("model", first), ("challengers/1", second)):
+        alone = snapshot(tmp_path / name.replace("/", "-"), replace(early, model=kind))
+        assert alone.facts["counts"]["taken_back"] > 20
+        assert alone.facts["counts"] == beside.facts["counts"]
+        for array in ("ids", "zr"):
+            assert np.array_equal(beside.arrays[f"{name}/{array}"], alone.arrays[f"model/{array}"])
+
+
+def snapshot(folder: Path, settings: Learning) -> Snapshot:
+    learner = Learner(settings, folder)
+    feed(learner, [(10_000, 10_000)], log())
+    learner.close()
+    return learner._snapshot()
+
+
 LAWS = replace(
     SETTINGS,
-    model=rate(1e-5),
+    model=rate(50.0),
     challenge=Challenge((rate(1e-4), Logistic(FTRL), HYBRID, rate(2e-4)), 90),
     gate=Limits(least=20, alpha=0.9),  # the log is short
 )
 
 
-def test_a_crash_at_any_step_loses_nothing(tmp_path: Path) -> None:
-    with_it = Learner(LAWS, tmp_path / "told")
+with_early_negatives = pytest.mark.parametrize("early_ms", [None, 5_000])
+
+
+@with_early_negatives
+def test_a_crash_at_any_step_loses_nothing(tmp_path: Path, early_ms: int | None) -> None:
+    laws = replace(LAWS, negative_after_ms=early_ms)
+    with_it = Learner(laws, tmp_path / "told")
     feed(with_it, [(10_000, 10_000)], log())
     places = [each["place"] for each in with_it.status()["challengers"].values()]
     with_it.close()
     assert places[0] != "leads"
     assert sorted(set(places)) == ["ended", "leads", "learns"]
-    crashes_lose_nothing(tmp_path, LAWS, log(), (3, 9, 14))
+    crashes_lose_nothing(tmp_path, laws, log(), (3, 9, 14))
 
 
+@with_early_negatives
 @pytest.mark.parametrize("sizes", [[(7, 2)], [(90, 1), (3, 20)]])
-def test_cuts_change_nothing(tmp_path: Path, sizes: Sizes) -> None:
+def test_cuts_change_nothing(tmp_path: Path, sizes: Sizes, early_ms: int | None) -> None:
     digests = []
     for name, some in (("whole", [(10_000, 10_000)]), ("cut", sizes)):
-        learner = Learner(LAWS, tmp_path / name)
+        learner = Learner(replace(LAWS, negative_after_ms=early_ms), tmp_path / name)
         feed(learner, some, log())
         digests.append(learner.digest())
         learner.close()
@@ -219,7 +247,6 @@ def test_without_challengers_nothing_of_them_is_kept(tmp_path: Path) -> None:
         (lambda: Challenge((rate(0.1),), 0), "first round has 0 labels"),
         (lambda: Challenge((Squared(),)), "gives no probability"),
         (lambda: told(Squared(), rate(0.1)), "gives no probability"),
-        (lambda: told(rate(0.1), rate(0.2), negative_after_ms=5), "have to take back"),
         (lambda: told(HYBRID, replace(HYBRID, threads=2)), "nets with 1 and 2 threads"),
     ],
 )

@@ -121,9 +121,10 @@ def test_a_row_that_is_taken_back_counts_once_in_the_moments() -> None:
     table = pa.table({"city": ["a"], "hour": [1], "delay": [4.0], "wet": [True]})
     inputs = columns(Encoder(encoding).inputs(table), np.zeros(2, np.int64))
     labels = {"at": np.array([1, 2]), "seq": np.zeros(2, np.int64), "label": np.array([0.0, 1.0])}
-    labels |= {**inputs, "again": np.array([False, True]), "back": np.array([0.0, 0.5])}
+    labels |= {**inputs, "again": np.array([False, True]), "back": np.array([[0.0], [0.5]])}
     none = {"at": np.empty(0, np.int64), **{name: column[:0] for name, column in inputs.items()}}
-    told.model.blank(encoding).advance(*course(told, moments, none, labels))
+    both, steps = course(told, moments, none, labels)
+    told.model.blank(encoding).advance(both, steps.of(0))
     assert moments.state[0, :2].tolist() == [1.0, 4.0]
 
 
