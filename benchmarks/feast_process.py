@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import orjson
 
 from benchmarks.environment import python_of
+from benchmarks.measure import apart
 
 __all__ = ["ran"]
 
@@ -24,11 +24,6 @@ def ran(way: str, task: dict[str, object], folder: Path) -> dict[str, Any]:
     python = str(python_of("feast")) if way == "feast" else sys.executable
     script = _HERE / ("peer_feast.py" if way == "feast" else "feast_job.py")
     argv = [python, str(script), *map(str, files)]
-    done = subprocess.run(
-        argv, check=False, capture_output=True, text=True, timeout=_DEADLINE_SECONDS
-    )
-    if done.returncode:
-        message = f"{way} failed:\n{done.stderr[-2_000:]}"
-        raise SystemExit(message)
+    apart(way, argv, _DEADLINE_SECONDS)
     found: dict[str, Any] = orjson.loads(files[1].read_bytes())
     return found

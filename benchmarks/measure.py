@@ -10,6 +10,7 @@ import gc
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import TypeVar
 
 import orjson
 
-__all__ = ["Ratio", "alternate", "cost", "each", "equal", "say", "seconds", "store"]
+__all__ = ["Ratio", "alternate", "apart", "cost", "each", "equal", "say", "seconds", "store"]
 
 T = TypeVar("T")
 _RESULTS = Path(__file__).parent / "results"
@@ -81,6 +82,15 @@ def alternate(forms: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, li
         for name, work in forms.items():
             found[name].append(work())
     return found
+
+
+def apart(what: str, argv: Sequence[str], within_seconds: float) -> str:
+    """Run a process of its own; give what it printed, or stop with the end of its complaint."""
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=within_seconds)
+    if done.returncode:
+        message = f"{what} failed:\n{done.stderr[-2_000:]}"
+        raise SystemExit(message)
+    return done.stdout
 
 
 def each(

@@ -13,7 +13,6 @@ the tenfold of keys; `docs/scale.md` says what follows.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ import numpy as np
 import orjson
 
 from benchmarks.by_hand import DENSE
-from benchmarks.measure import alternate, say, store
+from benchmarks.measure import alternate, apart, say, store
 from benchmarks.views import Bench, Case, dense
 from headrace.jobs.machine import broker
 from headrace.pipelines.load import load
@@ -100,13 +99,7 @@ def _jobs(keys: int, rounds: int) -> dict[str, Any]:
 def _index(keys: int) -> dict[str, float]:
     """Fill and read an index of so many users, in a process of its own."""
     argv = [sys.executable, str(_HERE / "scale_job.py"), str(keys), str(TILES)]
-    done = subprocess.run(
-        argv, check=False, capture_output=True, text=True, timeout=_DEADLINE_SECONDS
-    )
-    if done.returncode:
-        message = f"{keys} keys failed:\n{done.stderr[-2_000:]}"
-        raise SystemExit(message)
-    found: dict[str, float] = orjson.loads(done.stdout)
+    found: dict[str, float] = orjson.loads(apart(f"{keys} keys", argv, _DEADLINE_SECONDS))
     say(f"   index, {keys:,} keys: {found}")
     return found
 

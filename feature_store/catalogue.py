@@ -28,7 +28,7 @@ from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import HeadraceError, StoreError
 from headrace.operators.types import Type
 
-__all__ = ["METRICS", "Catalogue", "Place"]
+__all__ = ["TABLES", "Catalogue", "Place"]
 
 Place = tuple[str, int]
 """A topic and a partition of it."""
@@ -43,71 +43,84 @@ _BATCH_ROWS = 122_880
 """As many as DuckDB and Parquet keep in one group."""
 _OPENED = "asked to open the store's file"
 _READ = "asked to read the store's file"
-METRICS = pa.schema(
-    [
-        ("at", pa.int64()),
-        ("name", pa.string()),
-        ("value", pa.float64()),
-        ("slice_of", pa.string()),
-        ("slice", pa.string()),
-        ("cause", pa.string()),
-    ]
-)
-"""What a row of the table `metrics` has."""
-_TABLES = {
-    "offsets": [("topic", pa.string()), ("partition", pa.int32()), ("next", pa.int64())],
-    "panes": [
-        ("name", pa.string()),
-        ("shard", pa.int32()),
-        ("complete", pa.int64()),
-        ("rows", pa.int64()),
-        ("unkeyed", pa.int64()),
-        ("began", pa.int64()),
-    ],
-    "dead_letters": [
-        ("source", pa.string()),
-        ("topic", pa.string()),
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("reason", pa.string()),
-        ("payload", pa.binary()),
-    ],
-    "late_rows": [
-        ("source", pa.string()),
-        ("topic", pa.string()),
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("at", pa.int64()),
-        ("watermark", pa.int64()),
-        ("payload", pa.binary()),
-    ],
-    "gaps": [
-        ("topic", pa.string()),
-        ("partition", pa.int32()),
-        ("first", pa.int64()),
-        ("next", pa.int64()),
-    ],
-    "models": [
-        ("number", pa.int64()),
-        ("parent", pa.int64()),
-        ("through", pa.int64()),
-        ("kind", pa.string()),
-        ("metrics", pa.string()),
-    ],
-    "metrics": METRICS,
-    "versions": [
-        ("kind", pa.string()),
-        ("name", pa.string()),
-        ("identity", pa.string()),
-        ("since", pa.int64()),
-    ],
-    "owner": [
-        ("epoch", pa.int64()),
-        ("pid", pa.int64()),
-        ("commits", pa.int64()),
-        ("writes_as", pa.string()),
-    ],
+TABLES: dict[str, pa.Schema] = {
+    "offsets": pa.schema([("topic", pa.string()), ("partition", pa.int32()), ("next", pa.int64())]),
+    "panes": pa.schema(
+        [
+            ("name", pa.string()),
+            ("shard", pa.int32()),
+            ("complete", pa.int64()),
+            ("rows", pa.int64()),
+            ("unkeyed", pa.int64()),
+            ("began", pa.int64()),
+        ]
+    ),
+    "dead_letters": pa.schema(
+        [
+            ("source", pa.string()),
+            ("topic", pa.string()),
+            ("partition", pa.int32()),
+            ("offset", pa.int64()),
+            ("reason", pa.string()),
+            ("payload", pa.binary()),
+        ]
+    ),
+    "late_rows": pa.schema(
+        [
+            ("source", pa.string()),
+            ("topic", pa.string()),
+            ("partition", pa.int32()),
+            ("offset", pa.int64()),
+            ("at", pa.int64()),
+            ("watermark", pa.int64()),
+            ("payload", pa.binary()),
+        ]
+    ),
+    "gaps": pa.schema(
+        [
+            ("topic", pa.string()),
+            ("partition", pa.int32()),
+            ("first", pa.int64()),
+            ("next", pa.int64()),
+        ]
+    ),
+    "models": pa.schema(
+        [
+            ("number", pa.int64()),
+            ("parent", pa.int64()),
+            ("through", pa.int64()),
+            ("kind", pa.string()),
+            ("metrics", pa.string()),
+        ]
+    ),
+    "metrics": pa.schema(
+        [
+            ("at", pa.int64()),
+            ("name", pa.string()),
+            ("value", pa.float64()),
+            ("slice_of", pa.string()),
+            ("slice", pa.string()),
+            ("cause", pa.string()),
+        ]
+    ),
+    "versions": pa.schema(
+        [
+            ("kind", pa.string()),
+            ("name", pa.string()),
+            ("identity", pa.string()),
+            ("since", pa.int64()),
+        ]
+    ),
+    "owner": pa.schema(
+        [
+            ("epoch", pa.int64()),
+            ("pid", pa.int64()),
+            ("commits", pa.int64()),
+            ("writes_as", pa.string()),
+        ]
+    ),
 }
+"""What is in every file, whatever its pipeline declares."""
 _SQL = {
     pa.bool_(): "BOOLEAN",
     pa.int32(): "INTEGER",
@@ -161,8 +174,8 @@ class Catalogue:
 
     def _begin_epoch(self) -> None:
         """Make the tables, and take the file from whoever had it before."""
-        for name, columns in _TABLES.items():
-            self.create(name, pa.schema(columns))
+        for name, schema in TABLES.items():
+            self.create(name, schema)
         self._connection.execute(
             "INSERT INTO owner SELECT 0, 0, 0, NULL WHERE NOT EXISTS (SELECT * FROM owner)"
         )
@@ -358,7 +371,7 @@ class Catalogue:
             "partition": [partition for _, partition in moved],
             "next": [following for _, following in moved.values()],
         }
-        with registered(self._connection, "moved", pa.table(rows, pa.schema(_TABLES["offsets"]))):
+        with registered(self._connection, "moved", pa.table(rows, TABLES["offsets"])):
             self._connection.execute(
                 "UPDATE offsets SET next = moved.next FROM moved "
                 "WHERE offsets.topic = moved.topic AND offsets.partition = moved.partition"
@@ -372,7 +385,7 @@ class Catalogue:
         names, partitions = [p[0] for p in new], [p[1] for p in new]
         rows = {"topic": names, "partition": partitions, "next": [0] * len(new)}
         with self.transaction():
-            self.append("offsets", pa.table(rows, pa.schema(_TABLES["offsets"])))
+            self.append("offsets", pa.table(rows, TABLES["offsets"]))
 
     def complete(
         self, name: str, shard: int, *, end: int, rows: int, unkeyed: int, began: int = 0

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from headrace.feature_store.catalogue import Catalogue
+from headrace.feature_store.catalogue import TABLES, Catalogue
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.identity import origin_identity
 from headrace.operators.source import Source
@@ -39,9 +39,6 @@ __all__ = [
     "table_of",
 ]
 
-_SCHEMA = pa.schema(
-    [("kind", pa.string()), ("name", pa.string()), ("identity", pa.string()), ("since", pa.int64())]
-)
 _DECISION = ("decision", "")
 
 
@@ -173,5 +170,6 @@ def _latest(catalogue: Catalogue) -> dict[tuple[str, str], str]:
 
 def _append(catalogue: Catalogue, rows: Collection[tuple[str, str, str, int]]) -> None:
     if rows:
-        named = [dict(zip(_SCHEMA.names, row, strict=True)) for row in rows]
-        catalogue.append("versions", pa.Table.from_pylist(named, _SCHEMA))
+        schema = TABLES["versions"]
+        named = [dict(zip(schema.names, row, strict=True)) for row in rows]
+        catalogue.append("versions", pa.Table.from_pylist(named, schema))

@@ -29,7 +29,7 @@ import orjson
 import pyarrow as pa
 
 from headrace.feature_store.bad_cases import CAUSES
-from headrace.feature_store.catalogue import METRICS, Place
+from headrace.feature_store.catalogue import TABLES, Place
 from headrace.feature_store.store import Store
 from headrace.jobs import assembly, transport
 from headrace.jobs.checks.drift import Period, Watch
@@ -285,9 +285,8 @@ class StoreProcess:
 
     def _note_models(self) -> None:
         """Keep what is told of versions that are new, for the registry prunes; in a transaction."""
-        judged = max(
-            self.scorer.version, self._names.judged
-        )  # what is newer comes when it is judged
+        # What is newer comes when it is judged.
+        judged = max(self.scorer.version, self._names.judged)
         if judged <= self._noted:
             return
         for number in self._registry.numbers():
@@ -496,4 +495,4 @@ def _plain(value: bytes) -> object:
 
 def _metrics(messages: Sequence[Message]) -> pa.Table:
     rows = itertools.chain.from_iterable(orjson.loads(value) for value in _values(messages))
-    return pa.Table.from_pylist(list(rows), schema=METRICS)
+    return pa.Table.from_pylist(list(rows), schema=TABLES["metrics"])

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from headrace.feature_store.catalogue import TABLES
 from headrace.feature_store.store import Declared
 from headrace.jobs.checks.served import Ask, served
 from headrace.operators.drift import PSI, Binned, Counts, psi, said
@@ -24,9 +25,6 @@ from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.types import Type
 
 __all__ = ["Drift", "Period", "Watch", "drift", "feature_types", "moved"]
-
-
-_METRICS = pa.schema([("at", pa.int64()), ("name", pa.string()), ("value", pa.float64())])
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ class Watch:
                     if each.psi is not None
                 ]
             self._next = end
-        return pa.Table.from_pylist(rows, _METRICS)
+        return pa.Table.from_pylist(rows, TABLES["metrics"])
 
     def _periods(self, end: int) -> list[int]:
         """List where the periods begin that have predictions."""

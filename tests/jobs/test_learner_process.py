@@ -9,7 +9,7 @@ import orjson
 import pyarrow.compute as pc
 import pytest
 
-from headrace.feature_store.catalogue import METRICS
+from headrace.feature_store.catalogue import TABLES
 from headrace.jobs import learner
 from headrace.jobs.learner import LearnerProcess
 from headrace.jobs.lifecycle.status import _scores
@@ -111,7 +111,7 @@ def test_the_store_keeps_what_the_rows_say(tmp_path: Path, monkeypatch: pytest.M
     messages.install(monkeypatch)
     run(pipeline, tmp_path / "learner")
     rows = _metrics(messages.messages[pipeline.metrics_topic, 0])
-    assert rows.schema == METRICS
+    assert rows.schema == TABLES["metrics"]
     names = set(rows["name"].to_pylist())
     assert {"prequential.ece", "staleness.log_loss", "window.staleness.auc"} <= names
     process = messages.process(pipeline, tmp_path / "store")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from headrace.feature_store.catalogue import METRICS
+from headrace.feature_store.catalogue import TABLES
 from headrace.jobs.lifecycle.status import View, status
 from headrace.jobs.machine.local import PROCESSES
 from headrace.jobs.machine.processes import Process, Status, Supervisor
@@ -41,7 +41,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         rows = [{"at": 60_000, "name": name, "value": value} for name, value in TOLD.items()]
         of_slice = {"at": 60_000, "name": "window.n", "value": 2.0, "slice_of": "x", "slice": "y"}
         with process.store.catalogue.transaction():
-            process.store.add_metrics(pa.Table.from_pylist([*rows, of_slice], METRICS))
+            process.store.add_metrics(pa.Table.from_pylist([*rows, of_slice], TABLES["metrics"]))
         server = Server(process)
         server.start()
         (held.path / "store").mkdir()
