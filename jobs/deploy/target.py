@@ -160,6 +160,9 @@ def _serve(pipeline: Pipeline, target: Target) -> None:
     if host not in serve.hosts:
         found = f"its store is asked as {host}, and does not answer to that name"
         raise _refused(pipeline, found, f"add {host} to serve: hosts:")
+    if serve.metrics.get("learner") == 0:
+        found = "its learner tells its metrics at any port that is free, and a pod has one"
+        raise _refused(pipeline, found, "choose one, as in serve: {metrics: {learner: 9102}}")
     if "read" not in serve.tokens:
         found = "nobody has a token to read its metrics"
         raise _refused(pipeline, found, "add read: env:READ_TOKEN to serve: tokens:")

@@ -23,6 +23,7 @@ from headrace.jobs import assembly, labels, views
 from headrace.jobs.evolve import backfill
 from headrace.jobs.evolve.raw_log import Topics
 from headrace.jobs.lifecycle.clock import clock
+from headrace.jobs.machine.flink import FLINK_JOBS
 from headrace.jobs.machine.state import read_json, write_json
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import EnvironmentProblem
@@ -252,7 +253,7 @@ def _others(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     if before["model"] != now["model"]:
         says = "is another and learns anew: start in a fresh state folder"
         found.append(Change("model", "model", says, refused=True))
-    for job in ("views", "labels"):
+    for job in FLINK_JOBS:
         if before[f"{job}_job"] != now[f"{job}_job"]:
             says = "starts anew: from where all that it makes is complete"
             says = says if job == "views" else "starts anew, from the beginning of the log"

@@ -13,6 +13,7 @@ from headrace.jobs.lifecycle.board import STOPPED, Posted, processes
 from headrace.jobs.lifecycle.finding import Finding, examined
 from headrace.jobs.machine import kafka
 from headrace.jobs.machine.flink import FLINK_JOBS
+from headrace.jobs.machine.lag import CONNECT_SECONDS
 from headrace.jobs.machine.session import Session
 from headrace.jobs.machine.session_job import noted_job
 from headrace.jobs.machine.speaking import speak
@@ -22,8 +23,6 @@ from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.load import load
 
 __all__ = ["gap", "run", "stopped"]
-
-_CONNECT_SECONDS = 3.0
 
 
 def run(state: Path, told: Posted) -> list[Finding]:
@@ -35,7 +34,7 @@ def run(state: Path, told: Posted) -> list[Finding]:
         *([examined("Flink", _flink(state, told.flink))] if told.flink else []),
         examined("store", lambda: _store(state)),
         examined("store's offsets", lambda: _store_offsets(state, told)),
-        *(examined(f"{job} job's offsets", _job_offsets(told, job)) for job in ("views", "labels")),
+        *(examined(f"{job} job's offsets", _job_offsets(told, job)) for job in FLINK_JOBS),
     ]
 
 
@@ -71,7 +70,7 @@ def _processes(state: Path) -> str:
 
 
 def _kafka(state: Path, told: Posted) -> str:
-    cluster = transport.cluster_id(told.kafka, connect_seconds=_CONNECT_SECONDS)
+    cluster = transport.cluster_id(told.kafka, connect_seconds=CONNECT_SECONDS)
     kafka.check_cluster(told.kafka, state, cluster)
     missing = sorted(set(told.topics.values()) - _topics(told))
     if missing:
@@ -113,7 +112,7 @@ def _store_offsets(state: Path, told: Posted) -> str:
 def _job_offsets(told: Posted, job: str) -> Callable[[], str]:
     def look() -> str:
         group = f"{told.pipeline}.{job}"
-        done = transport.committed(told.kafka, group, connect_seconds=_CONNECT_SECONDS)
+        done = transport.committed(told.kafka, group, connect_seconds=CONNECT_SECONDS)
         return _whole(told.kafka, done)
 
     return look
@@ -121,7 +120,7 @@ def _job_offsets(told: Posted, job: str) -> Callable[[], str]:
 
 def _whole(bootstrap: str, at: Mapping[Place, int]) -> str:
     topics = {topic for topic, _ in at}
-    seconds = {"connect_seconds": _CONNECT_SECONDS}
+    seconds = {"connect_seconds": CONNECT_SECONDS}
     begins = transport.begins(bootstrap, topics, **seconds)
     found = gap(at, begins, transport.ends(bootstrap, topics, **seconds))
     if found is not None:
@@ -130,7 +129,7 @@ def _whole(bootstrap: str, at: Mapping[Place, int]) -> str:
 
 
 def _topics(told: Posted) -> set[str]:
-    return transport.topics(told.kafka, connect_seconds=_CONNECT_SECONDS)
+    return transport.topics(told.kafka, connect_seconds=CONNECT_SECONDS)
 
 
 def gap(

@@ -222,7 +222,7 @@ def _of_kafka(state: Path, told: Posted, now: float, facts: Mapping[str, Any]) -
     name, kafka = told.pipeline, told.kafka
     groups = {
         job: transport.committed(kafka, f"{name}.{job}", connect_seconds=CONNECT_SECONDS)
-        for job in ("views", "labels")
+        for job in FLINK_JOBS
     }
     topics = {*sources, *(topic for done in groups.values() for topic, _ in done)}
     ends = transport.ends(kafka, topics, connect_seconds=CONNECT_SECONDS)

@@ -19,6 +19,7 @@ from headrace.jobs.evolve import handover, plan, raw_log
 from headrace.jobs.evolve.backfill import backfilled
 from headrace.jobs.lifecycle.board import STOPPED, Board, Posted
 from headrace.jobs.machine import local
+from headrace.jobs.machine.flink import FLINK_JOBS
 from headrace.jobs.machine.local import Local
 from headrace.jobs.machine.processes import Status
 from headrace.jobs.machine.state import StateFolder
@@ -140,7 +141,7 @@ def _taken_over(running: Local, declared: Pipeline, asked: Asked) -> Local:
     So it serves until the new jobs are on their way, and is away for as long as it takes to open.
     """
     before, now = (plan.facts(each) for each in (running.pipeline, declared))
-    jobs = [job for job in ("views", "labels") if before[f"{job}_job"] != now[f"{job}_job"]]
+    jobs = [job for job in FLINK_JOBS if before[f"{job}_job"] != now[f"{job}_job"]]
     new = replace(running, pipeline=declared.on_flink(asked.flink))
     running.supervisor.stop("beat")
     for role in (*jobs, "learner", "store"):

@@ -31,7 +31,6 @@ from headrace.jobs.machine.job import (
     connector,
     environment,
     executed,
-    recovery,
     submit,
     told_to_stop,
 )
@@ -130,7 +129,7 @@ def run(
         write_json(folder / _REST, {"rest": f"{HOST}:{port}"})
         local = {**_LOCAL, "rest.port": str(port), "pipeline.name": job.name}
         given = {**chosen, **local, **(settings or {})}
-        return _ended(submit(job, given, recovery(job, own)), own)
+        return _ended(submit(job, given), own)
     given = {**chosen, **(settings or {})}
     return session_job.run_there(job, Session(flink.rest), given, root=root, folder=folder)
 

@@ -27,7 +27,6 @@ __all__ = [
     "digest_of",
     "environment",
     "executed",
-    "recovery",
     "submit",
     "told_to_stop",
 ]
@@ -99,21 +98,21 @@ def connector() -> str:
     return ";".join(path.as_uri() for path in jars("flink"))
 
 
-def recovery(job: Job, own: str) -> dict[str, str]:
+def _recovery(job: Job, settings: Mapping[str, str]) -> dict[str, str]:
     """Give the setting with which the job takes up its newest checkpoint; without one, rewind."""
-    newest = checkpoints.newest(own)
+    newest = checkpoints.newest(settings["execution.checkpointing.dir"])
     if newest is None:
         job.rewind()
         return {}
     return {"execution.state-recovery.path": newest}
 
 
-def submit(job: Job, settings: Mapping[str, str], recovery: Mapping[str, str]) -> TableResult:
-    """Start a JVM, and the job from it."""
+def submit(job: Job, settings: Mapping[str, str]) -> TableResult:
+    """Start a JVM, and the job from it, where its newest checkpoint was taken."""
     # Java must be known before pyflink is imported, which is only done here.
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("JVM_ARGS", f"-Xmx{HEAP} -XX:+UseSerialGC -XX:TieredStopAtLevel=4")
-    return executed(environment(), job, {**settings, **recovery})
+    return executed(environment(), job, {**settings, **_recovery(job, settings)})
 
 
 def environment() -> TableEnvironment:

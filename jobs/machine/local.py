@@ -29,8 +29,6 @@ from headrace.jobs.machine.speaking import speak
 from headrace.jobs.machine.state import holder, locked
 from headrace.jobs.serving.access import Access
 from headrace.jobs.serving.client import Client
-from headrace.jobs.serving.facts import SupervisorFacts
-from headrace.jobs.serving.telling import telling
 from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["PROCESSES", "ROLES", "Local", "begun", "reached", "running"]
@@ -142,6 +140,9 @@ def begun(
         Whether to make the topics of sources, too, in a Kafka that is not the pipeline's own.
 
     """
+    from headrace.jobs.serving.facts import SupervisorFacts  # `status` and `down` need no server
+    from headrace.jobs.serving.telling import telling
+
     Access.of(pipeline.serve)  # before anything starts
     if pipeline.flink.rest is not None:
         Session(pipeline.flink.rest).check(pipeline.flink.parallelism)

@@ -37,6 +37,11 @@ class Standing:
     name: str
     state: str
 
+    @property
+    def over(self) -> bool:
+        """Say whether it has ended."""
+        return self.state in OVER
+
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
@@ -141,14 +146,15 @@ class Session:
         seconds = told["duration"] / 1000
         return JobStatus(told["state"], seconds, self.parallelism(job), age, cause)
 
-    def checkpoints(self, name: str) -> Checkpoints | None:
-        """Say how the checkpoints of the job of this name are; None where none of it runs."""
-        running = [each.id for each in self.jobs() if each.name == name and each.state not in OVER]
-        if not running:
+    def checkpoints(self, job: str) -> Checkpoints | None:
+        """Say how the checkpoints of the job of this id or name are; None where it does not run."""
+        there = (each.id for each in self.jobs() if job in (each.id, each.name) and not each.over)
+        running = next(there, None)
+        if running is None:
             return None
-        told = self.ask(f"/jobs/{running[0]}/checkpoints")
+        told = self.ask(f"/jobs/{running}/checkpoints")
         last = told["latest"]["completed"]
-        restarts = self.ask(f"/jobs/{running[0]}/metrics?get=numRestarts")
+        restarts = self.ask(f"/jobs/{running}/metrics?get=numRestarts")
         return Checkpoints(
             completed=told["counts"]["completed"],
             failed=told["counts"]["failed"],

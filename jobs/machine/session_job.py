@@ -18,7 +18,7 @@ from pathlib import Path
 from headrace.jobs import transport
 from headrace.jobs.machine import checkpoints
 from headrace.jobs.machine.checkpoints import SAVEPOINTS
-from headrace.jobs.machine.job import Job, recovery, submit, told_to_stop
+from headrace.jobs.machine.job import Job, submit, told_to_stop
 from headrace.jobs.machine.session import OVER, Session
 from headrace.jobs.machine.state import read_json, write_json
 from headrace.operators.errors import EnvironmentProblem
@@ -69,17 +69,17 @@ def _standing(
     own = settings["execution.checkpointing.dir"]
     session.check(parallelism)
     standing = find(job, session, parallelism, root)
-    if standing is None:
-        session.wait_slots(parallelism)
-        before = noted_job(folder)
-        unknown = before is not None and session.state(before) is None
-        standing = before if before and unknown else uuid.uuid4().hex
+    if standing is not None:
         _note(folder, session, standing, own)
-        named = {"pipeline.name": _called(job) + _told(job, parallelism), _FIXED_ID: standing}
-        _submit(job, session, {**settings, **named}, own=own, folder=folder)
-    else:
-        _note(folder, session, standing, own)
-    return standing
+        return standing
+    session.wait_slots(parallelism)
+    before = noted_job(folder)
+    unknown = before is not None and session.state(before) is None
+    new = before if before and unknown else uuid.uuid4().hex
+    _note(folder, session, new, own)
+    named = {"pipeline.name": _called(job) + _told(job, parallelism), _FIXED_ID: new}
+    _submit(job, session, {**settings, **named}, folder=folder)
+    return new
 
 
 def _note(folder: Path, session: Session, job: str, own: str) -> None:
@@ -103,10 +103,10 @@ def _told(job: Job, parallelism: int) -> str:
 
 def find(job: Job, session: Session, parallelism: int, root: str) -> str | None:
     """Find the job where it runs; one of other SQL or parallelism is stopped."""
-    standing = None
+    standing, called = None, _called(job)
     for each in session.jobs():
-        other, _, told = each.name.partition(_called(job))
-        if other or not told or each.state in OVER:
+        other, _, told = each.name.partition(called)
+        if other or not told or each.over:
             continue
         if told == _told(job, parallelism):
             standing = each.id
@@ -115,9 +115,7 @@ def find(job: Job, session: Session, parallelism: int, root: str) -> str | None:
     return standing
 
 
-def _submit(
-    job: Job, session: Session, settings: Mapping[str, str], *, own: str, folder: Path
-) -> None:
+def _submit(job: Job, session: Session, settings: Mapping[str, str], *, folder: Path) -> None:
     """Submit the job under the id that was noted before.
 
     Whoever was killed meanwhile submits it under the same, and the cluster refuses a second one.
@@ -132,7 +130,7 @@ def _submit(
         "rest.port": port,
     }
     try:
-        submit(job, {**settings, **there}, recovery(job, own))
+        submit(job, {**settings, **there})
     except Py4JJavaError:
         if session.state(settings[_FIXED_ID]) is None:
             _forget(folder)

@@ -15,6 +15,7 @@ from headrace.jobs import transport
 from headrace.jobs.machine.flink import session_of
 from headrace.jobs.machine.lag import CONNECT_SECONDS, waited
 from headrace.jobs.machine.processes import Supervisor
+from headrace.jobs.machine.session_job import noted_job
 from headrace.jobs.machine.state import disk
 from headrace.jobs.serving.metrics import gauge
 from headrace.operators.errors import HeadraceError
@@ -101,7 +102,8 @@ class JobFacts(Collector):
 
     def _checkpoints(self) -> Iterator[Metric]:
         session = session_of(self._folder, self._pipeline.flink)
-        found = session and session.checkpoints(f"{self._pipeline.name} {self._job}")
+        job = noted_job(self._folder) or f"{self._pipeline.name} {self._job}"
+        found = session and session.checkpoints(job)
         if not found:
             return
         counts = {"completed": found.completed, "failed": found.failed}

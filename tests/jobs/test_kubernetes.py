@@ -414,6 +414,7 @@ def test_a_table_that_is_no_text_is_carried_too(tmp_path: Path) -> None:
         (TEXT + WHOLE.replace("port: 8000", "port: 0"), "answers at 0.0.0.0, port 0"),
         (TEXT + WHOLE.replace("small-store", "other"), "does not answer to that name; add small-"),
         (TEXT + WHOLE.replace("read: env:READ_TOKEN, ", ""), "nobody has a token to read"),
+        (TEXT + WHOLE.replace("learner: 9102", "learner: 0"), "any port that is free.*choose one"),
         (TEXT + WHOLE.replace("env:READ", "file:/READ"), "file:/READ_TOKEN, a file that pods do"),
         (
             TEXT.replace("x: int64}}", "x: int64}, files: c.csv, live_from: 2026-01-01T00:00:00Z}")

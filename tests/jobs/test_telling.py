@@ -85,6 +85,7 @@ def test_what_a_supervisor_tells(tmp_path: Path) -> None:
 class Flink:
     """Answers as Flink's REST does, of a job that has had no checkpoint yet, or one."""
 
+    name = "small views"
     last: dict[str, int] | None = None
 
     def answer(self, method: str, path: str, body: object = None) -> object:
@@ -95,7 +96,7 @@ class Flink:
             "/jobs/overview": {
                 "jobs": [
                     {"jid": "other", "name": "small labels", "state": "RUNNING"},
-                    *(over, {"jid": "j", "name": "small views", "state": "RUNNING"}),
+                    *(over, {"jid": "j", "name": self.name, "state": "RUNNING"}),
                 ]
             },
             "/jobs/j/checkpoints": {
@@ -144,6 +145,11 @@ def test_what_a_job_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def gone(*_: object, **__: object) -> object:
         raise EnvironmentProblem("asked", "nobody answers", "start it")  # noqa: EM101  # as it is
 
+    # On a session cluster its name says more, and its id is noted.
+    there.name = "small views on k, SQL 0a, 2-fold"
+    assert ("headrace_checkpoint_age_seconds", "") not in told_by(counts.told().decode())
+    write_json(tmp_path / "views" / "session.json", {"job": "j"})
+    assert ("headrace_checkpoint_age_seconds", "") in told_by(counts.told().decode())
     monkeypatch.setattr(transport, "committed", gone)
     assert ("headrace_checkpoint_age_seconds", "") in told_by(counts.told().decode())
     monkeypatch.setattr(Session, "_answer", gone)

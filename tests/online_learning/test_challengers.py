@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.online_learning import learning
 from headrace.online_learning.challengers import Challenge, Challengers
 from headrace.online_learning.learner import Learner, registry
 from headrace.online_learning.learning import Learning
@@ -230,14 +231,18 @@ def test_cuts_change_nothing(tmp_path: Path, sizes: Sizes, early_ms: int | None)
     assert digests[0] == digests[1]
 
 
-def test_without_challengers_nothing_of_them_is_kept(tmp_path: Path) -> None:
+def test_without_challengers_nothing_of_them_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = Learner(SETTINGS, tmp_path)
     feed(learner, [(10_000, 10_000)], log())
     snapshot = learner._snapshot()
     learner.close()
     names = [*snapshot.arrays, *snapshot.facts, *learner.status()]
     assert not [name for name in names if "challenge" in name or "contest" in name]
-    assert "challenge" not in SETTINGS.model.facts
+    monkeypatch.setattr(learning, "digest", repr)
+    assert "'model'" in SETTINGS.digest
+    assert "'challenge'" not in SETTINGS.digest
 
 
 @pytest.mark.parametrize(
