@@ -27,7 +27,7 @@ from headrace.feature_store.catalogue import Catalogue
 from headrace.operators.errors import CorruptError, EnvironmentProblem, HeadraceError, StoreError
 from headrace.operators.sealed import sealed, unsealed
 
-__all__ = ["MANIFEST", "Exported", "check", "digests", "export", "synced"]
+__all__ = ["MANIFEST", "Exported", "check", "digests", "export", "synced", "written"]
 
 MANIFEST = "manifest.json"
 _DO = "export again"
@@ -91,10 +91,11 @@ def export(catalogue: Catalogue, folder: Path) -> list[Exported]:
 def digests(catalogue: Catalogue, folder: Path) -> list[Exported]:
     """Write every table as a file of a folder that is there, all as of one moment."""
     with catalogue.snapshot() as read:
-        return [_written(table, read(table), folder) for table in catalogue.tables()]
+        return [written(table, read(table), folder) for table in catalogue.tables()]
 
 
-def _written(table: str, rows: pa.RecordBatchReader, folder: Path) -> Exported:
+def written(table: str, rows: pa.RecordBatchReader, folder: Path) -> Exported:
+    """Write a table's file, ``<table>.parquet``, and bring it to the disk."""
     path, count = folder / f"{table}.parquet", 0
     # The footer holds no time and no name: the same rows are the same bytes.
     with pq.ParquetWriter(path, rows.schema, compression="zstd") as writer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -64,18 +64,26 @@ def compact(state: _State = _STATE) -> None:
 
 @store.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder; with --as, an earlier one, too.")],
+    form: Annotated[
+        Literal["delta", "iceberg"] | None,
+        typer.Option("--as", help="The next version of tables of Delta Lake or Iceberg."),
+    ] = None,
     state: _State = _STATE,
     as_json: _Json = False,
 ) -> None:
     """Write every table as sorted Parquet, with a manifest: the same rows, the same bytes."""
     from dataclasses import asdict
 
+    from headrace.feature_store import lake
     from headrace.feature_store.catalogue import Catalogue
     from headrace.feature_store.export import export as write
 
     with closing(Catalogue(_file(state), new=False)) as catalogue:
-        files = write(catalogue, folder)
+        if form is None:
+            files = write(catalogue, folder)
+        else:
+            files = [each.file for each in lake.lay(catalogue, folder, form)]
     console = Console()
     if as_json:
         console.print_json(data=[asdict(file) for file in files])
