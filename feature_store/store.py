@@ -73,6 +73,8 @@ class Declared:
     computed: Mapping[str, Expression] = field(default_factory=dict)
     worth: Worth | None = None
     label: Type = Type.BOOL
+    parts: Sequence[str] = ()
+    """What a prediction has a number for each of; nothing where it is one number."""
     kept: Mapping[str, Source] = field(default_factory=dict)
     """The sources whose events are kept."""
 
@@ -127,10 +129,15 @@ class Declared:
         return pa.schema(fields)
 
     @property
+    def predicted(self) -> pa.DataType:
+        """Give the type of a prediction: a number, or a list of so many as there are parts."""
+        return pa.list_(pa.float64()) if self.parts else pa.float64()
+
+    @property
     def prediction_schema(self) -> pa.Schema:
         """Give a prediction's columns: number, id, time, version, what was predicted, features."""
         head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
-        head += [("version", pa.int64()), ("p", pa.float64())]
+        head += [("version", pa.int64()), ("p", self.predicted)]
         return pa.schema([*head, *self.feature_schema])
 
 
@@ -465,7 +472,7 @@ class Store:
     def add_examples(self, messages: Sequence[bytes]) -> None:
         """Keep the labels that came; inside a transaction."""
         head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
-        decision = pa.struct([*head, ("p", pa.float64()), ("version", pa.int64())])
+        decision = pa.struct([*head, ("p", self.declared.predicted), ("version", pa.int64())])
         label = ("label", self.declared.label.arrow)
         item = pa.struct([("at", pa.int64()), label, ("prediction", decision)])
         after = self._complete.get(("examples", 0), 0)

@@ -28,6 +28,7 @@ def declared(pipeline: Pipeline) -> Declared:
         worth=pipeline.model.bad_cases,
         kept={name: source for name, source in pipeline.sources.items() if source.keep},
         label=pipeline.outcome.label.type,
+        parts=pipeline.model.kind.parts,
     )
 
 

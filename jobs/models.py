@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _SCORES = ("n", "auc", "log_loss", "ne", "calibration")
-_OF_NUMBERS = ("rmse", "mae", "bias", "pinball")
+_OTHERS = ("accuracy", "rmse", "mae", "bias", "pinball")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _listed(version: Version, names: Aliases, kept: bool) -> Listed:
         causes=version.gate.get("causes", {}),
         scores={
             **{name: scores.get(name) for name in _SCORES},
-            **{name: scores[name] for name in _OF_NUMBERS if name in scores},
+            **{name: scores[name] for name in _OTHERS if name in scores},
         },
     )
 

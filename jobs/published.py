@@ -39,13 +39,21 @@ class Published:
         Numbers of predictions.
     inputs
         What each message carries of its decision's columns and features.
+    predicted
+        The type of a prediction.
 
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, first: int, last: int, inputs: Sequence[str]
+        self,
+        bootstrap: str,
+        topic: str,
+        first: int,
+        last: int,
+        inputs: Sequence[str],
+        predicted: pa.DataType,
     ) -> None:
-        self._topic, self._inputs = topic, list(inputs)
+        self._topic, self._inputs, self._predicted = topic, list(inputs), predicted
         self._rows, self._last = _read(bootstrap, topic, first, last), last
 
     def take(self, rows: pa.Table) -> pa.Table:
@@ -67,7 +75,7 @@ class Published:
                 raise CorruptError(self._topic, asked, found, _DO)
         if told and told[-1]["seq"] == self._last:
             self.close()
-        rows = rows.append_column("p", pa.array([one["p"] for one in told], pa.float64()))
+        rows = rows.append_column("p", pa.array([one["p"] for one in told], self._predicted))
         version = pa.array([one["version"] for one in told], pa.int64())
         return rows.append_column("version", version)
 

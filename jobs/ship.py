@@ -109,7 +109,7 @@ def _checked(pipeline: Pipeline, version: Version, folder: Path) -> Kind:
         found = f"it was learned with other settings than those of {pipeline.path}"
         raise EnvironmentProblem(asked, found, "give the pipeline file that it was learned with")
     if kind.task != "probability":
-        found = f"the kind {kind.name!r} gives no probability, so it has no AUC"
+        found = f"the kind {kind.name!r} predicts no single bool, so it has no AUC"
         raise HeadraceError(asked, found, "export a model of a bool")
     return kind
 

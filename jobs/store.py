@@ -41,7 +41,7 @@ from headrace.jobs.transport import LogGap, Message, Reader, Writer
 from headrace.jobs.weights import weights_of
 from headrace.online_learning.aliases import Aliases
 from headrace.online_learning.registry import Registry
-from headrace.online_learning.scorer import Scorer
+from headrace.online_learning.scorer import Scorer, column
 from headrace.online_learning.version import Version
 from headrace.operators.drift import PSI
 from headrace.operators.engines.duckdb import quote
@@ -171,7 +171,8 @@ class StoreProcess:
         self._told_cases = self._cases_in_topic()
         here = self.store.counts["predictions"]
         inputs = list(self._encoding.inputs)
-        self._known = Published(self._bootstrap, topic, here, self._published, inputs)
+        kind = self.store.declared.predicted
+        self._known = Published(self._bootstrap, topic, here, self._published, inputs, kind)
         if self._scores:
             for rows in self.store.predictions_after(self._published):
                 self._publish(rows)
@@ -274,7 +275,7 @@ class StoreProcess:
         return (self.store.first_decision if learned is None else learned) + bound
 
     def _score(self, rows: pa.Table) -> pa.Table:
-        rows = rows.append_column("p", pa.array(self.scorer.score(rows), pa.float64()))
+        rows = rows.append_column("p", column(self.scorer.score(rows)))
         version = pa.array([self.scorer.version] * rows.num_rows, pa.int64())
         return rows.append_column("version", version)
 

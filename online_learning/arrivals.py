@@ -63,12 +63,12 @@ class Arrivals:
             deep=settings.deep,
         )
         whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
-        none = no_inputs(settings, encoder)
-        said = {"served": real, **{name: np.empty(0, object) for name in settings.score_by}}
+        none, served = no_inputs(settings, encoder), settings.model.room(0)
+        said = {"served": served, **{name: np.empty(0, object) for name in settings.score_by}}
         self._predictions = Waiting({"at": whole, "place": whole, **none, **said})
         self._examples = Waiting(
             {
-                **{"at": whole, "seq": whole, "decided": whole, "label": real, "served": real},
+                **{"at": whole, "seq": whole, "decided": whole, "label": real, "served": served},
                 **none,
             }
         )

@@ -71,7 +71,7 @@ class Challenge:
             raise LearningError(asked, found, "give 1 or more")
         for kind in self.kinds:
             if kind.task != "probability":
-                found = f"one of the kind {kind.name!r} gives no probability"
+                found = f"one of the kind {kind.name!r} predicts no single bool"
                 raise LearningError(asked, found, "leave it out")
 
     @property

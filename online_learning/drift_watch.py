@@ -23,15 +23,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.online_learning.models.model import Model, State
+from headrace.online_learning.models.model import Kind, Model, State
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.observer import Note, Seen
+from headrace.online_learning.scores import losses
 from headrace.online_learning.settings import Encoding
 from headrace.online_learning.waiting import NEVER, Columns
 from headrace.online_learning.watching import Action, Watching
 from headrace.operators.adwin import Adwin, Alarm
 from headrace.operators.compiled import compiled
-from headrace.operators.evaluation import Rows
 from headrace.operators.hashing import mixed, seed
 
 __all__ = ["PROJECTIONS", "DriftWatch", "Refreshes"]
@@ -70,10 +70,15 @@ class DriftWatch:
         How rows become slots: a field is the place of its token.
     every_ms
         Actions begin at multiples of it.
+    kind
+        Of the model, whose predictions have a loss; a bool's unless given.
     """
 
-    def __init__(self, watching: Watching, encoding: Encoding, every_ms: int) -> None:
+    def __init__(
+        self, watching: Watching, encoding: Encoding, every_ms: int, kind: Kind | None = None
+    ) -> None:
         self._watching, self._encoding, self._every = watching, encoding, every_ms
+        self._kind = kind
         self._places = {
             name: next(i for i, token in enumerate(encoding.tokens) if token.name == name)
             for name in watching.fields
@@ -172,8 +177,8 @@ class DriftWatch:
         return self._watching.loss or () if name is None else self._watching.fields[name]
 
     def _of_loss(self, labels: Columns) -> list[Note]:
-        rows = Rows.of(labels["trainer"], labels["label"])
-        loss = np.minimum(-np.where(rows.y == 1.0, *rows.ln), _HIGHEST_LOSS) / _HIGHEST_LOSS
+        lost = losses(self._kind, labels["trainer"], labels["label"])
+        loss = np.minimum(lost, _HIGHEST_LOSS) / _HIGHEST_LOSS
         found = [each for each in self._loss.follow(loss[:, None]) if each.after > each.before]
         return self._rings(found, labels["at"], None)
 

@@ -115,8 +115,9 @@ class Gate:
         ----------
         said
             Of shape (labels, `PREDICTORS`): probabilities; NaN of a version where there is none.
+            Or (labels, `PREDICTORS`, classes): one of each class.
         labels
-            0 or 1.
+            0 or 1, or the number of the class.
         decided
             The event time of each decision, ms.
         """
@@ -124,29 +125,35 @@ class Gate:
             return
         beside = (decided >= self._since_ms) & (self.champion is not None)
         p = np.clip(said, _LEAST_P, 1 - _LEAST_P).T
-        losses = losses_of(p)
-        self._bet(self.limits, losses, p, labels, beside)
-        positive = labels == 1.0
-        chosen = np.where(positive, losses[1], losses[0])[:, beside]
+        losses = -np.log(p) if said.ndim > 2 else losses_of(p)  # by label, predictor and row
+        self._bet(self.limits, losses, None if said.ndim > 2 else p, labels, beside)
+        chosen = _came(losses, labels)[:, beside]
         self._labels += len(labels)
         self._paired += int(beside.sum())
         self._losses += np.rint(np.nan_to_num(chosen) * UNIT).astype(np.int64).sum(axis=1)
-        self._sums[0] += np.rint(p[0] * UNIT).astype(np.int64).sum()
-        self._sums[1] += int(positive.sum())
+        if said.ndim == 2:
+            self._sums[0] += np.rint(p[0] * UNIT).astype(np.int64).sum()
+            self._sums[1] += int((labels == 1.0).sum())
 
     def _bet(
-        self, limits: Limits, losses: Floats, p: Floats, labels: Floats, beside: NDArray[np.bool_]
+        self,
+        limits: Limits,
+        losses: Floats,
+        p: Floats | None,
+        labels: Floats,
+        beside: NDArray[np.bool_],
     ) -> None:
+        """Bet on what each mean is; of classes there is no sum of p to bet on."""
         candidate, champion, previous, base = losses.transpose(1, 0, 2)
         slack, times = limits.tolerance, limits.calibration
         old, served = self.previous is not None, self.champion is not None
-        strange = base + _STRANGE_BY
+        strange, no_bet = base + _STRANGE_BY, np.full_like(base, np.nan)
 
-        def much(p: Floats) -> Floats:
-            return np.stack([p / times, p / times - 1.0])
+        def much(who: int) -> Floats:
+            return no_bet if p is None else np.stack([p[who] / times, p[who] / times - 1.0])
 
-        def little(p: Floats) -> Floats:
-            return np.stack([-times * p, 1.0 - times * p])
+        def little(who: int) -> Floats:
+            return no_bet if p is None else np.stack([-times * p[who], 1.0 - times * p[who]])
 
         may = {
             "worse_than_champion": np.where(beside, candidate - champion - slack, np.nan),
@@ -154,18 +161,18 @@ class Gate:
             "champion_worse_than_previous": np.where(
                 beside & old, champion - previous - slack, np.nan
             ),
-            "says_too_much": much(p[0]),
-            "says_too_little": little(p[0]),
+            "says_too_much": much(0),
+            "says_too_little": little(0),
             "better_than_base_rate": base - candidate,
             "champion_worse_than_base_rate": np.where(
                 served, champion - base - _STRANGE_BY, np.nan
             ),
-            "champion_says_too_much": np.where(served, much(p[1]), np.nan),
-            "champion_says_too_little": np.where(served, little(p[1]), np.nan),
+            "champion_says_too_much": np.where(served, much(1), np.nan),
+            "champion_says_too_little": np.where(served, little(1), np.nan),
             "previous_worse_than_base_rate": np.where(old, previous - strange, np.nan),
         }
         both = np.stack([may[name] for name in COMPARED], axis=-1)
-        x = np.where(labels[:, None] == 1.0, both[1], both[0])
+        x = np.ascontiguousarray(_came(both.transpose(0, 2, 1), labels).T)
         self._evidence.add(x, np.abs(both).max(axis=0))
 
     def judge(
@@ -337,3 +344,13 @@ class Gate:
         self._labels, self._paired = facts["labels"], facts["paired"]
         self._counts, self._causes = dict(facts["counts"]), dict(facts["causes"])
         self._last = dict(facts["last"])
+
+
+def _came(by_label: Floats, labels: Floats) -> Floats:
+    """Give of (labels that may be, others, rows) what is of the label that came to each row.
+
+    >>> _came(np.array([[[1.0, 2.0]], [[3.0, 4.0]]]), np.array([1.0, 0.0])).tolist()
+    [[3.0, 2.0]]
+    """
+    came: Floats = by_label[labels.astype(np.int64), :, np.arange(len(labels))].T
+    return came

@@ -23,7 +23,7 @@ import orjson
 from numpy.typing import NDArray
 
 from headrace.online_learning.arrivals import Arrivals, no_inputs
-from headrace.online_learning.challengers import SAYS_NOTHING, Challengers
+from headrace.online_learning.challengers import Challengers
 from headrace.online_learning.checksum import Checksum
 from headrace.online_learning.drift_watch import DriftWatch
 from headrace.online_learning.encoding import Encoder
@@ -146,7 +146,7 @@ class Learner:
         self._moments = Moments(len(settings.encoding.numbers))
         first = Registry(folder / "first")
         self._rivals = Rivals(settings, first=first)
-        self._gate = Gate(settings.gate if settings.model.task == "probability" else None)
+        self._gate = Gate(settings.gate if settings.model.task != "number" else None)
         self._challengers = _challengers(settings)
         self._read = {name: Checksum() for name in ("predictions", "examples")}
         self._begun = {"predictions": 0, "examples": 0}  # the offsets at the version before
@@ -159,12 +159,12 @@ class Learner:
         self._offsets = {"predictions": 0, "examples": 0}
         self._pane_end = NEVER  # of the last pane that is done
         whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
-        of_each = np.empty((0, len(settings.kinds)))
+        given, of_each = settings.model.room(0), np.empty((0, len(settings.kinds)))
         by = {name: np.empty(0, object) for name in settings.score_by}
         self._pending = Pending(
             {
-                **{"decided": whole, "given": real, "labelled": np.empty(0, np.bool_)},
-                **{"rivals": np.empty((0, len(self._rivals.said))), **by},
+                **{"decided": whole, "given": given, "labelled": np.empty(0, np.bool_)},
+                **{"rivals": self._rivals.unsaid(0), **by},
                 **({} if settings.negative_after_ms is None else {"served": real, GIVEN: of_each}),
                 **({"contest": of_each} if self._challengers else {}),
             }
@@ -229,6 +229,7 @@ class Learner:
             When an example tells another time of its decision than the decision did.
         """
         predictions, examples = self._counts["predictions"], self._counts["examples"]
+        unfit = self._counts["unfit_labels"]
         horizon = self._arrivals.complete_ms
         published: list[int] = []
         written: set[int] = set()
@@ -250,6 +251,10 @@ class Learner:
             if horizon > self._through_or_never:
                 self._step(horizon)
         self._tell_notes()
+        now = self._counts["unfit_labels"]
+        if now.bit_length() > unfit.bit_length():  # at the first, then at twice as many
+            said = "labels that are none that a model of the kind %r learns are left out: %d so far"
+            _log.warning(said, self.settings.model.name, now)
         if published:
             self._name(published[-1], written)
             self._registry.prune(self.settings.keep, self._also)
@@ -337,15 +342,16 @@ class Learner:
     def _decide(self, decisions: Columns) -> None:
         """Wait for the labels of decisions; what is said of them comes when they are predicted."""
         count = len(decisions["at"])
-        unsaid = {"given": np.zeros(count), "rivals": np.zeros((count, len(self._rivals.said)))}
-        unsaid["contest"] = np.zeros((count, len(self.settings.kinds)))
-        none = np.full_like(unsaid["contest"], np.nan)
+        given = self.settings.model.room(count)
+        blank = {"given": given, "rivals": self._rivals.unsaid(count)}
+        blank["contest"] = np.zeros((count, len(self.settings.kinds)))
+        none = np.full_like(blank["contest"], np.nan)
         said = {name: decisions[name] for name in ("served", *self.settings.score_by)}
         labelled = np.zeros(count, np.bool_)
         if self._provisional:
             self._provisional.decide(decisions, self._pending.first + len(self._pending))
         rows = {"decided": decisions["at"], "labelled": labelled, GIVEN: none}
-        self._pending.append({**rows, **unsaid, **said})
+        self._pending.append({**rows, **blank, **said})
 
     def _admit(self, labels: Columns) -> Columns:
         """Keep the labels to be learned: in time, and the first of their decision."""
@@ -394,7 +400,7 @@ class Learner:
     def _advance(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
         """Let every model take the steps; give what each said of each row: (rows, kinds)."""
         said = steps.by_row(self._model.advance(inputs, steps.of(self._leads)))
-        said = np.where(np.isfinite(said), said, SAYS_NOTHING)
+        said = finite(said, self.settings.model.nothing)
         return (
             self._challengers.advance(inputs, steps, said) if self._challengers else said[:, None]
         )
@@ -431,9 +437,9 @@ class Learner:
         for i, name in enumerate(self._rivals.names):
             some = rows(self.settings.model, rivals[scored, i].copy(), labels["label"][scored])
             self._scores[name].add(some)
-        if self.settings.model.task == "probability":
+        if self.settings.model.task != "number":
             beside = [rivals[:, self._rivals.said.index(name)] for name in PREDICTORS[1:]]
-            said = np.column_stack([trainer, *beside])
+            said = np.stack([trainer, *beside], axis=1)
             self._gate.learn(said, labels["label"], labels["decided"])
         if self._challengers:
             self._challengers.learn(self._pending.rows["contest"][place], labels["label"])
@@ -657,4 +663,17 @@ def _challengers(settings: Learning) -> Challengers | None:
 def _watch(settings: Learning) -> DriftWatch | None:
     if settings.watching is None:
         return None
-    return DriftWatch(settings.watching, settings.encoding, settings.publish_every_ms)
+    told = settings.watching, settings.encoding, settings.publish_every_ms
+    return DriftWatch(*told, settings.model)
+
+
+def finite(given: NDArray[np.float64], nothing: float) -> NDArray[np.float64]:
+    """Put `nothing` in the place of predictions of which a number is none, whole.
+
+    >>> finite(np.array([[0.5, np.nan], [0.25, 0.75]]), 0.5).tolist()
+    [[0.5, 0.5], [0.25, 0.75]]
+    """
+    known = np.isfinite(given)
+    if given.ndim > 1:
+        known = known.all(axis=1, keepdims=True)
+    return np.where(known, given, nothing)

@@ -94,10 +94,6 @@ class Learning:
         self._check_provisional()
         self._check_watching()
         self._check_challenge()
-        if self.model.task == "class":
-            asked = f"asked for a learner of {self.model.name!r}"
-            found = "it predicts several numbers a row, and a prediction has one place, `p`"
-            raise LearningError(asked, found, "take it from Python, or a model of each class")
         if not 0 < self.negatives <= 1:
             asked = f"asked to learn {self.negatives} of the negatives"
             raise LearningError(asked, "that is no share", "give more than 0, and at most 1")
@@ -137,7 +133,7 @@ class Learning:
             asked = "asked to raise the rate, and for negatives before their time"
             found = "what is learned at another rate could not be taken back"
             raise LearningError(asked, found, "remove one of the two")
-        if self.watching.loss is not None and self.model.task != "probability":
+        if self.watching.loss is not None and self.model.task == "number":
             asked = f"asked to watch the loss of a model of the kind {self.model.name!r}"
             raise LearningError(asked, "it gives no probability", "watch its fields alone")
 
@@ -146,7 +142,7 @@ class Learning:
             return
         asked = "asked for challengers"
         if self.model.task != "probability":
-            found = f"the model is of the kind {self.model.name!r}, and gives no probability"
+            found = f"the model is of the kind {self.model.name!r}, and predicts no single bool"
             raise LearningError(asked, found, "remove them")
         threads = {kind.facts["threads"] for kind in self.kinds if "threads" in kind.facts}
         if len(threads) > 1:

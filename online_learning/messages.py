@@ -1,6 +1,7 @@
 """What the learner reads, from JSON to columns: predictions with their progress, and examples.
 
 predictions   {"seq": 0, "id": "…", "at": ms, "x": {inputs}, "p": 0.21, "version": 3}
+              where a prediction is several numbers "p" is a list of them
               {"seq": 0, "through": ms}                        progress: no more before `through`
 examples      {"end": ms, "examples": [{"at": ms, "partition": 0, "offset": 7, "label": true,
                                         "prediction": {as above}}, …]}
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from pyarrow import json
 
 from headrace.online_learning.encoding import Encoder
+from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.models.model import Inputs, Kind
 from headrace.online_learning.settings import LearningError
 from headrace.operators.types import Type
@@ -88,16 +90,17 @@ class Parser:
         self._by = tuple(by)
         self._encoder = encoder
         self._deep = deep
-        self._number = kind is not None and kind.task == "number"
+        self._kind = kind or Logistic()
         self._inputs = sorted(inputs)
         x = pa.struct([(name, type_.arrow) for name, type_ in inputs.items()])
-        prediction = [("seq", pa.int64()), ("at", pa.int64()), ("p", pa.float64()), ("x", x)]
+        p = pa.list_(pa.float64()) if self._kind.parts else pa.float64()
+        prediction = [("seq", pa.int64()), ("at", pa.int64()), ("p", p), ("x", x)]
         self._predictions = pa.schema([*prediction, ("through", pa.int64())])
         example = [
             ("at", pa.int64()),
             ("partition", pa.int64()),
             ("offset", pa.int64()),
-            ("label", pa.float64() if self._number else pa.bool_()),
+            ("label", self._kind.label.arrow),
             ("prediction", pa.struct(prediction)),
         ]
         examples = pa.list_(pa.struct(example))
@@ -118,7 +121,7 @@ class Parser:
         _present("predictions", rows, ("seq", "p", "x"))
         by = {name: _texts(pc.struct_field(rows["x"], name)) for name in self._by}
         inputs = self._inputs_of("predictions", rows["x"])
-        served = rows["p"].to_numpy()
+        served = self._served("predictions", rows["p"])
         return Predictions(_integers(table["seq"], -1), at, through, inputs, served, by)
 
     def examples(self, batch: Sequence[bytes]) -> Examples:
@@ -135,8 +138,8 @@ class Parser:
         if len(pane) and None in decided["x"][0].as_py().values():
             first = orjson.loads(batch[int(pane[0])])["examples"][0]
             self._check_names("examples", first["prediction"])
-        served = decided["p"].to_numpy()
-        if not self._number and not ((served >= 0) & (served <= 1)).all():
+        served = self._served("examples", decided["p"])
+        if self._kind.task != "number" and not ((served >= 0) & (served <= 1)).all():
             asked = "examples"
             raise _refusal(asked, "a 'p' is not in [0, 1]")
         return Examples(
@@ -145,12 +148,27 @@ class Parser:
             at=_integers(rows["at"], -1),
             partition=_integers(rows["partition"], -1),
             offset=_integers(rows["offset"], -1),
-            label=rows["label"].to_numpy().astype(np.float64),
+            label=self._kind.codes(rows["label"]),
             seq=_integers(decided["seq"], -1),
             decided=_integers(decided["at"], -1),
             served=served,
             inputs=self._inputs_of("examples", decided["x"]),
         )
+
+    def _served(self, topic: str, p: pa.ChunkedArray) -> NDArray[np.float64]:
+        """Give what was served: a number of each row, or so many as the kind has parts."""
+        count = len(self._kind.parts)
+        if not count:
+            one: NDArray[np.float64] = p.to_numpy()
+            return one
+        lists = p.combine_chunks()
+        if not pc.all(pc.equal(pc.list_value_length(lists), count)).as_py() and len(lists):
+            raise _refusal(topic, f"a 'p' is not a list of {count} numbers")
+        flat = lists.flatten()
+        if flat.null_count:
+            raise _refusal(topic, "a number in a 'p' is null")
+        several: NDArray[np.float64] = flat.to_numpy().reshape(-1, count)
+        return several
 
     def _inputs_of(self, topic: str, x: pa.ChunkedArray) -> Inputs:
         try:

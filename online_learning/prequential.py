@@ -79,8 +79,8 @@ class Prequential:
         at = decided["at"].to_numpy()
         has = np.flatnonzero(decided["labelled"].is_valid().to_numpy())
         told = decided.select(["labelled", "seq", "label"]).take(pa.array(has))
-        known, seq, label = (column.to_numpy() for column in told.columns)
-        label = label.astype(np.float64)
+        known, seq = (column.to_numpy() for column in told.columns[:2])
+        label = self.settings.model.codes(told["label"])
         self._check(at, known - at[has])
         if inputs is None:
             inputs = self._encoder.inputs(decided, deep=self.settings.model.deep)

@@ -2,6 +2,7 @@
 
     no_change, majority, base_rate    from the labels before the decision, and no more
     last_value, running_mean          the same where labels are numbers
+    no_change, base_rate              the same of each class, where labels are classes
     frozen_first                      the first version, never learned again
     frozen_last                       the last version that was made
     champion                          the version that the gate chose: what is served
@@ -29,13 +30,20 @@ from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import MOMENTS
 from headrace.online_learning.scores import cut
 from headrace.operators.errors import CorruptError
-from headrace.operators.evaluation.baselines import BASELINES, BASELINES_OF_NUMBERS
+from headrace.operators.evaluation.baselines import (
+    BASELINES,
+    BASELINES_OF_CLASSES,
+    BASELINES_OF_NUMBERS,
+    Baseline,
+    OfClasses,
+)
 
-__all__ = ["RIVALS", "RIVALS_OF_NUMBERS", "Made", "Rivals"]
+__all__ = ["RIVALS", "RIVALS_OF_CLASSES", "RIVALS_OF_NUMBERS", "Made", "Rivals"]
 
 _FROZEN = ("frozen_first", "frozen_last", "champion")
 RIVALS = (*BASELINES, *_FROZEN)
 RIVALS_OF_NUMBERS = (*BASELINES_OF_NUMBERS, *_FROZEN)
+RIVALS_OF_CLASSES = (*BASELINES_OF_CLASSES, *_FROZEN)
 _NONE = 0  # stands for a model that has seen nothing
 
 
@@ -48,7 +56,7 @@ class Made:
 
 
 class Rivals:
-    """Predicts each decision by all of `RIVALS`, or `RIVALS_OF_NUMBERS`.
+    """Predicts each decision by all of `RIVALS`, or those of numbers or of classes.
 
     Parameters
     ----------
@@ -59,16 +67,18 @@ class Rivals:
     """
 
     def __init__(self, settings: Learning, *, first: Registry) -> None:
-        asked = settings.model.task
-        self.names = {"probability": RIVALS, "number": RIVALS_OF_NUMBERS}.get(asked, ())
-        self.said = (*self.names, "previous") if self.names else ()
-        kinds = {**BASELINES, **BASELINES_OF_NUMBERS}
+        self._baselines = _baselines(settings.model)
+        self.names = (*self._baselines, *_FROZEN)
+        self.said = (*self.names, "previous")
         self._settings = settings
         self._first = first
-        self._baselines = {name: kinds[name]() for name in self.names if name in kinds}
         self._bears = dict.fromkeys((*_FROZEN, "previous"), _NONE)
         self._made: dict[int, Made] = {}
-        self._frozen = {_NONE: Frozen(settings, settings.model, {})} if self.names else {}
+        self._frozen = {_NONE: Frozen(settings, settings.model, {})}
+
+    def unsaid(self, count: int) -> NDArray[np.float64]:
+        """Give zeros in the place of what is said of so many decisions."""
+        return np.stack([self._settings.model.room(count)] * len(self.said), axis=1)
 
     def predict(
         self, inputs: Inputs, at: NDArray[np.int64], labels: Mapping[str, NDArray[Any]]
@@ -84,9 +94,9 @@ class Rivals:
 
         Returns
         -------
-        Of shape (decisions, `said`).
+        Of shape (decisions, `said`), or (decisions, `said`, parts of a prediction).
         """
-        said = np.empty((len(at), len(self.said)))
+        said = self.unsaid(len(at))
         asked: dict[int, NDArray[np.float64]] = {}
         for i, name in enumerate(self.said):
             if name not in self._baselines:
@@ -103,7 +113,7 @@ class Rivals:
 
     def publish(self, number: int, made: Made) -> None:
         """Take up the version that was just made; the first stays for good."""
-        if self.names and not self._bears["frozen_first"]:
+        if not self._bears["frozen_first"]:
             self._first.publish(number, made.arrays, **made.facts)
             self._bears["frozen_first"] = number
         self._made[number] = made
@@ -145,15 +155,13 @@ class Rivals:
         for number, told in facts["made"].items():
             self._made[int(number)] = Made(under(f"{number}/", state.arrays), told)
         first = self._made.get(self._bears["frozen_first"])
-        if self.names and first is not None:
+        if first is not None:
             # It is there already, unless it was damaged: later it could not be made again.
             self._first.publish(self._bears["frozen_first"], first.arrays, **first.facts)
         self._load()
 
     def _load(self) -> None:
         """Load each version that is asked once, and let go of the others."""
-        if not self.names:
-            return
         loaded = self._frozen
         self._frozen = {}
         for number in set(self._bears.values()):
@@ -173,6 +181,15 @@ class Rivals:
         except CorruptError as error:
             do = "restore the learner's folder from a backup, or give an empty one to learn anew"
             raise CorruptError(error.path, error.asked, error.found, do) from error
+
+
+def _baselines(kind: Kind) -> dict[str, Baseline | OfClasses]:
+    """Make those that fit what the kind predicts."""
+    if kind.task == "class":
+        known = BASELINES_OF_CLASSES.items()
+        return {name: OfClasses(each, len(kind.parts)) for name, each in known}
+    fit = BASELINES_OF_NUMBERS if kind.task == "number" else BASELINES
+    return {name: each() for name, each in fit.items()}
 
 
 class Frozen:

@@ -13,16 +13,30 @@ from headrace.online_learning.settings import Encoding, LearningError
 from headrace.online_learning.version import Version
 from headrace.operators.errors import CorruptError
 
-__all__ = ["MOMENTS", "Scorer"]
+__all__ = ["MOMENTS", "Scorer", "column"]
 
 MOMENTS = "moments"
 """The array of a version that says how numbers are scaled; all others are the model's."""
 
 
+def column(predicted: NDArray[np.float64]) -> pa.Array:
+    """Give predictions as a column: numbers, or a list of so many each.
+
+    >>> column(np.array([[0.25, 0.75]])).to_pylist(), column(np.array([0.5])).to_pylist()
+    ([[0.25, 0.75]], [0.5])
+    """
+    if predicted.ndim == 1:
+        return pa.array(predicted)
+    rows, parts = predicted.shape
+    ends = np.arange(rows + 1, dtype=np.int32) * parts
+    return pa.ListArray.from_arrays(ends, pa.array(predicted.ravel()))
+
+
 class Scorer:
     """One version, loaded and checked; make another for the next version and swap them.
 
-    Without a version all weights are 0, so every probability is 0.5, and `version` is 0.
+    Without a version all weights are 0, so every probability is 0.5, or that of one class among
+    others, and `version` is 0.
 
     Parameters
     ----------
@@ -65,13 +79,16 @@ class Scorer:
         return self._encoder.replaced
 
     def score(self, table: pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
-        """Give the prediction for each row; errors as in `Encoder.encode`."""
+        """Give the prediction for each row, a row of several numbers where the kind has parts.
+
+        Errors as in `Encoder.encode`.
+        """
         return self._served.score(self.inputs(table))
 
     def contributions(self, row: pa.Table | pa.RecordBatch) -> dict[str, float]:
         """Give what each part of one row adds: to the log-odds, where a probability is predicted.
 
-        Of a linear model they are all of it.
+        Of a linear model they are all of it. Of classes it is to the sum of the most likely.
         """
         added = self._served.contributions(self.inputs(row)).tolist()
         return dict(zip(self._encoder.encoding.names, added, strict=True))

@@ -14,7 +14,7 @@ from headrace.operators.evaluation import METRICS, Rows
 from headrace.operators.evaluation.pinball import Pinball
 from headrace.operators.evaluation.several import Several
 
-__all__ = ["cut", "result", "rows", "scores", "staleness"]
+__all__ = ["cut", "losses", "result", "rows", "scores", "staleness"]
 
 _NAMES = {
     "positives": "positives",
@@ -28,6 +28,7 @@ _NAMES = {
 }
 _PRICES = ("log_loss", "auc", "rmse", "mae", "pinball")
 _OF_NUMBERS = ("rmse", "mae", "bias")
+_OF_CLASSES = {"log_loss": "surprise", "accuracy": "base_rate"}
 _FURTHEST = 2.0**36  # of a number that is scored: squares add up within int64
 
 
@@ -39,13 +40,40 @@ def scores(kind: Kind | None = None) -> Several:
     """
     if kind is None or kind.task == "probability":
         return Several({short: METRICS[name]() for short, name in _NAMES.items()})
+    if kind.task == "class":
+        return Several({short: METRICS[name]() for short, name in _OF_CLASSES.items()})
     pinball = {"pinball": Pinball(kind.level)} if isinstance(kind, Quantile) else {}
     return Several({**{name: METRICS[name]() for name in _OF_NUMBERS}, **pinball})
 
 
 def rows(kind: Kind | None, p: NDArray[np.float64], y: NDArray[np.float64]) -> Rows:
-    """Give predictions with their labels, to be scored; numbers are cut at 2^36 either way."""
+    """Give predictions with their labels, to be scored; numbers are cut at 2^36 either way.
+
+    Of classes there is, for each label, the probability of its class, and 1 where that was the most
+    likely one, of equally likely ones the first.
+
+    >>> from headrace.online_learning.models.softmax import Softmax
+    >>> some = rows(Softmax(), np.array([[0.25, 0.75], [0.5, 0.5]]), np.array([0.0, 0.0]))
+    >>> some.p.tolist(), some.y.tolist()
+    ([0.25, 0.5], [0.0, 1.0])
+    """
+    if kind is not None and kind.task == "class":
+        came = y.astype(np.int64)
+        return Rows.of(p[np.arange(len(y)), came], (p.argmax(axis=1) == came).astype(np.float64))
     return Rows.of(cut(kind, p), cut(kind, y))
+
+
+def losses(
+    kind: Kind | None, p: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Give the log loss of each prediction that has one.
+
+    >>> losses(None, np.array([0.5, 0.25]), np.array([1.0, 0.0])).round(3).tolist()
+    [0.693, 0.288]
+    """
+    scored = rows(kind, p, y)
+    came = kind is not None and kind.task == "class"
+    return -np.where(came | (scored.y == 1.0), *scored.ln)
 
 
 def cut(kind: Kind | None, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -55,7 +83,7 @@ def cut(kind: Kind | None, values: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> cut(Squared(), np.array([-0.5, 1e300])).tolist()
     [-0.5, 68719476736.0]
     """
-    if kind is None or kind.task == "probability":
+    if kind is None or kind.task != "number":
         return values
     return np.clip(values, -_FURTHEST, _FURTHEST)
 

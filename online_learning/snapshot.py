@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -89,7 +90,9 @@ class Snapshots:
         self.folder.mkdir(parents=True, exist_ok=True)
         header = {"digest": self.digest, "facts": snapshot.facts}
         metadata = {"headrace": orjson.dumps(header, option=orjson.OPT_SORT_KEYS).decode()}
-        data = safetensors.save(dict(snapshot.arrays), metadata)
+        # safetensors writes the memory as it lies, whatever its order.
+        lying = {name: np.asarray(array, order="C") for name, array in snapshot.arrays.items()}
+        data = safetensors.save(lying, metadata)
         sha256 = durable.sha256(data)
         # Above every number that is there: what does not verify grows old, and is dropped.
         newest, parent = max(((n, path.name) for n, _, path in self._files()), default=(0, None))

@@ -97,7 +97,7 @@ def fitted(settings: Learning, rows: pa.Table, **facts: Any) -> Start:
     labels = {
         "at": at[order],
         "seq": told["seq"].to_numpy()[order],
-        "label": told["label"].to_numpy().astype(np.float64)[order],
+        "label": settings.model.codes(told["label"])[order],
         **columns(inputs, order),
     }
     none = {"at": np.empty(0, np.int64), **columns(inputs, order[:0])}

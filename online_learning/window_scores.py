@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.online_learning.models.linear import Logistic
 from headrace.online_learning.models.model import Kind, State
 from headrace.online_learning.observer import Note, Seen, named, texts
 from headrace.online_learning.scores import result, rows, scores, staleness
@@ -62,10 +63,12 @@ class WindowScores:
         self, every_ms: int, within_ms: int, by: Sequence[str], kind: Kind | None = None
     ) -> None:
         self._kind, every = kind, scores(kind)
-        names = [name for name in every.value() if name in ("positives", *_TOLD)]
+        told = ("positives", *_TOLD, *(("accuracy",) if kind and kind.task == "class" else ()))
+        names = [name for name in every.value() if name in told]
         self._blank = Several({name: every[name] for name in names})
         self._every, self._within, self._by = every_ms, within_ms, tuple(by)
-        none = {name: np.empty(0) for name in _NUMBERS} | {"decided": np.empty(0, np.int64)}
+        said, whole = (kind or Logistic()).room(0), np.empty(0, np.int64)
+        none = {"decided": whole, "label": np.empty(0), "trainer": said, "served": said}
         self._empty: Columns = none | {name: np.empty(0, object) for name in self._by}
         self._parts: list[Columns] = []
         self._oldest: int | None = None
@@ -136,7 +139,8 @@ class WindowScores:
         found = {name: result(each) for name, each in both.items()}
         said = {name: found["served"].get(name) for name in ("n", "positives")}
         for score, values in found.items():
-            said |= {f"{score}.{name}": values.get(name) for name in _TOLD}
+            counts = ("n", "positives")
+            said |= {f"{score}.{name}": x for name, x in values.items() if name not in counts}
         costs = staleness(found["prequential"], found["served"])
         said |= {f"staleness.{name}": value for name, value in costs.items()}
         return {name: value for name, value in said.items() if value is not None}

@@ -98,9 +98,9 @@ def outcome_of(form: PipelineForm, sources: Mapping[str, Origin], document: Docu
     source = sources[outcome.source]
     _check_id(source, outcome.id, document, "outcome")
     label = expression_of(outcome.label, source.types, document, ("outcome", "label"))
-    if label.type is not Type.BOOL and not label.type.numeric:
+    if label.type not in (Type.BOOL, Type.INT64, Type.FLOAT64, Type.STRING):
         asked = f"asked for the label {outcome.label!r}"
-        found = f"it is {label.type.value}, and a label is bool or a number"
+        found = f"it is {label.type.value}, and a label is a bool, a number or a text"
         raise document.refuse(("outcome", "label"), asked, found, "compare it with something")
     after = outcome.negative_after
     if after is not None and after >= outcome.within:

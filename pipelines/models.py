@@ -21,6 +21,7 @@ from headrace.online_learning.models.batched import (
 from headrace.online_learning.models.factorised import Ffm, Fm
 from headrace.online_learning.models.linear import Logistic, Poisson, Quantile, Squared
 from headrace.online_learning.models.model import Kind, Task
+from headrace.online_learning.models.softmax import Softmax
 from headrace.online_learning.settings import Ftrl
 from headrace.online_learning.verdict import Limits
 from headrace.operators.types import Type
@@ -34,6 +35,12 @@ _FTRL = ("alpha", "beta", "l1", "l2")
 _ROWS = ("width", "rate", "admit", "expire", "memory_mib")
 _FACTORS = ("width", "rate", "seed")
 _LAYERS = ("hidden", "cross_layers", "cross_rank")
+_WANTED = {
+    Type.FLOAT64: ("a number", "give a number"),
+    Type.INT64: ("classes by their numbers", "give an int64 from 0 on"),
+    Type.STRING: ("classes by their names", "give a text"),
+}
+"""What kinds other than those of a bool learn, and what to do where the label is none."""
 _DEEP = ("batch", *_ROWS, "dense_rate", *_LAYERS, "seed", "device", "threads")
 
 Settings = Mapping[str, Any]
@@ -88,6 +95,11 @@ KINDS = {
         lambda given: Quantile(_ftrl(given), tau=float(given.get("level", 0.5))),
         "number",
     ),
+    "softmax": _Known(
+        (*_FTRL, "classes"),
+        lambda given: Softmax.of(given.get("classes", 2), _ftrl(given)),  # which the file must have
+        "class",
+    ),
     **{kind.name: _alone(kind) for kind in (DcnV2, DeepFm, Dlrm, WideAndDeep)},
 }
 _SETTINGS = {name for known in KINDS.values() for name in known.settings}
@@ -133,6 +145,10 @@ def model_of(form: PipelineForm, document: Document) -> Model:
     known = KINDS[model.kind]
     settings = given(model)
     check_settings(model.kind, settings, ("model",), document)
+    if "classes" in known.settings and "classes" not in settings:
+        asked, found = f"asked for a model of the kind {model.kind!r}", "its classes are not said"
+        do = "give them: `classes: 3`, or their names"
+        raise document.refuse(("model", "kind"), asked, found, do)
     with document.at("model", "kind"):
         kind = known.make(settings)
     return Model(
@@ -164,7 +180,7 @@ def _cases(model: ModelForm, kind: Kind, document: Document) -> Worth | None:
         do = "give loss_above or confidence_below"
         raise document.refuse(place, asked, "it is not said which they are", do, key=True)
     if kind.task != "probability":
-        found = f"a model of the kind {kind.name!r} gives no probability"
+        found = f"a model of the kind {kind.name!r} predicts no single bool"
         raise document.refuse(place, asked, found, "remove them", key=True)
     with document.at(*place):
         return Worth(told.loss_above, told.confidence_below, told.most_per_day)
@@ -233,15 +249,18 @@ def _check_slices(pipeline: Pipeline, document: Document) -> None:
 
 def _check_label(pipeline: Pipeline, text: str, document: Document) -> None:
     label, kind = pipeline.outcome.label.type, pipeline.model.kind
-    task = "number" if label.numeric else "probability"
-    if kind.task == task:
+    if label is kind.label or (kind.task == "number" and label.numeric):
         return
-    wants, do = ("bool", "compare it") if label.numeric else ("a number", "give a number")
-    fit = ", ".join(repr(name) for name, known in KINDS.items() if known.task == task)
+    wants, do = ("bool", "compare it") if kind.task == "probability" else _WANTED[kind.label]
+    tasks = {Type.BOOL: ("probability",), Type.STRING: ("class",), Type.FLOAT64: ("number",)}
+    fitting = tasks.get(label, ("number", "class"))
+    fit = ", ".join(repr(name) for name, known in KINDS.items() if known.task in fitting)
     asked = f"asked for the label {text!r}"
     found = f"it is {label.value}, and the model's kind {kind.name!r} learns {wants}"
-    place: Place = ("outcome", "label")
-    raise document.refuse(place, asked, found, f"{do}, or take one of the kinds {fit}")
+    do = f"{do}, or take one of the kinds {fit}"
+    if kind.task == "class" and "class" in fitting:
+        do = f"give `classes` {'their names' if label is Type.STRING else 'as their number'}"
+    raise document.refuse(("outcome", "label"), asked, found, do)
 
 
 def _check_number(pipeline: Pipeline, name: str, place: Place, document: Document) -> None:

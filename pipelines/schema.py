@@ -182,8 +182,8 @@ class OutcomeForm(_Form):
     """Which events say how a decision ended.
 
     `source`: its name. `id`: the column with the decision's id. `label`: an SQL expression over the
-    source's columns, a bool or a number as the model's kind wants it. `within`: how long after its
-    decision an outcome counts.
+    source's columns, a bool, a number or a text as the model's kind wants it. `within`: how long
+    after its decision an outcome counts.
     `negative_after`: how long after it a decision without one is learned as negative meanwhile.
     """
 
@@ -292,9 +292,10 @@ class ModelForm(SettingsForm):
     """What learns, and from what.
 
     `kind` (hybrid), and the settings that it has; `pipelines/models.py` says which, with defaults.
-    `slots` (1048576): its weights, a power of two. `bias` (true). `buckets`: input to ascending
-    edges, numbers or durations, as a list or `{from: …, to: …, step: …}` with both ends. `tokens`:
-    inputs, and lists of inputs for crosses. `numbers`: inputs taken as numbers. `weight`: an input,
+    `classes`, of `softmax`: how many, or their names. `slots` (1048576): its weights, a power of
+    two. `bias` (true). `buckets`: input to ascending edges, numbers or durations, as a list or
+    `{from: …, to: …, step: …}` with both ends. `tokens`: inputs, and lists of inputs for
+    crosses. `numbers`: inputs taken as numbers. `weight`: an input,
     how many times a row counts. `negatives` (1.0): the share of negatives learned. `publish_every`
     (1d): of event time. `keep` (5): versions. `score_from`: decisions from this time on count in
     the scores. `score_every`: windows of event time that are scored each; `score_by`: inputs by
@@ -305,6 +306,7 @@ class ModelForm(SettingsForm):
     """
 
     kind: Name = "hybrid"
+    classes: Annotated[int | tuple[str, ...] | None, BeforeValidator(values.classes)] = None
     slots: Annotated[int, BeforeValidator(values.slots)] = 1 << 20
     bias: bool = True
     buckets: dict[Name, Annotated[tuple[float, ...], BeforeValidator(values.edges)]] = {}

@@ -69,6 +69,7 @@ _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_EDGES = 1000
+_MOST_CLASSES = 1000
 
 
 def _refuse(asked: str, found: str, do: str, *steps: str | int) -> NoReturn:
@@ -352,6 +353,31 @@ def pair(value: object) -> tuple[object, object]:
         do = "write it like [2013-01-01T05:00:00Z, 2013-01-08T05:00:00Z]"
         _refuse(f"asked for the baseline {value!r}", found, do)
     return value[0], value[1]
+
+
+def classes(value: object) -> int | tuple[str, ...]:
+    """Read how many classes there are, or their names.
+
+    >>> classes(3), classes(["sun", "rain"])
+    (3, ('sun', 'rain'))
+    """
+    do = "write it like 3, where labels are 0, 1 and 2, or [sun, rain], where they are texts"
+    if type(value) is int and 2 <= value <= _MOST_CLASSES:
+        return value
+    if not isinstance(value, list) or not 2 <= len(value) <= _MOST_CLASSES:
+        found = f"there are 2 to {_MOST_CLASSES}, as a number or by their names"
+        _refuse(f"asked for the classes {_short(value)}", found, do)
+    for i, each in enumerate(value):
+        if not isinstance(each, str):
+            quote = "write it in quotation marks"
+            _refuse(f"asked for the class {_short(each)}", "a name is a text", quote, i)
+        if each in value[:i]:
+            _refuse(f"asked for the class {each!r} twice", "each is one", "keep one of the two", i)
+    return tuple(value)
+
+
+def _short(value: object) -> str:
+    return repr(value)[:100]
 
 
 def off(value: object) -> object:

@@ -45,7 +45,7 @@ def check_watching(pipeline: Pipeline, document: Document) -> None:
         _check(actions, pipeline, document, place)
     if watching.loss is not None:
         _check(watching.loss, pipeline, document, ("drift", "loss"))
-        if kind.task != "probability":
+        if kind.task == "number":
             asked, found = "asked to watch the loss", f"{kind.name!r} gives no probability"
             raise document.refuse(("drift", "loss"), asked, found, "watch fields", key=True)
 

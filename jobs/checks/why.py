@@ -26,11 +26,12 @@ def why(process: StoreProcess, identity: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``decision``, its columns and place; ``p``, ``version``; ``label``, null until it has come;
+        ``decision``, its columns and place; ``p``, ``version``; ``of``, the names of the numbers in
+        ``p`` where it has several; ``label``, null until it has come;
         ``features``, each with its value, its key, its window and the tiles in it; ``computed``,
         the values of those that are computed of them; and
-        ``contributions`` to the sum, of a bool the log-odds, by token, null with a reason in
-        ``without`` where the version is no longer kept.
+        ``contributions`` to the sum, of a bool the log-odds, of classes that of the most likely, by
+        token, null with a reason in ``without`` where the version is no longer kept.
 
     Raises
     ------
@@ -53,6 +54,7 @@ def why(process: StoreProcess, identity: str) -> dict[str, Any]:
     return {
         "decision": {name: found[name] for name in names},
         "p": found["p"],
+        **({"of": list(store.declared.parts)} if store.declared.parts else {}),
         "version": found["version"],
         "label": label[0] if label else None,
         "features": {

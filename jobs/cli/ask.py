@@ -78,7 +78,8 @@ def why(decision: str, state: _State = None, as_json: _Json = False) -> None:
         console.print_json(data=told)
         return
     label = "not known yet" if told["label"] is None else str(told["label"]).lower()
-    said = f"p = {told['p']:.4f} by version {told['version']}; the label is {label}"
+    given = f"{told['p']:.4f}" if "of" not in told else _several(told["p"], told["of"])
+    said = f"p = {given} by version {told['version']}; the label is {label}"
     console.print(f"{decision}: {said}", markup=False)
     features = Table("feature", "value", "view", "key", "tiles", "from", "to")
     for name, each in told["features"].items():
@@ -111,10 +112,21 @@ def predict(
     if as_json:
         console.print_json(data=told)
         return
-    both = zip(told["predictions"], told["features"], strict=True)
-    values = [{"p": round(p, 6), **found} for p, found in both]
+    of = told.get("of")
+    said = (round(p, 6) if of is None else _several(p, of) for p in told["predictions"])
+    values = [{"p": p, **found} for p, found in zip(said, told["features"], strict=True)]
     _show(console, values)
     console.print(f"version {told['model_version']}; {_fresh(told)}", markup=False)
+
+
+def _several(p: Sequence[float], of: Sequence[str]) -> str:
+    """Write a prediction of several numbers, the greatest first.
+
+    >>> _several([0.25, 0.75], ["sun", "rain"])
+    'rain 0.7500, sun 0.2500'
+    """
+    both = sorted(zip(of, p, strict=True), key=lambda each: -each[1])
+    return ", ".join(f"{name} {value:.4f}" for name, value in both)
 
 
 def features(

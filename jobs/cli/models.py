@@ -42,8 +42,12 @@ def list_(state: _State = _STATE, as_json: _Json = False) -> None:
     if as_json:
         console.print_json(data=[asdict(each) for each in found])
         return
-    numbers = any("rmse" in each.scores for each in found)
-    scores = {"RMSE": "rmse", "MAE": "mae"} if numbers else {"AUC": "auc", "log loss": "log_loss"}
+    had = {name for each in found for name, value in each.scores.items() if value is not None}
+    scores = {"AUC": "auc", "log loss": "log_loss"}
+    if "rmse" in had:
+        scores = {"RMSE": "rmse", "MAE": "mae"}
+    elif "auc" not in had and "accuracy" in had:
+        scores = {"accuracy": "accuracy", "log loss": "log_loss"}
     right = [Column(name, justify="right") for name in (*scores, "bytes")]
     table = Table("version", "names", "learned to", *right, "verdict", box=None)
     for each in found:

@@ -23,7 +23,8 @@ from headrace.jobs.machine.processes import Status
 __all__ = ["counted", "how_to_reach", "showing", "shown"]
 
 _COUNTS = ("decisions", "predictions", "examples", "waiting", "dead_letters", "late")
-_SCORES = ("n", "auc", "log_loss", "ne", "calibration", "ece", "rmse", "mae", "bias", "pinball")
+_OF_BOOLS = ("auc", "log_loss", "ne", "calibration", "ece")
+_SCORES = ("n", *_OF_BOOLS, "accuracy", "rmse", "mae", "bias", "pinball")
 _TOLD_SECONDS = 10.0
 _MIB = 1 << 20
 
@@ -175,6 +176,8 @@ def shown(found: Standing) -> Group:
         parts.append(Text(f"{learned}, {_age(found.version_age_seconds)} behind the clock"))
     if found.scores:
         told = [of for of in _SCORES if any(of in score for score in found.scores.values())]
+        if "auc" in told:  # which says more of a bool
+            told = [of for of in told if of != "accuracy"]
         table = Table("score", *told, box=None)
         for name, score in found.scores.items():
             table.add_row(name, *(_number(score.get(of)) for of in told))

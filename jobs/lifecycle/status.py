@@ -27,7 +27,7 @@ from headrace.jobs.machine.speaking import speak
 from headrace.jobs.machine.state import disk
 from headrace.jobs.serving.client import Client
 from headrace.jobs.serving.metrics import REPEATED
-from headrace.online_learning.rivals import RIVALS, RIVALS_OF_NUMBERS
+from headrace.online_learning.rivals import RIVALS, RIVALS_OF_CLASSES, RIVALS_OF_NUMBERS
 from headrace.operators.errors import EnvironmentProblem, HeadraceError
 from headrace.pipelines.load import load
 
@@ -35,7 +35,7 @@ __all__ = ["Lag", "Standing", "View", "status"]
 
 _COUNTS = ("decisions", "predictions", "examples", "waiting", "late", "dead_letters")
 _SCORED = frozenset(("auc", "log_loss", "rmse"))
-_RIVALS = {*RIVALS, *RIVALS_OF_NUMBERS}
+_RIVALS = {*RIVALS, *RIVALS_OF_CLASSES, *RIVALS_OF_NUMBERS}
 _NEWEST = """
     SELECT name, value FROM metrics WHERE starts_with(name, 'window.') AND slice_of IS NULL
     AND "at" = (SELECT MAX("at") FROM metrics WHERE starts_with(name, 'window.')) ORDER BY name

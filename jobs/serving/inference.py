@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from headrace.jobs.serving.access import ANYBODY, PREDICT, READ, Refused
@@ -135,6 +136,9 @@ class Inference:
         served = self._version(asked)
         inputs = [_form(name, _DATATYPES[kind]) for name, kind in self._inputs.items()]
         outputs = [_form(name, kind) for name, kind in _OUTPUTS.items()]
+        if parts := self._process.store.declared.parts:  # in the order in which they are declared
+            of = orjson.dumps(parts).decode()  # a parameter is one value
+            outputs[0] |= {"shape": [-1, len(parts)], "parameters": {"of": of}}
         platform = f"headrace_{self._process.pipeline.model.kind.name}"
         head = {"name": asked.path["model"], "versions": [str(served)], "platform": platform}
         return json({**head, "inputs": inputs, "outputs": outputs})

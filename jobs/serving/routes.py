@@ -238,10 +238,16 @@ class Routes:
         self._metrics.count_missing(found)
         answer = {
             "predictions": scorer.score(read).tolist(),
+            **self._of(),
             "model_version": scorer.version,
             "features": found,
         }
         return json({**answer, **fresh})
+
+    def _of(self) -> dict[str, Any]:
+        """Name the numbers of a prediction, where it has several."""
+        parts = self._process.store.declared.parts
+        return {"of": list(parts)} if parts else {}
 
     def sql(self, asked: Asked) -> Answer:
         """Answer a question; as Arrow where that is accepted."""

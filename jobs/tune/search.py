@@ -105,12 +105,12 @@ def search(
     EnvironmentProblem
         Where Optuna is not installed, examples are too few, or no trial came to its end.
     HeadraceError
-        Where the model gives no probability.
+        Where the model predicts no single bool.
     """
     if find_spec("optuna") is None:
         raise EnvironmentProblem(_ASKED, "optuna is not installed", "install headrace[tune]")
     if pipeline.model.kind.task != "probability":
-        what = f"the kind {pipeline.model.kind.name!r} gives no probability"
+        what = f"the kind {pipeline.model.kind.name!r} predicts no single bool"
         raise HeadraceError(_ASKED, what, "tune a model of a bool")
     kinds = [pipeline.model.kind, *(made(k, pipeline.tuning.given) for k in pipeline.tuning.kinds)]
     deep = any(kind.deep for kind in kinds)

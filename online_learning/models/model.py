@@ -18,9 +18,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.online_learning.settings import Encoding, LearningError
+from headrace.operators.types import Type
 
 __all__ = [
     "PREDICT",
@@ -127,7 +129,7 @@ class Steps:
 
     def by_row(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give what was predicted at each step in the order of the rows, of which each has one."""
-        out = np.empty(len(self))
+        out = np.empty(predicted.shape)
         out[self.rows] = predicted
         return out
 
@@ -216,6 +218,30 @@ class Kind(ABC):
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """Say everything that decides what is learned, in words of JSON."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Name what a prediction has a number for each of; nothing where it is one number."""
+        return ()
+
+    @property
+    def nothing(self) -> float:
+        """Give what stands for a number of a prediction that is none."""
+        return 0.5
+
+    @property
+    def label(self) -> Type:
+        """Give the type that labels have where they are written."""
+        return Type.FLOAT64 if self.task == "number" else Type.BOOL
+
+    def room(self, count: int) -> NDArray[np.float64]:
+        """Give zeros in the place of so many predictions."""
+        return np.zeros((count, len(self.parts)) if self.parts else count)
+
+    def codes(self, labels: pa.ChunkedArray) -> NDArray[np.float64]:
+        """Give labels as numbers; the column has no null."""
+        codes: NDArray[np.float64] = labels.to_numpy().astype(np.float64)
+        return codes
 
     def fits(self, labels: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Say of each label whether the kind learns it; the others are counted."""

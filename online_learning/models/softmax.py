@@ -3,18 +3,20 @@
     p_c = exp(s_c) / Σ exp(s)      s_c as in `ftrl`, with the weights of class c
     g_c = p_c − 1 where the label is c, else p_c
 
-Labels are the numbers of the classes, from 0 on. Of two classes it learns as fast as `ftrl` does at
-twice the gradient: each has its weights.
+Labels are the numbers of the classes, from 0 on, or their names. Of two classes it learns as fast
+as `ftrl` does at twice the gradient: each has its weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.online_learning.models import ftrl
@@ -22,6 +24,7 @@ from headrace.online_learning.models.ftrl import learn_row, settings_of, sum_of
 from headrace.online_learning.models.model import Arrays, Inputs, Kind, State, Steps
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError
 from headrace.operators.compiled import compiled
+from headrace.operators.types import Type
 
 __all__ = ["Softmax", "SoftmaxModel", "SoftmaxServed"]
 
@@ -38,6 +41,8 @@ class Softmax(Kind):
         The rate and the penalties.
     classes
         How many there are.
+    names
+        Their names, where labels are texts; none where they are the numbers from 0 on.
 
     Examples
     --------
@@ -47,22 +52,61 @@ class Softmax(Kind):
     >>> steps = Steps(np.zeros(2, np.int64), np.array([2.0, np.nan]))
     >>> model.advance(one, steps).round(3).tolist()
     [[0.333, 0.333, 0.333], [0.33, 0.33, 0.34]]
+    >>> weather = Softmax.of(["sun", "rain"])
+    >>> weather.codes(pa.chunked_array([["rain", "hail", "sun"]])).tolist()
+    [1.0, nan, 0.0]
     """
 
     name = "softmax"
     task = "class"
     ftrl: Ftrl = field(default_factory=Ftrl)
     classes: int = 2
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        asked = f"asked for {self.classes} classes"
         if self.classes < 2:
-            asked = f"asked for {self.classes} classes"
             raise LearningError(asked, "there is nothing to tell apart", "give 2 or more")
+        if self.names and len(set(self.names)) != self.classes:
+            found = f"they have {len(set(self.names))} different names"
+            raise LearningError(asked, found, "give each a name of its own, or none")
+
+    @classmethod
+    def of(cls, classes: int | Sequence[str], ftrl: Ftrl | None = None) -> Self:
+        """Make it of so many classes, or of those with these names."""
+        rate = ftrl or Ftrl()
+        if isinstance(classes, int):
+            return cls(rate, classes)
+        return cls(rate, len(classes), tuple(classes))
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """Say the settings."""
-        return {"kind": self.name, **asdict(self)}
+        classes = list(self.names) or self.classes
+        return {"kind": self.name, "ftrl": asdict(self.ftrl), "classes": classes}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Name the classes."""
+        return self.names or tuple(map(str, range(self.classes)))
+
+    @property
+    def nothing(self) -> float:
+        """Give what a model that has seen nothing says of each class."""
+        return 1 / self.classes
+
+    @property
+    def label(self) -> Type:
+        """Give the type that labels have: a class' name, or its number."""
+        return Type.STRING if self.names else Type.INT64
+
+    def codes(self, labels: pa.ChunkedArray) -> Floats:
+        """Give the number of each label's class; NaN of a name that is none."""
+        if not self.names:
+            return super().codes(labels)
+        places = pc.index_in(labels, pa.array(self.names, pa.string()))
+        codes: Floats = places.cast(pa.float64()).fill_null(math.nan).to_numpy()
+        return codes
 
     def fits(self, labels: Floats) -> NDArray[np.bool_]:
         """Say of each label whether it is the number of a class."""

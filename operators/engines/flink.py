@@ -518,6 +518,8 @@ FROM `labelled__both` GROUP BY TUMBLE(rowtime, {interval(every_ms)})"""
     said = "CAST(label AS STRING)"
     if label.type is Type.BOOL:
         said = "CASE WHEN label THEN 'true' ELSE 'false' END"
+    elif label.type is Type.STRING:
+        said = "JSON_STRING(label)"
     item = (
         "CONCAT('{\"at\":', CAST(`at` AS STRING), ',\"partition\":', CAST(`partition` AS STRING), "
         "',\"offset\":', CAST(`offset` AS STRING), ',\"label\":', "

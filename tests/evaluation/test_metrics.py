@@ -106,6 +106,7 @@ def textbook(p: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, float]
     off = [abs(p[place == b].sum() - y[place == b].sum()) for b in range(15)]
     return {
         "log_loss": loss,
+        "surprise": -np.log(p).mean(),
         "base_rate": share,
         "positives": y.sum(),
         "base_rate_log_loss": base,

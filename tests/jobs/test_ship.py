@@ -194,7 +194,7 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
     refused("has not learned; there are .*, .* of them positive", ftrl, version, early, "fp16")
     number = replace(ftrl, model=replace(ftrl.model, kind=Squared()))
     other = replace(version, model=dict(Squared().facts))
-    refused("the kind 'linear' gives no probability", number, other, given, "fp16")
+    refused("the kind 'linear' predicts no single bool", number, other, given, "fp16")
     out.mkdir()
 
     def unread() -> Examples:

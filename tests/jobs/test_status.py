@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from headrace.feature_store.catalogue import TABLES
-from headrace.jobs.lifecycle.status import View, status
+from headrace.jobs.lifecycle.shown import shown
+from headrace.jobs.lifecycle.status import Standing, View, status
 from headrace.jobs.machine.local import PROCESSES
 from headrace.jobs.machine.processes import Process, Status, Supervisor
 from headrace.jobs.machine.state import locked, read_json, write_json
@@ -102,3 +104,13 @@ def test_the_supervisor_says_what_became_of_each_process(tmp_path: Path) -> None
         assert said["on"]["state"] == "running"
         assert said["on"]["pid"] == supervisor.status()["on"].pid
     assert read_json(path)["on"]["state"] == "stopped"
+
+
+def test_the_scores_of_classes_are_shown_by_accuracy() -> None:
+    of_classes = {"log_loss": 0.25, "accuracy": 0.875}
+    for scores, has in ((of_classes, True), ({**of_classes, "auc": 0.75}, False)):
+        console = Console(record=True, width=120)
+        console.print(
+            shown(Standing("w", "up", None, "k", "s", (), {}, {}, scores={"served": scores}))
+        )
+        assert ("0.8750" in console.export_text()) is has

@@ -198,7 +198,7 @@ def test_too_few_labels_and_labels_all_alike_are_refused(
         with pytest.raises(EnvironmentProblem, match=what):
             search(pipeline, Examples(table), trials=1, seed=0)
     number = replace(pipeline, model=replace(pipeline.model, kind=Squared()))
-    with pytest.raises(HeadraceError, match="the kind 'linear' gives no probability"):
+    with pytest.raises(HeadraceError, match="the kind 'linear' predicts no single bool"):
         search(number, given, trials=1, seed=0)
 
 

@@ -250,8 +250,8 @@ def test_without_challengers_nothing_of_them_is_kept(
     [
         (lambda: Challenge(()), "there are none"),
         (lambda: Challenge((rate(0.1),), 0), "first round has 0 labels"),
-        (lambda: Challenge((Squared(),)), "gives no probability"),
-        (lambda: told(Squared(), rate(0.1)), "gives no probability"),
+        (lambda: Challenge((Squared(),)), "predicts no single bool"),
+        (lambda: told(Squared(), rate(0.1)), "predicts no single bool"),
         (lambda: told(HYBRID, replace(HYBRID, threads=2)), "nets with 1 and 2 threads"),
     ],
 )

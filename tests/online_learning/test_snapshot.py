@@ -45,6 +45,16 @@ def test_the_newest_comes_back_and_few_are_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.safetensors"))) == 3
 
 
+def test_an_array_comes_back_however_it_lies_in_memory(tmp_path: Path) -> None:
+    table = np.arange(24.0).reshape(2, 3, 4)
+    lying = {"columns": table[:, [0, 2]], "turned": table.T, "some": table[:, :, 1]}
+    Snapshots(tmp_path, digest="d", keep=1).save(Snapshot(lying, {}))
+    found = Snapshots(tmp_path, digest="d", keep=1).restore()
+    assert found is not None
+    for name, array in lying.items():
+        assert np.array_equal(found.arrays[name], array), name
+
+
 @pytest.mark.parametrize("position", [0, 9, 40, -1])
 def test_a_flipped_bit_falls_back_with_a_warning(
     tmp_path: Path, position: int, caplog: pytest.LogCaptureFixture

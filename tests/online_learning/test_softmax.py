@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from headrace.online_learning.models.model import PREDICT, Inputs, Steps
 from headrace.online_learning.models.softmax import Softmax
 from headrace.online_learning.settings import Encoding, Ftrl, LearningError
 from headrace.operators.types import Type
-from tests.online_learning.made_up import SETTINGS
 from tests.online_learning.model_laws import cuts_change_no_bit
 from tests.online_learning.test_ftrl import plain_weight
 
@@ -113,6 +113,13 @@ def test_what_is_no_version_of_it_is_refused(
         KIND.serves(ENCODING, {"ids": np.array([1])})
 
 
-def test_no_learner_of_it_yet() -> None:
-    with pytest.raises(LearningError, match="several numbers a row"):
-        replace(SETTINGS, model=KIND)
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"classes": 1}, "nothing to tell apart"),
+        ({"classes": 3, "names": ("a", "b", "a")}, "2 different names"),
+    ],
+)
+def test_classes_that_cannot_be_told_apart_are_refused(told: dict[str, Any], says: str) -> None:
+    with pytest.raises(LearningError, match=says):
+        Softmax(**told)

@@ -38,9 +38,9 @@ class Book:
     def __call__(self, notes: Sequence[Note], first: int) -> None:
         """Take notes from number `first` on."""
         assert first <= len(self.notes)
-        again = len(self.notes) - first
-        assert self.notes[first:] == list(notes)[:again]
-        self.notes += list(notes)[again:]
+        again = list(notes)[: len(self.notes) - first]  # fewer at a time, maybe, than before
+        assert self.notes[first : first + len(again)] == again
+        self.notes += list(notes)[len(again) :]
 
 
 def followed(folder: Path, book: Book, sizes: Sizes, steps: int | None = None) -> str:
