@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.online_learning.learning import Learning
-from headrace.online_learning.models.model import Arrays, Inputs, Kind, State, under
+from headrace.online_learning.models.model import Arrays, Inputs, Kind, State, under, within
 from headrace.online_learning.moments import Moments
 from headrace.online_learning.registry import Registry
 from headrace.online_learning.scorer import MOMENTS
@@ -132,11 +132,9 @@ class Rivals:
 
     def state(self) -> State:
         """Give what `restore` needs beside the first version."""
-        arrays = {
-            f"{number}/{name}": array
-            for number, made in self._made.items()
-            for name, array in made.arrays.items()
-        }
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, made in self._made.items():
+            arrays |= within(f"{number}/", made.arrays)
         return State(
             arrays,
             {

@@ -8,18 +8,18 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
-from typing import Any
 
 from headrace.jobs.machine.broker import HOST, free_ports
 from headrace.jobs.machine.java import java_home
 from headrace.jobs.machine.processes import Process, Supervisor
+from headrace.jobs.machine.session import Session
 from headrace.jobs.machine.waiting import wait_until
+from headrace.operators.errors import EnvironmentProblem
 
 SESSION = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASKS = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
@@ -32,11 +32,6 @@ class Cluster:
 
     rest: str
     supervisor: Supervisor
-
-    def ask(self, path: str) -> Any:
-        """Ask its REST interface."""
-        with urllib.request.urlopen(f"http://{self.rest}{path}", timeout=10) as answer:
-            return json.load(answer)
 
 
 @contextmanager
@@ -86,6 +81,7 @@ def running(
     (conf / "log4j.properties").write_text(logging, "utf-8")
     with Supervisor() as supervisor:
         cluster = Cluster(f"{HOST}:{rest}", supervisor)
+        session = Session(cluster.rest)
         supervisor.start(_process("jobmanager", folder, master, "-Xmx320m", env))
         for number in range(task_managers):
             name = f"taskmanager{number}"
@@ -94,8 +90,8 @@ def running(
         def whole() -> bool:
             supervisor.check()
             try:
-                return bool(cluster.ask("/overview")["slots-total"] == task_managers * slots)
-            except OSError:
+                return bool(session.ask("/overview")["slots-total"] == task_managers * slots)
+            except EnvironmentProblem:
                 return False
 
         wait_until(whole, 120, "the TaskManagers", every_seconds=0.2)

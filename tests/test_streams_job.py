@@ -21,7 +21,7 @@ from headrace.jobs import assembly
 from headrace.jobs.machine.broker import Broker
 from headrace.jobs.machine.processes import Process, Supervisor
 from headrace.jobs.machine.waiting import wait_until
-from headrace.jobs.transport import Message, Reader, Topic, Writer, begins, create_topics, ends
+from headrace.jobs.transport import Topic, Writer, create_topics, ends
 from headrace.operators.engines import in_process
 from headrace.operators.types import Type
 from headrace.pipelines.pipeline import Pipeline
@@ -39,6 +39,7 @@ from tests.streams import (
     read,
 )
 from tests.streams_job import ROWS
+from tests.views_job import read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.flink]
 
@@ -119,18 +120,6 @@ class Run:
     panes: Mapping[str, Mapping[int, Sequence[bytes]]]
 
 
-def _read(bootstrap: str, topic: str) -> dict[int, list[Message]]:
-    start, stop = begins(bootstrap, [topic]), ends(bootstrap, [topic])
-    found: dict[int, list[Message]] = {partition: [] for _, partition in start}
-    missing = sum(stop.values()) - sum(start.values())
-    with Reader(bootstrap, start) as reader:
-        while missing > 0:
-            for (_, partition), messages in reader.poll(1_000).items():
-                found[partition] += messages
-                missing -= len(messages)
-    return found
-
-
 @pytest.fixture(scope="module")
 def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("streams_job")
@@ -152,7 +141,7 @@ def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
     logs = {
         name: [(m.partition, m.offset, m.timestamp, m.value) for part in parts for m in part]
         for name, parts in (
-            (name, _read(broker.address, source.topic).values())
+            (name, read_all(broker.address, source.topic).values())
             for name, source in pipeline.sources.items()
         )
     }
@@ -177,12 +166,12 @@ def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
         wait_until(quiet, 400, "the rows of every stream", every_seconds=1.5)
     rows: dict[str, list[Row]] = defaultdict(list)
-    for message in _read(broker.address, rows_topic)[0]:
+    for message in read_all(broker.address, rows_topic)[0]:
         for name, row in orjson.loads(message.value or b"{}").items():
             types = {"partition": Type.INT64, "offset": Type.INT64, **pipeline.streams[name].types}
             rows[name].append(tuple(_read_as(kind, row[each]) for each, kind in types.items()))
     dead: list[Row] = []
-    for message in _read(broker.address, pipeline.dead_topic)[0]:
+    for message in read_all(broker.address, pipeline.dead_topic)[0]:
         said_by = {name: value.decode() for name, value in message.headers}
         place = (said_by["source"], int(said_by["partition"]), int(said_by["offset"]))
         assert said_by["topic"] == pipeline.sources[said_by["source"]].topic
@@ -191,7 +180,7 @@ def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
     panes = {
         topic: {
             partition: [message.value or b"" for message in messages]
-            for partition, messages in _read(broker.address, topic).items()
+            for partition, messages in read_all(broker.address, topic).items()
         }
         for topic in topics
     }

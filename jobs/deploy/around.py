@@ -32,14 +32,14 @@ def config_map(pipeline: Pipeline, target: Target) -> Value:
 
     """
     tables = sorted({step.table.name for step in _joins(pipeline)})
-    files = {name: pipeline.path.parent / name for name in (pipeline.path.name, *tables)}
+    paths = {name: pipeline.path.parent / name for name in (pipeline.path.name, *tables)}
     authority = pipeline.kafka.properties.get("ssl.ca.location")
     if authority is not None:
-        files[CA] = Path(authority)
+        paths[CA] = Path(authority)
     texts: dict[str, str] = {}
     binary: dict[str, str] = {}
     size = 0
-    for name, path in files.items():
+    for name, path in paths.items():
         content = _read(path)
         size += len(content)
         try:
@@ -47,13 +47,13 @@ def config_map(pipeline: Pipeline, target: Target) -> Value:
         except UnicodeDecodeError:
             binary[name] = base64.b64encode(content).decode("ascii")
     if size > _MOST_BYTES:
-        asked = f"asked for a ConfigMap of {', '.join(files)}"
+        asked = f"asked for a ConfigMap of {', '.join(paths)}"
         do = "join a smaller table, or send it as a source"
         raise EnvironmentProblem(asked, f"they have {size:,} bytes, and it takes a MiB", do)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": pods.metadata(target, f"{target.name}-pipeline", "pipeline"),
+        "metadata": pods.metadata(target, "pipeline"),
         "data": texts,
         **({"binaryData": binary} if binary else {}),
     }
@@ -92,7 +92,7 @@ def _monitor(pipeline: Pipeline, target: Target, part: str, endpoint: Value) -> 
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
-        "metadata": pods.metadata(target, f"{target.name}-{part}", part),
+        "metadata": pods.metadata(target, part),
         "spec": {
             "selector": {"matchLabels": pods.selector(target, part)},
             "podMetricsEndpoints": [asked],
@@ -119,14 +119,14 @@ def policies(pipeline: Pipeline, target: Target) -> list[Value]:
     """
     serve = pipeline.serve
     asked = [port for port in (serve.port, serve.flight_port) if port]
-    told = [port for role, port in serve.metrics.items() if role == "learner"]
+    told = serve.metrics.get("learner")
     operator = {
         "namespaceSelector": {},
         "podSelector": {"matchLabels": {"app.kubernetes.io/name": "flink-kubernetes-operator"}},
     }
     return [
         _policy(target, "store", [{"ports": _ports(*asked)}]),
-        _policy(target, "learner", [{"ports": _ports(*told)}] if told else []),
+        _policy(target, "learner", [{"ports": _ports(told)}] if told else []),
         *(
             _policy(
                 target,
@@ -150,7 +150,7 @@ def _policy(target: Target, part: str, ingress: list[Value]) -> Value:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": pods.metadata(target, f"{target.name}-{part}", part),
+        "metadata": pods.metadata(target, part),
         "spec": {
             "podSelector": {"matchLabels": pods.selector(target, part)},
             "policyTypes": ["Ingress"],

@@ -18,10 +18,10 @@ from headrace.jobs.deploy.target import Target, keys
 from headrace.jobs.machine.speaking import PASSWORD
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["FLINK", "METRICS_PORT", "PYTHON", "REST_PORT", "USER", "flink_job"]
+__all__ = ["FLINK", "METRICS_PORT", "REST_PORT", "USER", "flink_job"]
 
 FLINK: str = pyflink.version.__version__
-PYTHON = "/opt/headrace/bin/python"
+_PYTHON = "/opt/headrace/bin/python"
 USER = 9999
 """Flink's, in its own image, too."""
 METRICS_PORT = 9249
@@ -33,7 +33,6 @@ _FOLDERS = {"logs": "/opt/flink/log", "state": str(pods.STATE)}
 
 def flink_job(pipeline: Pipeline, target: Target, job: str) -> Value:
     """Give the FlinkDeployment of a job."""
-    name = f"{target.name}-{job}"
     topics: Value = {
         **_container(pipeline, target, "topics", "topics"),
         "image": target.image_of("jobs"),
@@ -45,7 +44,7 @@ def flink_job(pipeline: Pipeline, target: Target, job: str) -> Value:
     return {
         "apiVersion": "flink.apache.org/v1beta1",
         "kind": "FlinkDeployment",
-        "metadata": pods.metadata(target, name, job),
+        "metadata": pods.metadata(target, job),
         "spec": {
             "image": target.image_of("jobs"),
             "imagePullPolicy": "IfNotPresent",
@@ -66,7 +65,7 @@ def _of(part: str) -> Value:
 
 
 def _job(pipeline: Pipeline, target: Target, job: str) -> Value:
-    driver = ["-pyclientexec", PYTHON, "-pym", "headrace.jobs.cli.main"]
+    driver = ["-pyclientexec", _PYTHON, "-pym", "headrace.jobs.cli.main"]
     return {
         "jarURI": f"local:///opt/flink/opt/flink-python-{FLINK}.jar",
         "entryClass": "org.apache.flink.client.python.PythonDriver",

@@ -22,7 +22,6 @@ __all__ = [
     "Value",
     "arguments",
     "environment",
-    "labels",
     "metadata",
     "mounts",
     "pod_metadata",
@@ -48,12 +47,12 @@ CONFINED: Value = {
 """What a container may."""
 
 
-def labels(target: Target, part: str) -> dict[str, str]:
+def _labels(target: Target, part: str) -> dict[str, str]:
     """Say whose a resource is, by the labels that Kubernetes recommends."""
     return {
         **selector(target, part),
         "app.kubernetes.io/name": "headrace",
-        "app.kubernetes.io/version": target.version.replace("+", "-"),
+        "app.kubernetes.io/version": target.tag,
     }
 
 
@@ -62,16 +61,16 @@ def selector(target: Target, part: str) -> dict[str, str]:
     return {"app.kubernetes.io/instance": target.name, "app.kubernetes.io/component": part}
 
 
-def metadata(target: Target, name: str, part: str) -> Value:
-    """Name a resource."""
+def metadata(target: Target, part: str) -> Value:
+    """Name a resource of a part."""
     where = {} if target.namespace is None else {"namespace": target.namespace}
-    return {"name": name, **where, "labels": labels(target, part)}
+    return {"name": f"{target.name}-{part}", **where, "labels": _labels(target, part)}
 
 
 def pod_metadata(pipeline: Pipeline, target: Target, part: str) -> Value:
     """Label a pod; where the pipeline's file is another, so is the pod, and it is started anew."""
     digest = hashlib.sha256(pipeline.path.read_bytes()).hexdigest()[:12]
-    return {"labels": labels(target, part), "annotations": {"checksum/pipeline": digest}}
+    return {"labels": _labels(target, part), "annotations": {"checksum/pipeline": digest}}
 
 
 def pod_security(user: int) -> Value:

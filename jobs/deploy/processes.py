@@ -115,7 +115,7 @@ def _volume(target: Target, role: str) -> Value:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": pods.metadata(target, f"{target.name}-{role}", role),
+        "metadata": pods.metadata(target, role),
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             **chosen,
@@ -129,7 +129,7 @@ def _service(target: Target, role: str, ports: dict[str, int]) -> Value:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": pods.metadata(target, f"{target.name}-{role}", role),
+        "metadata": pods.metadata(target, role),
         "spec": {
             "selector": pods.selector(target, role),
             **({"ports": named} if named else {"clusterIP": "None"}),
@@ -142,7 +142,7 @@ def _stateful_set(pipeline: Pipeline, target: Target, pod: Value) -> Value:
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": pods.metadata(target, f"{target.name}-{role}", role),
+        "metadata": pods.metadata(target, role),
         "spec": {
             "replicas": 1,
             "serviceName": f"{target.name}-{role}",

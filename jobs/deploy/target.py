@@ -15,9 +15,9 @@ from headrace.operators.errors import EnvironmentProblem, UnknownName
 from headrace.pipelines.kafka_properties import SECRET
 from headrace.pipelines.pipeline import Pipeline, Serve
 
-__all__ = ["PLUGINS", "Target", "checked", "keys"]
+__all__ = ["Target", "checked", "keys"]
 
-PLUGINS = {
+_PLUGINS = {
     "abfss": "flink-azure-fs-hadoop",
     "gs": "flink-gs-fs-hadoop",
     "oss": "flink-oss-fs-hadoop",
@@ -69,7 +69,12 @@ class Target:
     @property
     def plugin(self) -> str:
         """Name the plugin for the object storage."""
-        return PLUGINS[urlsplit(self.checkpoints).scheme]
+        return _PLUGINS[urlsplit(self.checkpoints).scheme]
+
+    @property
+    def tag(self) -> str:
+        """Give headrace's version as tags and labels may have it."""
+        return self.version.replace("+", "-")
 
     def image_of(self, what: str) -> str:
         """Give the whole name of an image: of ``jobs`` or of ``processes``.
@@ -77,7 +82,7 @@ class Target:
         >>> Target("hub/shop", "s3://b/c", "shop", "shop", version="1.0").image_of("jobs")
         'hub/shop-jobs:1.0'
         """
-        return f"{self.image}-{what}:{self.version.replace('+', '-')}"
+        return f"{self.image}-{what}:{self.tag}"
 
 
 def checked(pipeline: Pipeline, target: Target) -> None:
@@ -131,8 +136,8 @@ def _storage(target: Target) -> None:
         asked, found = f"asked for volumes of {target.storage!r}", "that is no size"
         raise EnvironmentProblem(asked, found, "write it like 20Gi")
     scheme, place = urlsplit(target.checkpoints)[:2]
-    if scheme and scheme not in PLUGINS:
-        raise UnknownName(kind="object storage", name=scheme, known=PLUGINS)
+    if scheme and scheme not in _PLUGINS:
+        raise UnknownName(kind="object storage", name=scheme, known=_PLUGINS)
     if not scheme or not place:
         asked = f"asked for Flink's checkpoints at {target.checkpoints!r}"
         found = "that is no object storage, and a pod's disk is gone with it"

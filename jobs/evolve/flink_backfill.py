@@ -99,8 +99,9 @@ def by_flink(
                 for name in sorted(here & {*wanted})
             }
             _run(pipeline, views, _sql(pipeline, views, wanted, bounded, rows), bounded, folder)
+            highs = _highs(place)
             done = [
-                _write(view, place, _until(view, bounded, _highs(place), to), folder)
+                _write(view, place, _until(view, bounded, highs, to), folder)
                 for view in views.values()
             ]
             done += refused(history, pipeline, folder)

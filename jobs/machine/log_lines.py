@@ -10,10 +10,9 @@ import logging
 from datetime import UTC, datetime
 from typing import Literal
 
-__all__ = ["FORMS", "VARIABLE", "Form", "JsonLines", "begin"]
+__all__ = ["VARIABLE", "Form", "JsonLines", "begin"]
 
 Form = Literal["text", "json"]
-FORMS: tuple[Form, ...] = ("text", "json")
 VARIABLE = "HEADRACE_LOG_FORMAT"
 """In the environment: the form, for a process and those that it starts."""
 

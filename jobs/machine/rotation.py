@@ -11,9 +11,9 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["MOST_BYTES", "before", "rotate"]
+__all__ = ["before", "rotate"]
 
-MOST_BYTES = 16 << 20
+_MOST_BYTES = 16 << 20
 """Of a log; the one before it has about as many."""
 
 
@@ -26,7 +26,7 @@ def before(log: Path) -> Path:
     return log.with_name(f"{log.name}.1")
 
 
-def rotate(log: Path, most_bytes: int = MOST_BYTES) -> bool:
+def rotate(log: Path, most_bytes: int = _MOST_BYTES) -> bool:
     """Put what a log has beside it where that is too much; say whether it was.
 
     A line that is written in the very moment between the copy and the emptying is lost. A disk that

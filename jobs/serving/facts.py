@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from headrace.jobs import transport
@@ -17,7 +17,7 @@ from headrace.jobs.machine.lag import CONNECT_SECONDS, waited
 from headrace.jobs.machine.processes import Supervisor
 from headrace.jobs.machine.session_job import noted_job
 from headrace.jobs.machine.state import disk
-from headrace.jobs.serving.metrics import gauge
+from headrace.jobs.serving.metrics import counter, gauge, lag_messages
 from headrace.operators.errors import HeadraceError
 from headrace.pipelines.pipeline import Pipeline
 
@@ -39,12 +39,8 @@ class LearnerFacts(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give them."""
         status = self._process.status
-        counted = CounterMetricFamily(
-            "headrace_learner_counted", "What the learner counted.", labels=["what"]
-        )
-        for name in _COUNTED:
-            counted.add_metric([name], status.get(name, 0))
-        yield counted
+        counted = (((name,), status.get(name, 0)) for name in _COUNTED)
+        yield counter("learner_counted", "What the learner counted.", counted, "what")
         pending = status.get("pending", 0)
         yield gauge("learner_pending", "Decisions that wait for their label.", [((), pending)])
         scored = {name: status.get(name, {}) for name in _SCORED} | status.get("rivals", {})
@@ -55,15 +51,9 @@ class LearnerFacts(Collector):
             if value is not None
         }
         yield gauge("score", "Scores of the model and of its rivals.", scores.items(), "of", "name")
-        alerts = CounterMetricFamily(
-            "headrace_learner_alerts", "What somebody should look at.", labels=["name"]
-        )
-        for name, count in dict(self._process.alerts).items():
-            alerts.add_metric([name], count)
-        yield alerts
-        lag = {(topic, "0"): messages for topic, messages in self._process.lag().items()}
-        about = "Messages that are not committed yet."
-        yield gauge("lag_messages", about, lag.items(), "topic", "partition")
+        alerts = (((name,), count) for name, count in dict(self._process.alerts).items())
+        yield counter("learner_alerts", "What somebody should look at.", alerts, "name")
+        yield lag_messages({(topic, 0): n for topic, n in self._process.lag().items()})
         saved = self._process.learner.saved
         if saved is not None:
             age = time.time() - saved.at
@@ -106,15 +96,11 @@ class JobFacts(Collector):
         found = session and session.checkpoints(job)
         if not found:
             return
-        counts = {"completed": found.completed, "failed": found.failed}
-        counted = CounterMetricFamily(
-            "headrace_checkpoints", "Checkpoints since the job was started.", labels=["how"]
-        )
-        for how, count in counts.items():
-            counted.add_metric([how], count)
-        yield counted
+        counts = {("completed",): found.completed, ("failed",): found.failed}
+        about = "Checkpoints since the job was started."
+        yield counter("checkpoints", about, counts.items(), "how")
         about = "How often Flink began the job again itself."
-        yield CounterMetricFamily("headrace_job_restarts", about, value=found.restarts)
+        yield counter("job_restarts", about, [((), found.restarts)])
         if found.at is None or found.seconds is None or found.size_bytes is None:
             return
         age, about = time.time() - found.at, "Since the last checkpoint was complete."
@@ -129,9 +115,7 @@ class JobFacts(Collector):
         topics = {topic for topic, _ in done}
         ends = transport.ends(self._bootstrap, topics, connect_seconds=CONNECT_SECONDS)
         behind = {place: max(0, ends[place] - offset) for place, offset in done.items()}
-        lag = {(topic, str(n)): messages for (topic, n), messages in behind.items()}
-        about = "Messages that are not committed yet."
-        yield gauge("lag_messages", about, lag.items(), "topic", "partition")
+        yield lag_messages(behind)
         seconds: dict[tuple[str], float] = {}
         for topic in topics & self._stamped:
             waits = {p: done[p] for p in done if p[0] == topic and behind[p]}
@@ -160,12 +144,8 @@ class SupervisorFacts(Collector):
         found = self._supervisor.status()
         up = {(name,): float(each.state == "running") for name, each in found.items()}
         yield gauge("process_up", "Whether a process runs.", up.items(), "name")
-        restarts = CounterMetricFamily(
-            "headrace_process_restarts", "How often it was started again.", labels=["name"]
-        )
-        for name, each in found.items():
-            restarts.add_metric([name], each.restarts)
-        yield restarts
+        restarts = (((name,), each.restarts) for name, each in found.items())
+        yield counter("process_restarts", "How often it was started again.", restarts, "name")
         peaks = {(name,): float(each.peak_rss_bytes) for name, each in found.items()}
         about = "The most memory that it and what it started had."
         yield gauge("process_peak_memory_bytes", about, peaks.items(), "name")

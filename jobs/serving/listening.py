@@ -10,9 +10,9 @@ import uvicorn
 from headrace.jobs.serving.gate import Gate
 from headrace.operators.errors import EnvironmentProblem
 
-__all__ = ["STOP_SECONDS", "Listening", "reached_at"]
+__all__ = ["Listening", "reached_at"]
 
-STOP_SECONDS = 5
+_STOP_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 30
 _MOST_CONNECTIONS = 512
 _EVERY = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
@@ -36,7 +36,6 @@ class Listening:
     """
 
     def __init__(self, gate: Gate, host: str, port: int) -> None:
-        self.gate = gate
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
@@ -47,7 +46,7 @@ class Listening:
             server_header=False,
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS,
+            timeout_graceful_shutdown=_STOP_SECONDS,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
@@ -65,7 +64,7 @@ class Listening:
 
     def wait(self) -> None:
         """Wait until the requests under way are answered."""
-        self._thread.join(2 * STOP_SECONDS)
+        self._thread.join(2 * _STOP_SECONDS)
 
 
 def reached_at(host: str) -> str:

@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE", "REPEATED", "Counts", "Metrics", "gauge"]
+__all__ = ["CONTENT_TYPE", "REPEATED", "Counts", "Metrics", "counter", "gauge", "lag_messages"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 REPEATED = "SELECT COUNT(*) - COUNT(DISTINCT id) AS n FROM decisions"
@@ -50,7 +50,31 @@ def gauge(
     >>> [sample.labels for sample in gauge("n", "About it.", [(("a",), 1.0)], "view").samples]
     [{'view': 'a'}]
     """
-    family = GaugeMetricFamily(f"headrace_{name}", about, labels=labels)
+    return _filled(GaugeMetricFamily(f"headrace_{name}", about, labels=labels), values)
+
+
+def counter(
+    name: str, about: str, values: Iterable[tuple[tuple[str, ...], float]], *labels: str
+) -> Metric:
+    """Make a counter, as `gauge` does.
+
+    >>> [sample.name for sample in counter("n", "About it.", [((), 1.0)]).samples]
+    ['headrace_n_total']
+    """
+    return _filled(CounterMetricFamily(f"headrace_{name}", about, labels=labels), values)
+
+
+def lag_messages(lag: Mapping[tuple[str, int], int]) -> Metric:
+    """Say how many messages of each partition are to be done yet."""
+    values = (((topic, str(partition)), n) for (topic, partition), n in lag.items())
+    about = "Messages that are not committed yet."
+    return gauge("lag_messages", about, values, "topic", "partition")
+
+
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily,
+    values: Iterable[tuple[tuple[str, ...], float]],
+) -> Metric:
     for each, value in values:
         family.add_metric(each, value)
     return family
@@ -170,19 +194,9 @@ class _State(Collector):
             about = "How far behind the clock, in event time, what the model learned is."
             yield GaugeMetricFamily("headrace_model_age_seconds", about, value=age)
         yield from self._views()
-        lag = GaugeMetricFamily(
-            *("headrace_lag_messages", "Messages that are not committed yet."),
-            labels=["topic", "partition"],
-        )
-        for (topic, partition), messages in self._lag.items():
-            lag.add_metric([topic, str(partition)], messages)
-        yield lag
-        told = GaugeMetricFamily(
-            "headrace_learner", "What the learner told last, by its name.", labels=["name"]
-        )
-        for name, value in status["metrics"].items():
-            told.add_metric([name], value)
-        yield told
+        yield lag_messages(self._lag)
+        told = (((name,), value) for name, value in status["metrics"].items())
+        yield gauge("learner", "What the learner told last, by its name.", told, "name")
 
     def _views(self) -> Iterator[Metric]:
         kinds = {

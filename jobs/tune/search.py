@@ -139,10 +139,10 @@ class _Replay:
 
     def __init__(self, pipeline: Pipeline, parts: Parts) -> None:
         self._parts = parts
-        # Neither what is learned early and taken back nor what watches can tell settings apart.
         self._learning = replace(assembly.learning(pipeline), score_from_ms=parts.held_from_ms)
 
     def _blank(self, kind: Kind) -> Prequential:
+        # Neither what is learned early and taken back nor what watches can tell settings apart.
         return Prequential(self._learning.bare(kind))
 
     def judged(self, kind: Kind) -> tuple[float, Judged]:

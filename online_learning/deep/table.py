@@ -26,13 +26,11 @@ from headrace.online_learning.deep.row_optimizers import row_learner, summed
 from headrace.online_learning.deep.settings import Field, RowOptimizer
 from headrace.online_learning.models.model import State
 from headrace.online_learning.settings import LearningError
+from headrace.online_learning.waiting import NEVER
 
-__all__ = ["NEVER", "Table"]
+__all__ = ["Table"]
 
 Ints = NDArray[np.int64]
-
-NEVER = -(2**62)
-"""The clock of a table that has seen no event."""
 
 _NOBODY = np.empty((0, 2), np.int64)
 _DRAWN = 0.01  # deviation of the weights that an id begins with

@@ -93,9 +93,9 @@ class Log:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put it in the place of Kafka."""
-        for module, name in ((store, "Writer"), (replay, "Writer"), (store, "Claim")):
+        writers = ((store, "Writer"), (replay, "Writer"), (store, "Claim"), (learner, "Claim"))
+        for module, name in writers:
             monkeypatch.setattr(module, name, lambda *_, **__: self)
-        monkeypatch.setattr(learner, "Claim", lambda *_, **__: self)
         for module in (store, published, raw_events, learner):
             monkeypatch.setattr(module, "Reader", lambda _, start, **__: _Reader(self, dict(start)))
         monkeypatch.setattr(transport, "last", self.last)

@@ -106,28 +106,27 @@ def written(tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     return {name: list(yaml.load_all(tmp_path / "out" / name)) for name in KINDS}
 
 
+def mappings_of(found: Any) -> Iterator[dict[str, Any]]:
+    """Find every mapping in what was written, however deep."""
+    if isinstance(found, dict):
+        yield found
+        found = list(found.values())
+    for each in found if isinstance(found, list) else ():
+        yield from mappings_of(each)
+
+
 def pods_of(found: Any) -> Iterator[dict[str, Any]]:
     """Find the templates of pods, wherever they stand; a template that adds to another is none."""
-    if isinstance(found, dict):
-        spec = found.get("spec")
+    for each in mappings_of(found):
+        spec = each.get("spec")
         if isinstance(spec, dict) and "containers" in spec:
-            yield found
-        for each in found.values():
-            yield from pods_of(each)
-    elif isinstance(found, list):
-        for each in found:
-            yield from pods_of(each)
+            yield each
 
 
 def containers_of(found: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(found, dict):
+    for each in mappings_of(found):
         for name in ("containers", "initContainers"):
-            yield from found.get(name, [])
-        for each in found.values():
-            yield from containers_of(each)
-    elif isinstance(found, list):
-        for each in found:
-            yield from containers_of(each)
+            yield from each.get(name, [])
 
 
 # --- by the published schemas ---------------------------------------------------------------------
