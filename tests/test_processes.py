@@ -167,20 +167,47 @@ def test_a_crash_loop_is_given_up_and_says_the_cause(
         supervisor.check()
 
 
-def test_the_pause_before_a_restart_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
-    child = processes._Child.__new__(processes._Child)
-    child.process = Process("p", ["p"], Path("p.log"))
-    child._failures, child._own_ends, child._started_at = [], [], 0.0
-    child.exit_status = -signal.SIGKILL
-    child._back_off_seconds = processes._FIRST_BACK_OFF_SECONDS
+@pytest.mark.parametrize("exit_status", [0, 1, -signal.SIGSEGV, -signal.SIGABRT])
+def test_the_pause_from_one_start_to_the_next_doubles(
+    monkeypatch: pytest.MonkeyPatch, exit_status: int
+) -> None:
     monkeypatch.setattr(processes, "_FAILURES", 100)
+    child = ended(exit_status)
     pauses = []
     for _ in range(7):
+        child._started_at = 10.0
         child._fail(10.0)
         pauses.append(child._again_at - 10.0)
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    child._fail(15.0)  # half of the pause is over
+    assert child._again_at - 15.0 == 5.0
+    child._fail(30.0)  # all of it, for it ran for longer
+    assert child._again_at == 30.0
+    child._started_at = 40.0
     child._fail(100.0)  # it ran well for longer than failures are counted
-    assert child._again_at - 100.0 == 0.5
+    child._started_at = 100.0
+    child._fail(100.0)
+    assert child._again_at - 100.0 == 1.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_what_another_killed_starts_again_at_once(number: int) -> None:
+    child = ended(-number)
+    for _ in range(4):
+        child._fail(10.0)
+        assert child._again_at == 10.0
+    with pytest.raises(CrashLoop, match="it ended 5 times within 60 s, at last with signal SIG"):
+        child._fail(10.0)
+
+
+def ended(exit_status: int) -> processes._Child:
+    """A child that never ran, as it is when it has ended."""
+    child = processes._Child.__new__(processes._Child)
+    child.process = Process("p", ["p"], Path("p.log"))
+    child._failures, child._own_ends, child._started_at = [], [], 0.0
+    child.exit_status = exit_status
+    child._back_off_seconds = processes._FIRST_BACK_OFF_SECONDS
+    return child
 
 
 def test_an_end_of_its_own_is_no_failure(supervisor: Supervisor, tmp_path: Path) -> None:

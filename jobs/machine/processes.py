@@ -2,7 +2,9 @@
 
 ::
 
-    start ──► running ──► exits unasked ──► back-off ──► start      0.5 s, doubling to 10 s
+    start ──► running ──► killed by another ──► start                at once
+                 │  └───► ends of itself ──► back-off ──► start     0.5 s, doubling to 10 s, from
+                 │                    │                             one start to the next
                  │                    ├──► 5 times in 60 s ──────┬──► given up: `check` raises the
                  │                    └──► 5 times in a row of ──┘    cause
                  │                         itself, each within 2 min of its start
@@ -45,6 +47,8 @@ State = Literal["running", "waiting", "finished", "failed", "stopped"]
 _WARDEN = Path(__file__).with_name("warden.py")
 _FIRST_BACK_OFF_SECONDS = 0.5
 _LONGEST_BACK_OFF_SECONDS = 10.0
+_FROM_OUTSIDE = frozenset((signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+"""Signals that a process does not come by of itself, as it does by SIGSEGV or SIGABRT."""
 _FAILURES = 5
 _WITHIN_SECONDS = 60.0
 # A Flink job that cannot run needs half a minute to say so: five of these take longer than that.
@@ -392,6 +396,7 @@ class _Child:
         self._failures = [at for at in self._failures if now - at < _WITHIN_SECONDS]
         self._failures.append(now)
         of_itself = (self.exit_status or 0) >= 0 and lived < _OWN_END_SECONDS  # no signal's
+        killed = -(self.exit_status or 0) in _FROM_OUTSIDE
         self._own_ends = [*self._own_ends, now] if of_itself else []
         how, tail = _how(self.exit_status or 0), self.tail()
         self._cause = f"{how}: {tail or 'it wrote nothing'}"
@@ -402,7 +407,10 @@ class _Child:
                 name, log = self.process.name, self.process.log
                 raise CrashLoop(name, len(ends), within, how, tail, log)
         self.state = "waiting"
-        self._again_at = now + self._back_off_seconds
+        if killed:  # that says nothing of the next start
+            self._again_at = now
+            return
+        self._again_at = max(now, self._started_at + self._back_off_seconds)
         self._back_off_seconds = min(2 * self._back_off_seconds, _LONGEST_BACK_OFF_SECONDS)
 
     def ready(self) -> bool:
