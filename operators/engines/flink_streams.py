@@ -32,6 +32,7 @@ class _Flink(Dialect):
 
     def since(self, keys: Sequence[str], before_ms: int | None) -> str:
         """Print a window over the event time."""
+        # With a low end Flink 2.3 passes over rows at 0 and before; without, it does not.
         low = "UNBOUNDED" if before_ms is None else interval(before_ms)
         return (
             f"OVER (PARTITION BY {', '.join(keys)} ORDER BY rowtime "
