@@ -135,9 +135,14 @@ class Declared:
 
     @property
     def prediction_schema(self) -> pa.Schema:
-        """Give a prediction's columns: number, id, time, version, what was predicted, features."""
+        """Give a prediction's columns: number, id, time, version, what was predicted, features.
+
+        `shadow` is the version that was asked beside, and `p_shadow` what it predicted; both are
+        null where there was none.
+        """
         head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
         head += [("version", pa.int64()), ("p", self.predicted)]
+        head += [("shadow", pa.int64()), ("p_shadow", self.predicted)]
         return pa.schema([*head, *self.feature_schema])
 
 
@@ -437,8 +442,16 @@ class Store:
         return OnlineReader(self._indexes, self.declared.keys, names, self.complete)
 
     def add_predictions(self, scored: pa.Table) -> None:
-        """Keep scored decisions: decision, features, ``p`` and ``version``; in a transaction."""
-        predictions = scored.select(self.declared.prediction_schema.names)
+        """Keep scored decisions: decision, features, ``p`` and ``version``; in a transaction.
+
+        Those of a shadow (``p_shadow`` and ``shadow``) may be there, too.
+        """
+        schema = self.declared.prediction_schema
+        for name in ("shadow", "p_shadow"):
+            if name not in scored.column_names:
+                none = pa.nulls(scored.num_rows, schema.field(name).type)
+                scored = scored.append_column(name, none)
+        predictions = scored.select(schema.names)
         self.catalogue.append("predictions", predictions)
         self.counts["predictions"] += predictions.num_rows
         self.cases.predicted(predictions)

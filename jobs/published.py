@@ -57,7 +57,7 @@ class Published:
         self._rows, self._last = _read(bootstrap, topic, first, last), last
 
     def take(self, rows: pa.Table) -> pa.Table:
-        """Append ``p`` and ``version``, as published, to the next decisions with their features.
+        """Append what was predicted, and by which version, to the next decisions, as published.
 
         Raises
         ------
@@ -75,9 +75,13 @@ class Published:
                 raise CorruptError(self._topic, asked, found, _DO)
         if told and told[-1]["seq"] == self._last:
             self.close()
-        rows = rows.append_column("p", pa.array([one["p"] for one in told], self._predicted))
-        version = pa.array([one["version"] for one in told], pa.int64())
-        return rows.append_column("version", version)
+        beside = [one.get("shadow") or {} for one in told]
+        said = {"p": told, "version": told, "p_shadow": beside, "shadow": beside}
+        for name, of in said.items():
+            kind = self._predicted if name.startswith("p") else pa.int64()
+            key = name.removesuffix("_shadow") if name.startswith("p") else "version"
+            rows = rows.append_column(name, pa.array([one.get(key) for one in of], kind))
+        return rows
 
     def close(self) -> None:
         """Read no further. Left to the interpreter's end, its reader would wait for ever."""

@@ -115,6 +115,8 @@ class StoreProcess:
         self._complaint = ""
         self._refused: Version | None = None
         self._names = Aliases()
+        self._shadow: Scorer | None = None
+        self._stood_beside: int | None = None
         self._replaced = 0  # by the scorers before this one
         self._noted = self.store.last_model()
         self.store.catalogue.offer("weights", self._weights)
@@ -275,9 +277,8 @@ class StoreProcess:
         return (self.store.first_decision if learned is None else learned) + bound
 
     def _score(self, rows: pa.Table) -> pa.Table:
-        rows = rows.append_column("p", column(self.scorer.score(rows)))
-        version = pa.array([self.scorer.version] * rows.num_rows, pa.int64())
-        return rows.append_column("version", version)
+        scored = _said(rows, self.scorer, "p", "version")
+        return _said(scored, self._shadow, "p_shadow", "shadow") if self._shadow else scored
 
     def _scorer(self, version: Version | None) -> Scorer:
         kinds = self.pipeline.kinds
@@ -333,6 +334,18 @@ class StoreProcess:
                 self._complaint = str(error)
                 self._fall_back()
                 _log.warning("version %d stays: %s", self.scorer.version, error)
+        self._stand_beside()
+
+    def _stand_beside(self) -> None:
+        """Have the shadow say, too, what it would predict of each decision; nobody is served it."""
+        number = self._names.shadow
+        if number == self._stood_beside:
+            return
+        self._stood_beside, self._shadow = number, None
+        try:
+            self._shadow = self._scorer(self._registry.version(number)) if number else None
+        except CorruptError as error:
+            _log.warning("there is no shadow: %s", error)
 
     def _fall_back(self) -> None:
         """Take the newest version that loads and was promoted, where the process has none yet."""
@@ -345,12 +358,19 @@ class StoreProcess:
                     self.scorer = self._scorer(kept)
 
     def _publish(self, rows: pa.Table) -> None:
-        """Send predictions in order: ``{"seq", "id", "at", "x", "p", "version"}``."""
+        """Send predictions in order: ``{"seq", "id", "at", "x", "p", "version"}``.
+
+        And ``"shadow": {"version", "p"}`` where there was one.
+        """
         topic = self.pipeline.predictions_topic
-        head = rows.select(["seq", "id", "at", "p", "version"]).to_pylist()
+        beside = [name for name in ("shadow", "p_shadow") if name in rows.column_names]
+        head = rows.select(["seq", "id", "at", "p", "version", *beside]).to_pylist()
         inputs = rows.select(list(self._encoding.inputs)).to_pylist()
         for one, x in zip(head, inputs, strict=True):
             one["x"] = x
+            version, p = one.pop("shadow", None), one.pop("p_shadow", None)
+            if version is not None:
+                one["shadow"] = {"version": version, "p": p}
             key = one["id"].encode()
             at = one["at"]
             self._writer.send(topic, orjson.dumps(one), key=key, partition=0, timestamp_ms=at)
@@ -459,6 +479,12 @@ class StoreProcess:
         self._raw.close()
         self._writer.close()
         self.store.catalogue.close()
+
+
+def _said(rows: pa.Table, scorer: Scorer, p: str, version: str) -> pa.Table:
+    """Append what a version predicts of each row, and which it is."""
+    rows = rows.append_column(p, column(scorer.score(rows)))
+    return rows.append_column(version, pa.array([scorer.version] * rows.num_rows, pa.int64()))
 
 
 def _tiles_taker(store: Store, name: str, shard: int) -> Callable[[Sequence[Message]], None]:

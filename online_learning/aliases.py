@@ -3,7 +3,7 @@
     champion      what is served: what the gate chose, unless somebody pinned another
     previous      what was the champion before: a rollback goes there
     challenger    the newest version, where the gate held it back
-    shadow        one that somebody wants kept, and that is not served
+    shadow        one that somebody wants kept, and asked beside, and that is not served
 
 The learner's gate and a person's command may write at the same time: whoever changes the file has
 its lock, and begins from what is there. It carries its own sha256; where it is damaged or gone the

@@ -148,7 +148,9 @@ def diff(
 def promote(
     version: Annotated[int | None, typer.Argument(min=1, help="Its number.")] = None,
     auto: Annotated[bool, typer.Option("--auto", help="Serve what the gate chooses.")] = False,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Only keep it, as the shadow.")] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Only ask it beside, as the shadow.")
+    ] = False,
     state: _State = _STATE,
     as_json: _Json = False,
 ) -> None:

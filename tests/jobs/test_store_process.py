@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,55 @@ def test_versions_are_swapped_between_steps(
     again.step()
     again.step()
     assert len(caplog.messages) == 1
+    again.close()
+
+
+def test_a_shadow_says_what_it_would_predict_and_is_not_served(
+    tmp_path: Path,
+    small: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log, folder = Log(), tmp_path / "store"
+    log.install(monkeypatch)
+    for number in (1, 2, 3):
+        publish(folder, small, number)
+    registry, messages = Registry(folder / "models"), iter(panes(small, 4))
+    process = log.process(small, folder)
+
+    def step(shadow: int | None) -> list[tuple[int, int | None]]:
+        registry.shadow(shadow)
+        process.step()  # it is looked for after what came was scored
+        for topic, partition, value in islice(messages, 4):
+            log.put(topic, value, partition=partition)
+        process.step()
+        beside = [(row["version"], row.get("shadow")) for row in in_log(log, small)[0][-2:]]
+        return [(version, told and told["version"]) for version, told in beside]
+
+    assert step(None) == [(3, None)] * 2
+    assert step(1) == [(3, 1)] * 2
+    weights = folder / "models" / "v000002" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with caplog.at_level(logging.WARNING):
+        assert step(2) == [(3, None)] * 2
+    (warning,) = caplog.messages
+    assert "there is no shadow" in warning
+    assert "sha256" in warning
+    assert step(1) == [(3, 1)] * 2
+    kept = process.store.catalogue.read("SELECT * FROM predictions ORDER BY seq")
+    process.close()
+    rows = kept.to_pylist()
+    assert [row["shadow"] for row in rows] == [None, None, 1, 1] * 2
+    assert rows[0]["p_shadow"] is None
+    assert 0.5 < rows[2]["p_shadow"] < rows[2]["p"] == rows[0]["p"]
+    told = [row["shadow"]["p"] for row in in_log(log, small)[0] if "shadow" in row]
+    assert told == [row["p_shadow"] for row in rows if row["shadow"]]
+    (folder / "store.duckdb").unlink()  # made anew, it has what was said then
+    registry.shadow(None)
+    again = log.process(small, folder)
+    while again.step():
+        pass
+    assert again.store.catalogue.read("SELECT * FROM predictions ORDER BY seq").equals(kept)
     again.close()
 
 
