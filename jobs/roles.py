@@ -17,6 +17,7 @@ from types import FrameType
 from headrace.jobs import labels, transport, views
 from headrace.jobs.demo import flights
 from headrace.jobs.machine import kafka
+from headrace.jobs.machine.sockets import handed
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.replay import beat, replay
 from headrace.jobs.serving.access import Access
@@ -88,7 +89,7 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     models = state / "learner" / "versions"
     process = StoreProcess(pipeline, bootstrap=bootstrap, folder=folder, models=models)
-    server = Server(process)
+    server = Server(process, handed())
     server.start()
     durable.write(folder / "address.json", sealed(server.told()))
     post(pipeline, state, "store", server.told()["address"])

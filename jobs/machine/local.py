@@ -5,26 +5,30 @@
     supervisor ─┬─ broker (JVM) ◄──────────────── Kafka, for all below
                 ├─ views    Python that waits for its JVM, a local Flink
                 ├─ labels   the same
-                ├─ store    DuckDB, HTTP
+                ├─ store    DuckDB, HTTP at a socket of the supervisor's
                 └─ learner
 
 Where the pipeline has a Kafka elsewhere there is no broker here; where it has a Flink elsewhere the
 two jobs run there, and their processes here submit them and wait.
+
+Who connects to the store while it is being replaced waits in the socket, and is not refused.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.jobs.evolve import plan
 from headrace.jobs.machine import broker, kafka
 from headrace.jobs.machine.processes import Process, Supervisor
 from headrace.jobs.machine.session import Session
+from headrace.jobs.machine.sockets import SOCKET, listen
 from headrace.jobs.machine.speaking import speak
 from headrace.jobs.machine.state import holder, locked
 from headrace.jobs.serving.access import Access
@@ -50,11 +54,15 @@ class Local:
     bootstrap: str
     supervisor: Supervisor
     client: Client
+    sockets: dict[tuple[str, int], socket.socket] = field(default_factory=dict)
+    """Where the store is asked: the one that is declared now."""
 
     def start(self, name: str, arguments: Sequence[str], *, finishes: bool = False) -> None:
         """Start one of our processes: ``headrace process`` with these arguments."""
         argv = [sys.executable, "-m", "headrace.jobs.cli.main", "process", *arguments]
-        ready = self.client.healthy if name == "store" else None
+        serves = name == "store"
+        ready = self.client.healthy if serves else None
+        files = {SOCKET: self._listening().fileno()} if serves else {}
         self.supervisor.start(
             Process(
                 name,
@@ -64,8 +72,23 @@ class Local:
                 ready=ready,
                 stop_seconds=_STOP_SECONDS.get(name, 15.0),
                 finishes=finishes,
+                files=files,
             )
         )
+
+    def _listening(self) -> socket.socket:
+        """Give the socket of the address that is declared; another's is closed."""
+        at = self.pipeline.serve.host, self.pipeline.serve.port
+        if at not in self.sockets:
+            self.close()
+            self.sockets[at] = listen(*at)
+        return self.sockets[at]
+
+    def close(self) -> None:
+        """Let nobody connect any more."""
+        while self.sockets:
+            _, each = self.sockets.popitem()
+            each.close()
 
     def arguments(self, role: str) -> list[str]:
         """Give the arguments with which a role runs."""
@@ -162,4 +185,6 @@ def begun(
         own_broker = elsewhere is None
         kafka.make_topics(pipeline, bootstrap, own=own_broker, create_sources=create_topics)
         with telling(pipeline, state, "supervisor", SupervisorFacts(supervisor, state)):
-            yield Local(pipeline, state, bootstrap, supervisor, client)
+            sockets: dict[tuple[str, int], socket.socket] = {}
+            with closing(Local(pipeline, state, bootstrap, supervisor, client, sockets)) as local:
+                yield local

@@ -82,6 +82,8 @@ class Process:
         How long it may take to stop before it is killed.
     finishes
         Whether it has an end of its own: then exit status 0 is not a failure.
+    files
+        Descriptors of ours that it has, too, by the variable with which it is told each.
 
     Examples
     --------
@@ -97,6 +99,7 @@ class Process:
     ready_seconds: float = 60.0
     stop_seconds: float = 15.0
     finishes: bool = False
+    files: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +356,7 @@ class _Child:
         process = self.process
         process.log.parent.mkdir(parents=True, exist_ok=True)
         tags = {TAG: self._token, NAME: process.name}
+        handed = {name: str(number) for name, number in process.files.items()}
         with process.log.open("ab") as log:
             self._log_start = log.tell()
             self._started_at = time.monotonic()
@@ -360,7 +364,8 @@ class _Child:
             try:
                 return subprocess.Popen(
                     list(process.argv),
-                    env={"PYTHONUNBUFFERED": "1", **os.environ, **process.env, **tags},
+                    env={"PYTHONUNBUFFERED": "1", **os.environ, **process.env, **handed, **tags},
+                    pass_fds=tuple(process.files.values()),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

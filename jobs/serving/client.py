@@ -129,6 +129,16 @@ class Client:
         """Close the connections."""
         self._client.close()
 
+    def _sent(self, method: str, url: str, **request: Any) -> httpx.Response:
+        """Send it; once more where its connection broke, for whoever was asked may have ended.
+
+        Nothing that is asked here changes anything.
+        """
+        try:
+            return self._client.request(method, url, **request)
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            return self._client.request(method, url, **request)
+
     def _url(self, path: str) -> str:
         return f"http://{told_address(self._address_file).http}{path}"
 
@@ -140,7 +150,7 @@ class Client:
         if told.token is not None:
             headers["authorization"] = told.bearer().decode()
         try:
-            response = self._client.request(method, url, headers=headers, **request)
+            response = self._sent(method, url, headers=headers, **request)
         except httpx.HTTPError as error:
             do = "start the pipeline, or look at the store's log"
             raise StoreError(asked, f"it does not answer: {error}", do) from error

@@ -54,6 +54,8 @@ class Gate:
 
     def __init__(self, endpoints: Sequence[Endpoint], access: Access, metrics: Counts) -> None:
         self._access, self._metrics = access, metrics
+        self.ending = False
+        """Whether a connection is over with its next answer."""
         self._at_once = _Places(_MOST_AT_ONCE)
         self._rooms = {room: _Places(_MOST_IN_ROOM) for room in Room}
         by_path: dict[str, dict[str, Endpoint]] = {}
@@ -94,11 +96,13 @@ class Gate:
                 self._access.check(authorization, endpoint.roles, asked)
             with self._at_once.entered(asked):
                 answer = await self._answer(scope, receive, endpoint, parts, headers)
-                status = await _send(send, answer)
+                status = await self._send(send, answer)
         except Busy as error:
-            status = await _send(send, refusal(Refused(429, error.asked, error.found, error.do)))
+            status = await self._send(
+                send, refusal(Refused(429, error.asked, error.found, error.do))
+            )
         except HeadraceError as error:
-            status = await _send(send, refusal(error))
+            status = await self._send(send, refusal(error))
         except _Gone:
             return
         except _Cut as error:
@@ -107,7 +111,7 @@ class Gate:
         except Exception:  # noqa: BLE001  # the top of a request: the process stays up, its log says why
             _log.exception("a request to %s failed", route)
             failed = Refused(500, f"asked for {route}", "it failed here", "look at the store's log")
-            status = await _send(send, refusal(failed))
+            status = await self._send(send, refusal(failed))
         self._metrics.requested(route, status, time.perf_counter() - start)
 
     def _check_host(self, headers: Mapping[bytes, bytes], came_to: tuple[str, int] | None) -> None:
@@ -126,6 +130,10 @@ class Gate:
             asked = f"asked from a page of {origin.decode('latin-1')[:200]!r}"
             do = "ask from a program, or declare the page's host under serve: hosts:"
             raise Refused(403, asked, "other sites' pages are not answered", do)
+
+    async def _send(self, send: Send, answer: Answer) -> int:
+        over = ((b"connection", b"close"),) if self.ending else ()
+        return await _send(send, answer, *over)
 
     def _find(
         self, scope: Scope, headers: Mapping[bytes, bytes]
@@ -227,9 +235,9 @@ async def _body(receive: Receive, endpoint: Endpoint) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _send(send: Send, answer: Answer) -> int:
-    """Send an answer in whole; give its status."""
-    headers = [(b"content-type", answer.media_type.encode()), *_HEADERS, *answer.headers]
+async def _send(send: Send, answer: Answer, *more: tuple[bytes, bytes]) -> int:
+    """Send an answer in whole, with `more` headers; give its status."""
+    headers = [(b"content-type", answer.media_type.encode()), *_HEADERS, *answer.headers, *more]
     if answer.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if answer.status in (429, 503):

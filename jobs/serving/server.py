@@ -6,6 +6,8 @@ the process wait for them.
 
 from __future__ import annotations
 
+import socket
+
 from headrace.jobs.serving.access import Access
 from headrace.jobs.serving.endpoint import ARROW
 from headrace.jobs.serving.flight import FlightServer
@@ -29,6 +31,9 @@ class Server:
     process
         What is served, and by its pipeline's `serve` where, and to whom.
 
+    given
+        A socket that listens already, for HTTP.
+
     Raises
     ------
     AccessError
@@ -38,7 +43,7 @@ class Server:
 
     """
 
-    def __init__(self, process: StoreProcess) -> None:
+    def __init__(self, process: StoreProcess, given: socket.socket | None = None) -> None:
         serve = process.pipeline.serve
         access = Access.of(serve)
         self._serve = serve
@@ -50,7 +55,7 @@ class Server:
         )
         gate = Gate(described(endpoints, process.pipeline.name), access, process.metrics)
         try:
-            self._http = Listening(gate, serve.host, serve.port)
+            self._http = Listening(gate, serve.host, serve.port, given)
         except EnvironmentProblem:
             self._flight.shutdown()
             raise

@@ -17,8 +17,8 @@ import pyarrow.ipc as ipc
 import pytest
 
 from headrace.jobs.cli.console import NAMES
+from headrace.jobs.machine.sockets import listen
 from headrace.jobs.machine.state import write_json
-from headrace.jobs.serving import listening as listening_at
 from headrace.jobs.serving.client import Client
 from headrace.jobs.serving.server import ARROW, Server
 from headrace.jobs.store import StoreProcess
@@ -371,7 +371,7 @@ def test_why_a_decision_was_scored(http: httpx.Client) -> None:
 
 def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
     with (
-        listening_at._listen("127.0.0.1", 0) as listening,
+        listen("127.0.0.1", 0) as listening,
         socket.create_connection(listening.getsockname()),
     ):
         connection, _ = listening.accept()
