@@ -75,6 +75,8 @@ class Declared:
     label: Type = Type.BOOL
     parts: Sequence[str] = ()
     """What a prediction has a number for each of; nothing where it is one number."""
+    tasks: bool = False
+    """Whether these are tasks, each with a label of its own."""
     kept: Mapping[str, Source] = field(default_factory=dict)
     """The sources whose events are kept."""
 
@@ -132,6 +134,12 @@ class Declared:
     def predicted(self) -> pa.DataType:
         """Give the type of a prediction: a number, or a list of so many as there are parts."""
         return pa.list_(pa.float64()) if self.parts else pa.float64()
+
+    @property
+    def labelled(self) -> list[tuple[str, pa.DataType]]:
+        """Give the columns of a label: of tasks each is one, with its task."""
+        task = [("task", pa.string())] if self.tasks else []
+        return [*task, ("label", self.label.arrow)]
 
     @property
     def prediction_schema(self) -> pa.Schema:
@@ -205,7 +213,7 @@ class Store:
         self.catalogue.create(_DECISIONS, self.declared.decision_schema)
         self.catalogue.create("predictions", self.declared.prediction_schema)
         example = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
-        example.append(("label", self.declared.label.arrow))
+        example += self.declared.labelled
         self.catalogue.create("examples", pa.schema(example))
         self.cases = BadCases(self.catalogue, self.declared.worth)
         with self.catalogue.transaction():
@@ -486,8 +494,8 @@ class Store:
         """Keep the labels that came; inside a transaction."""
         head = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
         decision = pa.struct([*head, ("p", self.declared.predicted), ("version", pa.int64())])
-        label = ("label", self.declared.label.arrow)
-        item = pa.struct([("at", pa.int64()), label, ("prediction", decision)])
+        told = self.declared.labelled
+        item = pa.struct([("at", pa.int64()), *told, ("prediction", decision)])
         after = self._complete.get(("examples", 0), 0)
         panes = read_items(messages, after, name="examples", item=item, partly=True)
         if panes is None:
@@ -542,7 +550,8 @@ def _of_a_time_sql() -> str:
 
 def _examples(panes: Panes) -> pa.Table:
     prediction = panes.items["prediction"].combine_chunks()
-    told = {name: panes.items[name] for name in (AT, "label")}
+    told = {name: panes.items[name] for name in panes.items.column_names}
+    told = {name: told[name] for name in (AT, "task", "label") if name in told}
     return pa.table({"seq": prediction.field("seq"), "id": prediction.field("id"), **told})
 
 

@@ -29,6 +29,7 @@ def declared(pipeline: Pipeline) -> Declared:
         kept={name: source for name, source in pipeline.sources.items() if source.keep},
         label=pipeline.outcome.label.type,
         parts=pipeline.model.kind.parts,
+        tasks=bool(pipeline.outcome.tasks),
     )
 
 

@@ -22,7 +22,7 @@ def sql(pipeline: Pipeline, kafka: Kafka) -> tuple[list[str], list[str]]:
     made, insert = examples_sql(
         outcome.source,
         outcome.id,
-        outcome.label,
+        outcome.labels,
         within_ms=outcome.within_ms,
         every_ms=pipeline.every_ms,
         kafka=kafka,

@@ -117,6 +117,7 @@ def _listed(version: Version, names: Aliases, kept: bool) -> Listed:
         scores={
             **{name: scores.get(name) for name in _SCORES},
             **{name: scores[name] for name in _OTHERS if name in scores},
+            **{name: value for name, value in scores.items() if "." in name},  # a task's
         },
     )
 

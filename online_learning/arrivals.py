@@ -58,6 +58,7 @@ class Arrivals:
         knows_ms: int = NEVER,
     ) -> None:
         self._every_ms = settings.every_ms
+        self._kind = settings.model
         self._parser = Parser(
             *(settings.encoding.inputs, encoder, settings.model, settings.score_by),
             deep=settings.deep,
@@ -158,7 +159,8 @@ class Arrivals:
             raise LearningError(asked, found, "give the learner the step of the panes")
         # A pane that was partly done before a restart comes again whole.
         kept = fresh[read.pane] & (read.at >= self._through)
-        order = np.lexsort((read.offset, read.partition, read.at))
+        task = self._kind.tasks_of(read.label)
+        order = np.lexsort((task, read.offset, read.partition, read.at))
         order = order[kept[order]]
         names = ("at", "seq", "decided", "label", "served")
         told = {name: getattr(read, name)[order] for name in names}

@@ -163,7 +163,7 @@ class Learner:
         by = {name: np.empty(0, object) for name in settings.score_by}
         self._pending = Pending(
             {
-                **{"decided": whole, "given": given, "labelled": np.empty(0, np.bool_)},
+                **{"decided": whole, "given": given, "labelled": self._unlabelled(0)},
                 **{"rivals": self._rivals.unsaid(0), **by},
                 **({} if settings.negative_after_ms is None else {"served": real, GIVEN: of_each}),
                 **({"contest": of_each} if self._challengers else {}),
@@ -286,7 +286,7 @@ class Learner:
         return {
             "through_ms": self._through,
             **self._counts,
-            "pending": int((~self._pending.rows["labelled"]).sum()),
+            "pending": _without(self._pending.rows["labelled"]),
             "waiting": self._arrivals.waiting,
             "versions": self._version,
             "offsets": self.offsets,
@@ -347,11 +347,16 @@ class Learner:
         blank["contest"] = np.zeros((count, len(self.settings.kinds)))
         none = np.full_like(blank["contest"], np.nan)
         said = {name: decisions[name] for name in ("served", *self.settings.score_by)}
-        labelled = np.zeros(count, np.bool_)
+        labelled = self._unlabelled(count)
         if self._provisional:
             self._provisional.decide(decisions, self._pending.first + len(self._pending))
         rows = {"decided": decisions["at"], "labelled": labelled, GIVEN: none}
         self._pending.append({**rows, **blank, **said})
+
+    def _unlabelled(self, count: int) -> NDArray[np.bool_]:
+        """Say of so many decisions that they have no label; of each task, where there are some."""
+        kind = self.settings.model
+        return np.zeros((count, len(kind.parts)) if kind.task == "bools" else count, np.bool_)
 
     def _admit(self, labels: Columns) -> Columns:
         """Keep the labels to be learned: in time, and the first of their decision."""
@@ -362,10 +367,13 @@ class Learner:
         place = self._pending.place(labels["seq"][ours])
         known = (place >= 0) & (place < len(self._pending))
         decided, labelled = self._pending.rows["decided"], self._pending.rows["labelled"]
+        tasks = labelled.shape[1] if labelled.ndim > 1 else 1
+        labelled = labelled.reshape(-1)  # of each decision one after the other
         if not known.all() or (decided[place] != labels["decided"][ours]).any():
             asked = "asked to learn the label of a decision"
             found = "its example tells another time of it than its prediction did"
             raise LearningError(asked, found, "look at what joins predictions and outcomes")
+        place = place * tasks + self.settings.model.tasks_of(labels["label"][ours])
         first = np.zeros(len(ours), np.bool_)
         first[np.unique(place, return_index=True)[1]] = True
         first &= ~labelled[place]
@@ -439,8 +447,11 @@ class Learner:
             self._scores[name].add(some)
         if self.settings.model.task != "number":
             beside = [rivals[:, self._rivals.said.index(name)] for name in PREDICTORS[1:]]
-            said = np.stack([trainer, *beside], axis=1)
-            self._gate.learn(said, labels["label"], labels["decided"])
+            said, came = np.stack([trainer, *beside], axis=1), labels["label"]
+            if self.settings.model.task == "bools":  # of each label its task's own
+                task = self.settings.model.tasks_of(came)
+                said, came = said[np.arange(len(came)), :, task], came % 2
+            self._gate.learn(said, came, labels["decided"])
         if self._challengers:
             self._challengers.learn(self._pending.rows["contest"][place], labels["label"])
 
@@ -464,7 +475,7 @@ class Learner:
     def _forget(self) -> None:
         """Drop the decisions of which no label can come any more."""
         gone = self._pending.forget(before=self._through_or_never - self.settings.within_ms)
-        self._counts["unlabelled"] += int((~gone["labelled"]).sum())
+        self._counts["unlabelled"] += _without(gone["labelled"])
 
     def _act(self, now: int) -> None:
         """Do what is due when a version was made."""
@@ -677,3 +688,12 @@ def finite(given: NDArray[np.float64], nothing: float) -> NDArray[np.float64]:
     if given.ndim > 1:
         known = known.all(axis=1, keepdims=True)
     return np.where(known, given, nothing)
+
+
+def _without(labelled: NDArray[np.bool_]) -> int:
+    """Count the decisions that have no label, of no task.
+
+    >>> _without(np.array([True, False])), _without(np.array([[True, False], [False, False]]))
+    (1, 1)
+    """
+    return int((~(labelled.any(axis=1) if labelled.ndim > 1 else labelled)).sum())

@@ -5,6 +5,7 @@ predictions   {"seq": 0, "id": "…", "at": ms, "x": {inputs}, "p": 0.21, "versi
               {"seq": 0, "through": ms}                        progress: no more before `through`
 examples      {"end": ms, "examples": [{"at": ms, "partition": 0, "offset": 7, "label": true,
                                         "prediction": {as above}}, …]}
+              where a decision has several labels each is one, with its "task"
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class Parser:
             ("partition", pa.int64()),
             ("offset", pa.int64()),
             ("label", self._kind.label.arrow),
+            *([("task", pa.string())] if self._kind.task == "bools" else []),
             ("prediction", pa.struct(prediction)),
         ]
         examples = pa.list_(pa.struct(example))
@@ -148,12 +150,24 @@ class Parser:
             at=_integers(rows["at"], -1),
             partition=_integers(rows["partition"], -1),
             offset=_integers(rows["offset"], -1),
-            label=self._kind.codes(rows["label"]),
+            label=self._labels(rows),
             seq=_integers(decided["seq"], -1),
             decided=_integers(decided["at"], -1),
             served=served,
             inputs=self._inputs_of("examples", decided["x"]),
         )
+
+    def _labels(self, rows: pa.Table) -> NDArray[np.float64]:
+        """Give labels as the kind learns them, those of tasks with their task."""
+        codes = self._kind.codes(rows["label"])
+        if self._kind.task != "bools":
+            return codes
+        places = pc.index_in(rows["task"], pa.array(self._kind.parts, pa.string()))
+        if places.null_count:
+            found, topic = f"a 'task' is none of {', '.join(self._kind.parts)}", "examples"
+            raise _refusal(topic, found)
+        labels: NDArray[np.float64] = 2.0 * places.to_numpy() + codes
+        return labels
 
     def _served(self, topic: str, p: pa.ChunkedArray) -> NDArray[np.float64]:
         """Give what was served: a number of each row, or so many as the kind has parts."""

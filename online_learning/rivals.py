@@ -3,6 +3,7 @@
     no_change, majority, base_rate    from the labels before the decision, and no more
     last_value, running_mean          the same where labels are numbers
     no_change, base_rate              the same of each class, where labels are classes
+    no_change, majority, base_rate    the same of each task, where there are several
     frozen_first                      the first version, never learned again
     frozen_last                       the last version that was made
     champion                          the version that the gate chose: what is served
@@ -36,6 +37,7 @@ from headrace.operators.evaluation.baselines import (
     BASELINES_OF_NUMBERS,
     Baseline,
     OfClasses,
+    OfTasks,
 )
 
 __all__ = ["RIVALS", "RIVALS_OF_CLASSES", "RIVALS_OF_NUMBERS", "Made", "Rivals"]
@@ -181,8 +183,10 @@ class Rivals:
             raise CorruptError(error.path, error.asked, error.found, do) from error
 
 
-def _baselines(kind: Kind) -> dict[str, Baseline | OfClasses]:
+def _baselines(kind: Kind) -> dict[str, Baseline | OfClasses | OfTasks]:
     """Make those that fit what the kind predicts."""
+    if kind.task == "bools":
+        return {name: OfTasks(each, len(kind.parts)) for name, each in BASELINES.items()}
     if kind.task == "class":
         known = BASELINES_OF_CLASSES.items()
         return {name: OfClasses(each, len(kind.parts)) for name, each in known}

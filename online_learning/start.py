@@ -89,6 +89,9 @@ def fitted(settings: Learning, rows: pa.Table, **facts: Any) -> Start:
     """
     told = rows.filter(rows["labelled"].is_valid())
     asked = "asked to begin with what history says"
+    if settings.model.task == "bools":
+        found = "a decision has several labels, and a row of history has one"
+        raise LearningError(asked, found, "let the learner begin from blank")
     if not told.num_rows:
         raise LearningError(asked, "it has no label", "give decisions with their labels")
     at = told["labelled"].to_numpy()

@@ -20,13 +20,13 @@ from headrace.online_learning.models.model import Kind, State
 from headrace.online_learning.observer import Note, Seen, named, texts
 from headrace.online_learning.scores import result, rows, scores, staleness
 from headrace.online_learning.waiting import Columns
-from headrace.operators.evaluation.several import Several
 
 __all__ = ["MOST", "WindowScores"]
 
 MOST = 20
 """How many values of a column have a slice of their own in a window."""
 _TOLD = ("auc", "log_loss", "calibration", "ece", "rmse", "mae", "bias", "pinball")
+_COUNTS = ("n", "positives")
 _NUMBERS = ("decided", "label", "trainer", "served")
 
 
@@ -62,10 +62,8 @@ class WindowScores:
     def __init__(
         self, every_ms: int, within_ms: int, by: Sequence[str], kind: Kind | None = None
     ) -> None:
-        self._kind, every = kind, scores(kind)
         told = ("positives", *_TOLD, *(("accuracy",) if kind and kind.task == "class" else ()))
-        names = [name for name in every.value() if name in told]
-        self._blank = Several({name: every[name] for name in names})
+        self._kind, self._blank = kind, scores(kind, told)
         self._every, self._within, self._by = every_ms, within_ms, tuple(by)
         said, whole = (kind or Logistic()).room(0), np.empty(0, np.int64)
         none = {"decided": whole, "label": np.empty(0), "trainer": said, "served": said}
@@ -137,9 +135,9 @@ class WindowScores:
         for name, source in (("prequential", "trainer"), ("served", "served")):
             both[name].add(rows(self._kind, told[source], told["label"]))
         found = {name: result(each) for name, each in both.items()}
-        said = {name: found["served"].get(name) for name in ("n", "positives")}
+        counts = [name for name in found["served"] if name.rpartition(".")[2] in _COUNTS]
+        said = {name: found["served"][name] for name in counts}
         for score, values in found.items():
-            counts = ("n", "positives")
             said |= {f"{score}.{name}": x for name, x in values.items() if name not in counts}
         costs = staleness(found["prequential"], found["served"])
         said |= {f"staleness.{name}": value for name, value in costs.items()}

@@ -97,14 +97,20 @@ def outcome_of(form: PipelineForm, sources: Mapping[str, Origin], document: Docu
     document.require("source", outcome.source, sources, "outcome", "source")
     source = sources[outcome.source]
     _check_id(source, outcome.id, document, "outcome")
-    label = expression_of(outcome.label, source.types, document, ("outcome", "label"))
-    if label.type not in (Type.BOOL, Type.INT64, Type.FLOAT64, Type.STRING):
-        asked = f"asked for the label {outcome.label!r}"
-        found = f"it is {label.type.value}, and a label is a bool, a number or a text"
-        raise document.refuse(("outcome", "label"), asked, found, "compare it with something")
+    texts = outcome.label if isinstance(outcome.label, dict) else {"": outcome.label}
+    labels = {}
+    for task, text in texts.items():
+        place: Place = ("outcome", "label", task) if task else ("outcome", "label")
+        label = labels[task] = expression_of(text, source.types, document, place)
+        fit = (Type.BOOL,) if task else (Type.BOOL, Type.INT64, Type.FLOAT64, Type.STRING)
+        if label.type not in fit:
+            asked = f"asked for the label {text!r}"
+            may = "that of a task is a bool" if task else "a label is a bool, a number or a text"
+            found = f"it is {label.type.value}, and {may}"
+            raise document.refuse(place, asked, found, "compare it with something")
     after = outcome.negative_after
     if after is not None and after >= outcome.within:
         asked = f"asked for negatives {after} ms after their decision"
         found = f"outcomes count within {outcome.within} ms, and no longer"
         raise document.refuse(("outcome", "negative_after"), asked, found, "give less than that")
-    return Outcome(source, outcome.id, label, outcome.within, after)
+    return Outcome(source, outcome.id, labels, outcome.within, after)

@@ -21,6 +21,7 @@ from headrace.online_learning.models.batched import (
 from headrace.online_learning.models.factorised import Ffm, Fm
 from headrace.online_learning.models.linear import Logistic, Poisson, Quantile, Squared
 from headrace.online_learning.models.model import Kind, Task
+from headrace.online_learning.models.multitask import Mmoe
 from headrace.online_learning.models.softmax import Softmax
 from headrace.online_learning.settings import Ftrl
 from headrace.online_learning.verdict import Limits
@@ -70,6 +71,10 @@ def _deep(given: Settings) -> dict[str, Any]:
     return found
 
 
+def _tasks(given: Settings) -> dict[str, Any]:
+    return {name: given[name] for name in ("experts", "tasks") if name in given}
+
+
 def _alone(kind: type[Batched]) -> _Known:
     return _Known((*_DEEP, "negatives"), lambda given: kind(**_deep(given)))
 
@@ -99,6 +104,11 @@ KINDS = {
         (*_FTRL, "classes"),
         lambda given: Softmax.of(given.get("classes", 2), _ftrl(given)),  # which the file must have
         "class",
+    ),
+    "mmoe": _Known(
+        (*(name for name in _DEEP if not name.startswith("cross")), "experts"),
+        lambda given: Mmoe(**_deep(given), **_tasks(given)),
+        "bools",
     ),
     **{kind.name: _alone(kind) for kind in (DcnV2, DeepFm, Dlrm, WideAndDeep)},
 }
@@ -144,13 +154,15 @@ def model_of(form: PipelineForm, document: Document) -> Model:
     document.require("kind of model", model.kind, KINDS, "model", "kind")
     known = KINDS[model.kind]
     settings = given(model)
+    _check_tasks(form, known, document)
     check_settings(model.kind, settings, ("model",), document)
     if "classes" in known.settings and "classes" not in settings:
         asked, found = f"asked for a model of the kind {model.kind!r}", "its classes are not said"
         do = "give them: `classes: 3`, or their names"
         raise document.refuse(("model", "kind"), asked, found, do)
     with document.at("model", "kind"):
-        kind = known.make(settings)
+        tasks = {"tasks": tuple(form.outcome.label)} if known.task == "bools" else {}
+        kind = known.make({**settings, **tasks})
     return Model(
         kind=kind,
         slots=model.slots,
@@ -169,6 +181,21 @@ def model_of(form: PipelineForm, document: Document) -> Model:
         gate=_gate(model.gate),
         bad_cases=_cases(model, kind, document),
     )
+
+
+def _check_tasks(form: PipelineForm, known: _Known, document: Document) -> None:
+    """Refuse several labels of a kind that learns one, and one of a kind that learns several."""
+    several, place = isinstance(form.outcome.label, dict), ("outcome", "label")
+    if several == (known.task == "bools"):
+        return
+    if several:
+        asked = f"asked for the labels of {len(form.outcome.label)} tasks"
+        found, do = f"the model's kind {form.model.kind!r} learns one", "give one, or take 'mmoe'"
+        raise document.refuse(place, asked, found, do, key=True)
+    asked = f"asked for the label {form.outcome.label!r}"
+    found = f"the model's kind {form.model.kind!r} learns several tasks"
+    do = "name each: `label: {click: …, buy: …}`, or take another kind"
+    raise document.refuse(place, asked, found, do)
 
 
 def _cases(model: ModelForm, kind: Kind, document: Document) -> Worth | None:
@@ -247,7 +274,7 @@ def _check_slices(pipeline: Pipeline, document: Document) -> None:
         raise document.refuse(("model", "score_by"), asked, found, do, key=True)
 
 
-def _check_label(pipeline: Pipeline, text: str, document: Document) -> None:
+def _check_label(pipeline: Pipeline, text: object, document: Document) -> None:
     label, kind = pipeline.outcome.label.type, pipeline.model.kind
     if label is kind.label or (kind.task == "number" and label.numeric):
         return

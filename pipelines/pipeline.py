@@ -72,8 +72,9 @@ class Outcome:
         Where outcomes come from.
     id
         The column that holds the decision's id.
-    label
-        A bool or a number over the columns of `source`; a null label makes no example.
+    labels
+        What each task learns, by its name, over the columns of `source`; where there is one label
+        alone its name is empty. A null label makes no example.
     within_ms
         How long after its decision an outcome may come and still make an example.
     negative_after_ms
@@ -83,9 +84,26 @@ class Outcome:
 
     source: Origin
     id: str
-    label: Expression
+    labels: Mapping[str, Expression]
     within_ms: int
     negative_after_ms: int | None = None
+
+    @property
+    def label(self) -> Expression:
+        """Give the one label, or the first: those of tasks are of one type."""
+        return next(iter(self.labels.values()))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Name the tasks; nothing where there is one label."""
+        return tuple(filter(None, self.labels))
+
+    @property
+    def said(self) -> object:
+        """Say the labels in words of JSON."""
+        if not self.tasks:
+            return canonical(self.label)
+        return [[task, canonical(label)] for task, label in self.labels.items()]
 
 
 @dataclass(frozen=True)
@@ -407,7 +425,7 @@ def _canonical(pipeline: Pipeline) -> dict[str, object]:
         "outcome": [
             outcome.source.name,
             outcome.id,
-            canonical(outcome.label),
+            outcome.said,
             outcome.within_ms,
             *([outcome.negative_after_ms] if outcome.negative_after_ms else []),
         ],

@@ -182,14 +182,14 @@ class OutcomeForm(_Form):
     """Which events say how a decision ended.
 
     `source`: its name. `id`: the column with the decision's id. `label`: an SQL expression over the
-    source's columns, a bool, a number or a text as the model's kind wants it. `within`: how long
-    after its decision an outcome counts.
+    source's columns, a bool, a number or a text as the model's kind wants it; for `mmoe` the
+    name of each task to its bool. `within`: how long after its decision an outcome counts.
     `negative_after`: how long after it a decision without one is learned as negative meanwhile.
     """
 
     source: Name
     id: Name
-    label: str
+    label: Annotated[str | dict[str, str], BeforeValidator(values.label)]
     within: LongDuration
     negative_after: LongDuration | None = None
 
@@ -266,6 +266,7 @@ class SettingsForm(_Form):
     seed: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
     device: Literal["auto", "cpu", "cuda"] | None = None
     threads: Shares | None = None
+    experts: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
 class ChallengerForm(SettingsForm):

@@ -88,11 +88,15 @@ def check_tuning(pipeline: Pipeline, document: Document) -> None:
         check_kind(made(name, tuning.given), pipeline, document, _part(document, "kind", i))
 
 
+def _what(kind: Kind) -> str:
+    return "several bools" if kind.task == "bools" else f"a {kind.task}"
+
+
 def check_kind(kind: Kind, pipeline: Pipeline, document: Document, place: Place) -> None:
     """Refuse a kind that cannot learn what the pipeline's model learns."""
     model, asked = pipeline.model, f"asked to try a model of the kind {kind.name!r}"
     if kind.task != model.kind.task:
-        found = f"it predicts a {kind.task}, and the model a {model.kind.task}"
+        found = f"it predicts {_what(kind)}, and the model {_what(model.kind)}"
         raise document.refuse(place, asked, found, "leave it out")
     if isinstance(kind, Fm) and len(model.tokens) + len(model.numbers) < 2:
         found = "there is one input, and it learns of pairs"

@@ -355,6 +355,22 @@ def pair(value: object) -> tuple[object, object]:
     return value[0], value[1]
 
 
+def label(value: object) -> object:
+    """Check an expression, or names of tasks with one each."""
+    do = "write an expression over the source's columns, or one for each task: {click: …, buy: …}"
+    if isinstance(value, dict):
+        if len(value) < 2:
+            _refuse(f"asked for the labels {_short(value)}", "it takes two tasks or more", do)
+        for task, text in value.items():
+            name(task)
+            if not isinstance(text, str):
+                _refuse(f"asked for outcome.label.{task}", f"{_short(text)} is not text", do, task)
+        return value
+    if not isinstance(value, str):
+        _refuse("asked for outcome.label", f"{_short(value)} is not text", "write text")
+    return value
+
+
 def classes(value: object) -> int | tuple[str, ...]:
     """Read how many classes there are, or their names.
 

@@ -48,15 +48,12 @@ def why(process: StoreProcess, identity: str) -> dict[str, Any]:
         told: dict[str, Any] = {"contributions": scorer.contributions(row), "without": None}
     except CorruptError as error:
         told = {"contributions": None, "without": str(error)}
-    label = store.catalogue.read("SELECT label FROM examples WHERE seq = ?", [found["seq"]])[
-        "label"
-    ].to_pylist()
     return {
         "decision": {name: found[name] for name in names},
         "p": found["p"],
         **({"of": list(store.declared.parts)} if store.declared.parts else {}),
         "version": found["version"],
-        "label": label[0] if label else None,
+        "label": _label(store, found["seq"]),
         "features": {
             feature.name: {"value": found[feature.name], **_tiles(store, view, feature, found)}
             for view in store.declared.views.values()
@@ -65,6 +62,16 @@ def why(process: StoreProcess, identity: str) -> dict[str, Any]:
         "computed": {name: found[name] for name in store.declared.computed},
         **told,
     }
+
+
+def _label(store: Store, seq: int) -> Any:
+    """Give the label of a decision, None before it came; of tasks those that came, by name."""
+    query = 'SELECT * FROM examples WHERE seq = ? ORDER BY "at" DESC'  # the first one counts
+    rows = store.catalogue.read(query, [seq]).to_pylist()
+    if store.declared.tasks:
+        came = {row["task"]: row["label"] for row in rows}
+        return {task: came.get(task) for task in store.declared.parts} if came else None
+    return rows[-1]["label"] if rows else None
 
 
 def _predicted(store: Store, identity: str) -> pa.Table:

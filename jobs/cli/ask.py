@@ -78,6 +78,10 @@ def why(decision: str, state: _State = None, as_json: _Json = False) -> None:
         console.print_json(data=told)
         return
     label = "not known yet" if told["label"] is None else str(told["label"]).lower()
+    if isinstance(told["label"], Mapping):
+        label = ", ".join(
+            f"{n} {str(x).lower()}" for n, x in told["label"].items() if x is not None
+        )
     given = f"{told['p']:.4f}" if "of" not in told else _several(told["p"], told["of"])
     said = f"p = {given} by version {told['version']}; the label is {label}"
     console.print(f"{decision}: {said}", markup=False)

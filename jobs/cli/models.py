@@ -46,6 +46,8 @@ def list_(state: _State = _STATE, as_json: _Json = False) -> None:
     scores = {"AUC": "auc", "log loss": "log_loss"}
     if "rmse" in had:
         scores = {"RMSE": "rmse", "MAE": "mae"}
+    elif tasks := [name.removesuffix(".auc") for name in sorted(had) if name.endswith(".auc")]:
+        scores = {f"{task} AUC": f"{task}.auc" for task in tasks}
     elif "auc" not in had and "accuracy" in had:
         scores = {"accuracy": "accuracy", "log loss": "log_loss"}
     right = [Column(name, justify="right") for name in (*scores, "bytes")]

@@ -27,7 +27,7 @@ from headrace.jobs.machine.flink import FLINK_JOBS
 from headrace.jobs.machine.state import read_json, write_json
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import EnvironmentProblem
-from headrace.operators.identity import canonical, origin_identity, version
+from headrace.operators.identity import origin_identity, version
 from headrace.operators.streams.stream import roots
 from headrace.operators.view import View
 from headrace.pipelines.pipeline import Pipeline
@@ -112,7 +112,7 @@ def note_applied(pipeline: Pipeline, state: Path) -> None:
 def facts(pipeline: Pipeline) -> dict[str, Any]:
     """Say what of a declaration is compared, in values of JSON."""
     outcome = pipeline.outcome
-    said = [origin_identity(outcome.source), outcome.id, canonical(outcome.label)]
+    said = [origin_identity(outcome.source), outcome.id, outcome.said]
     declared = assembly.declared(pipeline)
     return {
         "views": {

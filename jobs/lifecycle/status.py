@@ -203,7 +203,8 @@ def _scores(
     found: dict[str, dict[str, float]] = {}
     for name, value in told.items():
         of, _, what = name.rpartition(".")
-        found.setdefault(f"rival {of}" if of in _RIVALS else of, {})[what] = value
+        rival = of.partition(".")[0] in _RIVALS
+        found.setdefault(f"rival {of}" if rival else of, {})[what] = value
     # The counts of the learner's, of a window, of drift are no scores.
     return {name: score for name, score in found.items() if not _SCORED.isdisjoint(score)}
 

@@ -228,9 +228,9 @@ class BatchedModel:
         """Take the steps in order; give the prediction at each."""
         # Of all at once: a batch is a small part of the rows.
         steps.check(inputs, self._slots)
-        losses.check(losses.LOGISTIC, steps.labels)
+        self.check(steps.labels)
         learned = np.cumsum(~np.isnan(steps.labels)) + self._filled
-        predicted = np.empty(len(steps))
+        predicted = self.kind.room(len(steps))
         start = 0
         while start < len(steps):
             # Up to and with the label that fills the batch.
@@ -244,15 +244,10 @@ class BatchedModel:
 
     def _between(self, inputs: Inputs, steps: Steps) -> NDArray[np.float64]:
         """Take steps between which the deep weights stand still."""
-        rows, labels = steps.rows, steps.targets
+        rows = steps.rows
         logits = self.deep.score(inputs.ids[rows], inputs.numbers[rows])
-        if self.wide is not None:
-            predicted, gradients = self.wide.joint(inputs, steps, logits)
-        else:
-            predicted = losses.probabilities(logits)
-            learned_at = losses.probabilities(logits + steps.offset)
-            gradients = (learned_at - labels) * inputs.weights[rows]
-        learned = np.flatnonzero(~np.isnan(labels))
+        predicted, gradients = self.learned(inputs, steps, logits)
+        learned = np.flatnonzero(~np.isnan(steps.labels))
         if len(learned):
             at = np.zeros(len(steps), np.int64) if steps.at is None else steps.at
             told = {"ids": inputs.ids[rows[learned]], "numbers": inputs.numbers[rows[learned]]}
@@ -260,6 +255,20 @@ class BatchedModel:
             self._batch.append(told | more)
             self._filled += len(learned)
         return predicted
+
+    def check(self, labels: NDArray[np.float64]) -> None:
+        """Refuse labels that are none that the kind learns, nor PREDICT."""
+        losses.check(losses.LOGISTIC, labels)
+
+    def learned(
+        self, inputs: Inputs, steps: Steps, logits: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give what is predicted at each step, and the gradient of its loss by the logit."""
+        if self.wide is not None:
+            return self.wide.joint(inputs, steps, logits)
+        learned_at = losses.probabilities(logits + steps.offset)
+        gradients = (learned_at - steps.targets) * inputs.weights[steps.rows]
+        return losses.probabilities(logits), gradients
 
     def _learn(self) -> None:
         """Let the deep part learn the batch."""
@@ -271,7 +280,7 @@ class BatchedModel:
     def _whole(self) -> Arrays:
         fields, numbers = len(self._settings.fields), self._settings.numerics
         none = {"ids": np.empty((0, fields), np.int64), "numbers": np.empty((0, numbers))}
-        none |= {"gradients": np.empty(0), "at": np.empty(0, np.int64)}
+        none |= {"gradients": self.kind.room(0), "at": np.empty(0, np.int64)}
         parts = [none, *self._batch]
         return {name: np.concatenate([part[name] for part in parts]) for name in none}
 

@@ -32,14 +32,20 @@ class DeepServed:
         self._wide = wide
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Give the probabilities."""
+        """Give the probabilities, of several tasks one each."""
+        tasks = self._deep.settings.shape.tasks
         if not len(inputs):
-            return np.empty(0)
+            return np.empty((0, tasks) if tasks > 1 else 0)
         logits = self._deep.score(inputs.ids, inputs.numbers)
-        return probabilities(logits) if self._wide is None else self._wide.joint(inputs, logits)
+        if self._wide is not None:
+            return self._wide.joint(inputs, logits)
+        return probabilities(logits.ravel()).reshape(logits.shape)
 
     def contributions(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Give of each part of the row its gradient times itself, and what the wide part adds."""
+        """Give of each part of the row its gradient times itself, and what the wide part adds.
+
+        Of several tasks it is that of the sum of their logits.
+        """
         rows = torch.from_numpy(self._deep.rows.gather(inputs.ids)).requires_grad_()
         numbers = torch.from_numpy(inputs.numbers.astype(np.float32)).requires_grad_()
         logit = self._deep.net(rows, numbers).sum()

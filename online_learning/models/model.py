@@ -201,7 +201,10 @@ class Served(Protocol):
 
 
 Task = str
-"""What is predicted: `probability` of a bool, `number`, or the `class` of whole numbers."""
+"""What is predicted: `probability` of a bool, `number`, the `class` of whole numbers, or `bools`.
+
+Of several bools, tasks, a label is one of one task: 2 · task + label, with the task's number.
+"""
 
 
 class Kind(ABC):
@@ -237,6 +240,11 @@ class Kind(ABC):
     def room(self, count: int) -> NDArray[np.float64]:
         """Give zeros in the place of so many predictions."""
         return np.zeros((count, len(self.parts)) if self.parts else count)
+
+    def tasks_of(self, labels: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Give the number of the task of each label; 0 where there is one label a decision."""
+        task = labels // 2 if self.task == "bools" else np.zeros(len(labels))
+        return task.astype(np.int64)
 
     def codes(self, labels: pa.ChunkedArray) -> NDArray[np.float64]:
         """Give labels as numbers; the column has no null."""

@@ -468,7 +468,7 @@ def _label(label: Expression) -> str:
 def examples_sql(
     outcome: Origin,
     identity: str,
-    label: Expression,
+    labels: Mapping[str, Expression],
     *,
     within_ms: int,
     every_ms: int,
@@ -482,7 +482,12 @@ def examples_sql(
     It is an interval join said as a window: the newest prediction of the same id within
     `within_ms` before the outcome. Flink's own interval join holds its watermark back by the whole
     interval, so that panes of examples would come two days late.
+
+    Of several labels, by the names of their tasks, each that is not null makes an example.
     """
+    label = next(iter(labels.values()))
+    several = len(labels) > 1
+    no_task = ", CAST(NULL AS STRING) AS task" if several else ""
     log = f"""CREATE TEMPORARY TABLE `predictions__log` (
   id STRING, prediction STRING,
   rowtime TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
@@ -494,18 +499,22 @@ def examples_sql(
     below = roots(outcome) if outcome not in roots(outcome) else ()
     times = "".join(
         f"\nUNION ALL\nSELECT CAST(NULL AS STRING), rowtime, {no_prediction}, `at`, "
-        f"CAST(NULL AS INT), CAST(NULL AS BIGINT), {no_label} FROM `{source.name}`"
+        f"CAST(NULL AS INT), CAST(NULL AS BIGINT), {no_label}{no_task} FROM `{source.name}`"
         for source in below
+    )
+    own = "\nUNION ALL\n".join(
+        f"SELECT `{identity}`, rowtime, {no_prediction}, `at`, `partition`, `offset`, "
+        f"{_label(each)}{f', {text(task)}' if several else ''}\nFROM `{outcome.name}`"
+        for task, each in labels.items()
     )
     both = f"""CREATE TEMPORARY VIEW `labelled__both` AS
 SELECT id, rowtime, prediction, TRY_CAST(COALESCE(
     JSON_VALUE(prediction, '$.at'), JSON_VALUE(prediction, '$.through')) AS BIGINT) AS `at`,
   CAST(NULL AS INT) AS `partition`,
-  CAST(NULL AS BIGINT) AS `offset`, {no_label} AS label
+  CAST(NULL AS BIGINT) AS `offset`, {no_label} AS label{no_task}
 FROM `predictions__log` WHERE prediction IS NOT NULL
 UNION ALL
-SELECT `{identity}`, rowtime, {no_prediction}, `at`, `partition`, `offset`, {_label(label)}
-FROM `{outcome.name}`{times}"""
+{own}{times}"""
     joined = f"""CREATE TEMPORARY VIEW `labelled` AS
 SELECT *, LAST_VALUE(prediction) OVER (PARTITION BY id ORDER BY rowtime
   RANGE BETWEEN {interval(within_ms)} PRECEDING AND CURRENT ROW) AS decided
@@ -520,10 +529,11 @@ FROM `labelled__both` GROUP BY TUMBLE(rowtime, {interval(every_ms)})"""
         said = "CASE WHEN label THEN 'true' ELSE 'false' END"
     elif label.type is Type.STRING:
         said = "JSON_STRING(label)"
+    task = "',\"task\":', JSON_STRING(task), " if several else ""
     item = (
         "CONCAT('{\"at\":', CAST(`at` AS STRING), ',\"partition\":', CAST(`partition` AS STRING), "
-        "',\"offset\":', CAST(`offset` AS STRING), ',\"label\":', "
-        f"{said}, ',\"prediction\":', decided, '}}')"
+        "',\"offset\":', CAST(`offset` AS STRING), "
+        f"{task}',\"label\":', {said}, ',\"prediction\":', decided, '}}')"
     )
     rows = (
         f"SELECT 0 AS shard, rowtime AS pane_time, (`at` / {every_ms} + 1) * {every_ms} AS pane, "

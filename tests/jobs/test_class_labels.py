@@ -1,4 +1,4 @@
-"""A label of several classes, through store and learner and back to who asks."""
+"""A label of several classes, and several labels, through store and learner and back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
+from headrace.feature_store.upkeep import check
 from headrace.jobs import assembly
 from headrace.jobs import models as versions
 from headrace.jobs.checks.why import why
@@ -48,6 +49,34 @@ def outcomes(log: Log, small: Pipeline, numbered: bool) -> None:
             label = code if numbered else (*NAMES, "hail")[code]
             row = {"at": at, "partition": 0, "offset": seq, "label": label}
             panes[(at // EVERY + 1) * EVERY].append({**row, "prediction": prediction})
+    for end, rows in panes.items():
+        pane = {"end": end, "rows": len(rows), "unkeyed": 0, "examples": rows}
+        log.put(small.examples_topic, orjson.dumps(pane))
+
+
+def of_tasks(folder: Path) -> Pipeline:
+    """Give the small pipeline with a click and a buy for its label."""
+    labels = "{click: x >= 5, buy: CASE WHEN x > 2 THEN x > 8 END}"
+    text = TEXT.replace("label: x >= 5", f"label: {labels}")
+    for gone in ("  alpha: 0.05\n", "  beta: 1.0\n", "  l1: 0.0\n", "  l2: 1.0\n"):
+        text = text.replace(gone, "")
+    path = folder / "small.yaml"
+    path.write_text(text.replace("kind: ftrl\n", "kind: mmoe\n  batch: 8\n  dense_rate: 0.1\n"))
+    return load(path)
+
+
+def task_outcomes(log: Log, small: Pipeline) -> None:
+    """Write what the labels job writes: a click for each, and half a minute later some buys."""
+    panes: dict[int, list[dict[str, object]]] = defaultdict(list)
+    for said in log.messages[small.predictions_topic, 0]:
+        prediction = orjson.loads(said.value or b"")
+        if "id" in prediction:
+            seq = prediction["seq"]
+            told = [(10, "click", True), (30_000, "buy", False)][: 1 + (seq % 2 == 0)]
+            for after, task, label in told:
+                at = prediction["at"] + after
+                row = {"at": at, "partition": 0, "offset": seq, "task": task, "label": label}
+                panes[(at // EVERY + 1) * EVERY].append({**row, "prediction": prediction})
     for end, rows in panes.items():
         pane = {"end": end, "rows": len(rows), "unkeyed": 0, "examples": rows}
         log.put(small.examples_topic, orjson.dumps(pane))
@@ -159,3 +188,40 @@ def test_versions_are_listed_with_their_scores(
     assert newest.scores["accuracy"] is not None
     assert newest.scores["log_loss"] is not None
     assert newest.scores["auc"] is None
+
+
+def test_tasks_go_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, log = of_tasks(tmp_path), Log()
+    log.install(monkeypatch)
+    process = log.process(small, tmp_path / "store")
+    stream(log, small, 1, STEPS)
+    process.step()
+    task_outcomes(log, small)
+    process.step()
+    kept = process.store.catalogue.read("SELECT seq, task, label FROM examples ORDER BY ALL")
+    assert kept["task"].to_pylist().count("click") == 2 * (STEPS - 1)
+    assert kept["task"].to_pylist().count("buy") == STEPS - 1
+    status = learned(log, small, tmp_path / "learner")
+    both = [status["prequential_all"][f"{task}.n"] for task in ("click", "buy")]
+    assert both == [2 * (STEPS - 1), STEPS - 1]
+    assert status["unlabelled"] + status["pending"] == 0
+    newest = versions.listed(versions.registry(tmp_path))[0]
+    assert newest.scores["buy.log_loss"] is not None
+    process.close()
+    assert check(tmp_path / "store" / "store.duckdb") == []
+    (tmp_path / "learner" / "versions").rename(tmp_path / "store" / "models")
+    process = log.process(small, tmp_path / "store")
+    stream(log, small, STEPS, STEPS + 3)
+    process.step()
+    told = why(process, f"d{2 * STEPS}")
+    assert told["of"] == ["click", "buy"]
+    click, buy = told["p"]
+    assert click > 0.505 > 0.495 > buy
+    assert (told["label"], why(process, "d2")["label"]) == (None, {"click": True, "buy": False})
+    assert why(process, "d3")["label"] == {"click": True, "buy": None}
+    row = {"at": 100 * EVERY, "name": "d", "user": "u", "page": "a", "hour": 7}
+    with serving(process) as http:
+        answer = http.post("/v1/predict", json={"rows": [row]}).json()
+        assert answer["of"] == ["click", "buy"]
+        assert answer["predictions"][0][0] > answer["predictions"][0][1]
+    process.close()

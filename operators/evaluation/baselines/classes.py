@@ -33,6 +33,9 @@ class OfClasses:
     >>> times = np.array([10, 20])
     >>> rate.delayed(np.array([0.0]), decided=times, known=times[:1]).tolist()
     [[0.0, 0.0, 1.0, 0.0], [0.5, 0.0, 0.5, 0.0]]
+    >>> blank = OfClasses(RunningBaseRate, 4)
+    >>> blank.delayed(np.empty(0), decided=times[:1], known=times[:0]).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
     """
 
     def __init__(self, kind: type[Baseline], classes: int) -> None:
