@@ -34,7 +34,15 @@ from headrace.feature_store.index import Index
 from headrace.feature_store.older import committed, older
 from headrace.feature_store.online import OnlineReader
 from headrace.feature_store.panes import FIRST, Panes, read_items, read_tiles
-from headrace.feature_store.versions import admit, features_since, note, rows_version, table_of
+from headrace.feature_store.versions import (
+    admit,
+    features_since,
+    note,
+    rows_version,
+    table_of,
+    widen,
+    widened,
+)
 from headrace.feature_store.worth import Worth
 from headrace.operators.computed import columns_of, with_computed
 from headrace.operators.drift import PSI
@@ -44,6 +52,7 @@ from headrace.operators.expression import Expression
 from headrace.operators.identity import (
     computed_identity,
     feature_identity,
+    lasting_identity,
     origin_identity,
     version,
 )
@@ -92,6 +101,11 @@ class Declared:
     def decision(self) -> str:
         """Give the identity of the decisions: other rows, or other numbers, have another."""
         return f"{origin_identity(self.source)} {self.id} {self.every_ms}"
+
+    @property
+    def lasting(self) -> str:
+        """Give the same, but for the columns that a decision may lack."""
+        return f"{lasting_identity(self.source)} {self.id} {self.every_ms}"
 
     @property
     def features(self) -> dict[str, str]:
@@ -196,6 +210,7 @@ class Store:
             self.catalogue,
             self.versions.values(),
             decision,
+            lasting=self.declared.lasting,
             backfilled=backfills,
             of_files=self._of_files(),
         )
@@ -210,14 +225,17 @@ class Store:
             rows = {each.name: f"views.{quote(view.companion(each))}" for each in view.rows}
             query = as_of_sql(view, f"views.{quote(name)}", "t", rows=rows)
             self.catalogue.define(f"features.{name}", "t", query)
+        widen(self.catalogue, self.declared.decision_schema)
         self.catalogue.create(_DECISIONS, self.declared.decision_schema)
+        got = widened(self.catalogue)
+        self._always = [n for n in self.declared.decision_schema.names if n not in got]
         self.catalogue.create("predictions", self.declared.prediction_schema)
         example = [("seq", pa.int64()), ("id", pa.string()), ("at", pa.int64())]
         example += self.declared.labelled
         self.catalogue.create("examples", pa.schema(example))
         self.cases = BadCases(self.catalogue, self.declared.worth)
         with self.catalogue.transaction():
-            note(self.catalogue, new, decision)
+            note(self.catalogue, new, decision, self.declared.lasting)
             for version in (version for version in new if version in backfills):
                 self._take_backfill(folder, backfills[version])
         self.events.create(folder)  # after the views: a file with no view noted has not begun
@@ -370,7 +388,9 @@ class Store:
         while panes is not None and panes.again:
             panes = read_items(panes.again, FIRST, name=_DECISIONS, item=item)
             if panes is not None:
-                self._check_again(_DECISIONS, _DECISIONS, panes.items.drop_columns([END]), AT)
+                # What came without a column may come again with it, by the job that reads it.
+                has = [name for name in panes.items.column_names if name in self._always]
+                self._check_again(_DECISIONS, _DECISIONS, panes.items.select(has), AT)
 
     def _add_decisions(self, panes: Panes, after: int) -> None:
         order = [("at", "ascending"), ("partition", "ascending"), ("offset", "ascending")]

@@ -9,7 +9,8 @@
 
 The table ``versions`` has a row for each view (its identity), for the decision, and for each
 feature: `since`, the number of the first prediction that has it so. A row of a feature that is
-declared no more has the identity ''.
+declared no more has the identity ''. A ``column`` is one that decisions have got since they began:
+those numbered below `since` have null.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ __all__ = [
     "note_events",
     "rows_version",
     "table_of",
+    "widen",
+    "widened",
 ]
 
 _DECISION = ("decision", "")
+_LASTING = ("decision", "lasting")
 
 
 def table_of(version: str, companion: str = "") -> str:
@@ -73,6 +77,7 @@ def admit(
     versions: Collection[str],
     decision: str,
     *,
+    lasting: str,
     backfilled: Collection[str],
     of_files: Collection[str],
 ) -> list[str]:
@@ -86,6 +91,8 @@ def admit(
         Those of the views that are declared.
     decision
         The identity of the decision.
+    lasting
+        The same, but for the columns that decisions may get later.
     backfilled
         Versions whose history is at hand.
     of_files
@@ -100,7 +107,7 @@ def admit(
     """
     known = _latest(catalogue)
     asked = "asked to open the store for the pipeline as it is declared now"
-    if known.get(_DECISION, decision) != decision:
+    if known.get(_DECISION, decision) != decision and known.get(_LASTING) != lasting:
         found = "it holds the decisions of another declaration"
         raise StoreError(asked, found, "start in a fresh state folder")
     every = dict.fromkeys((*versions, *of_files))
@@ -117,11 +124,43 @@ def admit(
     return new
 
 
-def note(catalogue: Catalogue, versions: Collection[str], decision: str) -> None:
+def note(catalogue: Catalogue, versions: Collection[str], decision: str, lasting: str) -> None:
     """Note new versions, and the decision; inside a transaction."""
     rows = [("view", version, version, 0) for version in versions]
-    rows += [] if _DECISION in _latest(catalogue) else [(*_DECISION, decision, 0)]
+    said, known = {_DECISION: decision, _LASTING: lasting}, _latest(catalogue)
+    rows += [(*of, now, 0) for of, now in said.items() if known.get(of) != now]
     _append(catalogue, rows)
+
+
+def widen(catalogue: Catalogue, decisions: pa.Schema) -> None:
+    """Note the columns that decisions get, before the table gets them.
+
+    Raises
+    ------
+    StoreError
+        Where a column goes that decisions have.
+
+    """
+    there = catalogue.read(
+        "SELECT column_name AS name FROM information_schema.columns "
+        "WHERE table_schema = 'main' AND table_name = 'decisions'"
+    )["name"].to_pylist()
+    gone = [name for name in there if name not in decisions.names]
+    if gone:
+        asked = f"asked to open the store for decisions without the column {gone[0]!r}"
+        do = "declare it as before, or start in a fresh state folder"
+        raise StoreError(asked, "the decisions that it holds have it", do)
+    new = [field for field in decisions if field.name not in there] if there else []
+    if new:
+        count = catalogue.read("SELECT COUNT(*) AS n FROM decisions")["n"][0].as_py()
+        with catalogue.transaction():
+            _append(catalogue, [("column", each.name, str(each.type), count) for each in new])
+
+
+def widened(catalogue: Catalogue) -> dict[str, int]:
+    """Give the columns that decisions got, each with the number of the first that may have it."""
+    query = "SELECT name, MAX(since) AS since FROM versions WHERE kind = 'column' GROUP BY ALL"
+    return {row["name"]: row["since"] for row in catalogue.read(query).to_pylist()}
 
 
 def note_events(catalogue: Catalogue, version: str) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "canonical",
     "computed_identity",
     "feature_identity",
+    "lasting_identity",
     "origin_identity",
     "step_said",
     "version",
@@ -82,6 +83,18 @@ def computed_identity(tree: Expression, features: Mapping[str, str]) -> str:
 def origin_identity(origin: Origin) -> str:
     """Hash what the rows of a source or a stream are, with all their columns."""
     return _hash(_rows(origin, None))
+
+
+def lasting_identity(origin: Origin) -> str:
+    """Hash what the rows of a source are but for the columns that may be missing from them.
+
+    A source that has one more of these has the rows that it had; those of a stream are whatever its
+    steps make of every column, so all of them count.
+    """
+    said = _rows(origin, None)
+    if isinstance(origin, Source):
+        said["columns"] = {c.name: c.type.value for c in origin.columns if c.required}
+    return _hash(said)
 
 
 def _hash(value: object) -> str:

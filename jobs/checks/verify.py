@@ -109,10 +109,19 @@ def _view(verdict: Verdict, history: History, view: View, ask: Ask) -> None:
 
 def _decided(verdict: Verdict, history: History, declared: Declared, ask: Ask) -> None:
     """Compare the decisions, and each view's features as they were served."""
-    columns = declared.decision_schema.names
+    later = ask("SELECT DISTINCT name FROM versions WHERE kind = 'column'")["name"].to_pylist()
+    names = declared.decision_schema.names
+    columns = [name for name in names if name not in later]
     query = f"SELECT {', '.join(map(quote, columns))} FROM decisions"
     stream, truth = ask(query), history.query(query)
     compare(verdict, history, "decisions", ["seq"], columns, stream=stream, truth=truth)
+    for name in (name for name in names if name in later):  # from the first decision that has it
+        has = f"SELECT MIN(seq) AS seq FROM decisions WHERE {quote(name)} IS NOT NULL"
+        first = ask(has)["seq"][0].as_py()
+        if first is not None:
+            query = f"SELECT seq, {quote(name)} FROM decisions WHERE seq >= {first}"
+            stream, truth = ask(query), history.query(query)
+            compare(verdict, history, "decisions", ["seq"], [name], stream=stream, truth=truth)
     predictions = ask("SELECT * FROM predictions")
     since = ask(
         "SELECT name, MAX(since) AS since FROM versions WHERE kind = 'feature' GROUP BY ALL"

@@ -128,6 +128,8 @@ def facts(pipeline: Pipeline) -> dict[str, Any]:
         "inputs": {name: kind.value for name, kind in pipeline.inputs.items()},
         "events": {name: events_version(source) for name, source in declared.kept.items()},
         "decision": declared.decision,
+        "lasting": declared.lasting,
+        "columns": {name: kind.value for name, kind in declared.source.types.items()},
         "outcome": json.loads(json.dumps([*said, outcome.within_ms])),
         "model": assembly.learning(pipeline).digest,
         "views_job": views.digest(pipeline),
@@ -243,10 +245,7 @@ def _said(feature: list[Any]) -> str:
 
 
 def _others(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    found = []
-    if before["decision"] != now["decision"]:
-        says = "are others, and they are numbered: start in a fresh state folder"
-        found.append(Change("decision", "decisions", says, refused=True))
+    found = _decisions(before, now)
     if before["outcome"] != now["outcome"]:
         says = "is another: labels from here on are by it, and those before stay"
         found.append(Change("outcome", "outcome", says))
@@ -259,6 +258,27 @@ def _others(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
             says = says if job == "views" else "starts anew, from the beginning of the log"
             found.append(Change("job", f"{job} job", says))
     return found
+
+
+def _decisions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """Say how the decisions differ: they may get columns that they may lack, and nothing else."""
+    if before["decision"] == now["decision"]:
+        return []
+    had, has = before.get("columns", {}), now["columns"]
+    do = "and they are numbered: start in a fresh state folder"
+    found = [
+        Change(
+            "decision", "decisions", f"are others without the column {name!r}, {do}", refused=True
+        )
+        for name in had
+        if name not in has
+    ]
+    if found:
+        return found
+    if before.get("lasting") != now["lasting"]:
+        return [Change("decision", "decisions", f"are others, {do}", refused=True)]
+    says = "is new to the decisions: those of before have null"
+    return [Change("column", name, says) for name in has if name not in had]
 
 
 def _cost(pipeline: Pipeline, view: View, topics: Topics) -> Cost:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pytest
 
 from headrace.feature_store.store import Store
-from headrace.feature_store.versions import held
+from headrace.feature_store.versions import held, widened
 from headrace.jobs import assembly
-from headrace.operators.errors import StoreError
+from headrace.operators.errors import CorruptError, StoreError
 from headrace.pipelines.load import load
 from tests.feature_store.made_up import EVERY, TEXT, clicks, decisions, pages
 
@@ -85,7 +86,58 @@ def test_a_removed_view_stays_until_it_is_dropped(tmp_path: Path) -> None:
     assert opened(tmp_path).complete("pages") == 3 * EVERY
 
 
+MORE = TEXT.replace("wind: float64}", "wind: float64, gate: string, seats: int64}", 1)
+
+
+def test_decisions_get_a_column_that_those_of_before_have_not(tmp_path: Path) -> None:
+    began(tmp_path)
+    store = opened(tmp_path, MORE)
+    row = {"partition": 0, "offset": 1, "at": 5 * EVERY, "name": "d1", "user": "u", "page": "a"}
+    pane = {"end": 6 * EVERY, "rows": 1, "unkeyed": 0, "decisions": [{**row, "gate": "B2"}]}
+    with store.catalogue.transaction():
+        store.add_decisions([orjson.dumps(pane)])
+    asked = "SELECT id, gate, seats FROM decisions ORDER BY seq"
+    is_there = [
+        {"id": "d0", "gate": None, "seats": None},
+        {"id": "d1", "gate": "B2", "seats": None},
+    ]
+    assert store.catalogue.read(asked).to_pylist() == is_there
+    assert widened(store.catalogue) == {"gate": 1, "seats": 1}
+    store.catalogue.close()
+    store = opened(tmp_path, MORE)
+    assert store.catalogue.read(asked).to_pylist() == is_there
+    assert store.counts["decisions"] == 2
+
+
+def test_a_pane_that_comes_again_with_a_column_more_is_the_pane_that_was(tmp_path: Path) -> None:
+    began(tmp_path)
+    store = opened(tmp_path, MORE)
+    row = {"partition": 0, "offset": 0, "at": 3 * EVERY + 1, "name": "d0", "page": "a", "hour": 7}
+
+    def again(**more: object) -> bytes:
+        pane = {"end": 4 * EVERY, "rows": 1, "unkeyed": 0, "decisions": [{**row, **more}]}
+        return orjson.dumps(pane)
+
+    with store.catalogue.transaction():
+        store.add_decisions([again(user="u", gate="B2")])
+    assert store.counts["decisions"] == 1
+    with pytest.raises(CorruptError, match="had come before"), store.catalogue.transaction():
+        store.add_decisions([again(user="v", gate="B2")])
+
+
 REFUSED = {
+    "a column of decisions goes": (
+        (", wind: float64}", "}"),
+        r"decisions without the column 'wind'; the decisions that it holds have it; declare it as",
+    ),
+    "a column of decisions is of another type": (
+        ("wind: float64}", "wind: int64}"),
+        r"'wind' of decisions as BIGINT; what is kept of it is DOUBLE",
+    ),
+    "a new column of decisions may not be missing": (
+        ("wind: float64}", "wind: float64, gate: string required}"),
+        r"holds the decisions of another declaration; start in a fresh state folder",
+    ),
     "another aggregate": (
         ("sum(x) over 1h", "max(x) over 1h"),
         r"its view 'clicks' is new, and the stream has begun; run `headrace apply`",

@@ -199,8 +199,34 @@ BREAKING = {
         ("x: int64", "x: float64"),
         r"total is float64 and was int64, as what was served is kept; give it another name",
     ),
-    "a column of decisions goes": ((", wind: float64", ""), r"decisions are others"),
+    "a column of decisions goes": (
+        (", wind: float64", ""),
+        r"decisions are others without the column 'wind', and they are numbered; start in a fresh",
+    ),
+    "a column of decisions is of another type": (
+        ("wind: float64", "wind: int64"),
+        r"its wind is int64 and was float64, as what was served is kept; give it another name",
+    ),
+    "a new column of decisions may not be missing": (
+        ("wind: float64", "wind: float64, gate: string required"),
+        r"decisions are others, and they are numbered; start in a fresh",
+    ),
 }
+
+
+def test_decisions_may_get_a_column(tmp_path: Path, kafka: Kafka) -> None:
+    began(tmp_path, kafka)
+    wider = WHOLE.replace("wind: float64", "wind: float64, gate: string, seats: int64")
+    declared, made = planned(tmp_path, wider)
+    said = [f"{each.what} {each.name} {each.says}" for each in made.changes]
+    null = "is new to the decisions: those of before have null"
+    assert {f"column gate {null}", f"column seats {null}"} <= {*said}
+    assert [change for change in made.changes if change.refused] == []
+    apply(declared, made, tmp_path, Topics("memory"))
+    store = opened(tmp_path / "store", declared)
+    found = store.catalogue.read("SELECT COUNT(*) AS n, COUNT(gate) AS g FROM decisions")
+    assert found["n"][0].as_py() > 0 == found["g"][0].as_py()
+    store.catalogue.close()
 
 
 def test_a_column_that_is_added_to_a_source_changes_no_view(tmp_path: Path, kafka: Kafka) -> None:

@@ -94,6 +94,34 @@ def test_no_request_fails_while_a_server_is_replaced(keeps: bool) -> None:
     assert asking.answers >= 120
 
 
+def answer(connection: socket.socket) -> bytes:
+    """Read one answer, whole."""
+    said = b""
+    while not said.endswith(b'{"right":true}'):
+        part = connection.recv(4096)
+        assert part, said
+        said += part
+    return said
+
+
+def test_a_request_that_came_in_half_is_answered_and_told_farewell() -> None:
+    endpoint = Endpoint("GET", "/x", "", lambda _: json({"right": True}), ANYBODY)
+    gate = Gate([endpoint], Access({}, frozenset()), Metrics())
+    listening = Listening(gate, "127.0.0.1", 0)
+    listening.start()
+    with socket.create_connection(("127.0.0.1", listening.port), 20.0) as connection:
+        asked = f"GET /x HTTP/1.1\r\nhost: 127.0.0.1:{listening.port}\r\n\r\n".encode()
+        connection.sendall(asked)
+        assert b"connection: close" not in answer(connection)
+        connection.sendall(asked[:20])
+        listening.ask_to_stop()
+        stopping = threading.Thread(target=listening.wait)
+        stopping.start()
+        connection.sendall(asked[20:])
+        assert b"connection: close" in answer(connection)
+        stopping.join()
+
+
 def test_who_connects_after_a_kill_is_answered_by_the_next_process(tmp_path: Path) -> None:
     def told() -> int:
         with socket.create_connection(ours.getsockname(), 20.0) as connection:

@@ -450,6 +450,17 @@ def test_a_feature_that_was_never_served_is_said(small: Pipeline, stream: Stream
         verdict(small, stream)
 
 
+def test_a_column_that_decisions_got_is_compared_from_the_first_that_has_it(
+    small: Pipeline, stream: Stream
+) -> None:
+    stream.plant("UPDATE decisions SET hour = NULL WHERE seq = 0")
+    assert verdict(small, stream).mismatches == 1
+    stream.plant("INSERT INTO versions BY NAME SELECT 'column' AS kind, 1 AS since, 'hour' AS name")
+    assert verdict(small, stream).mismatches == 0
+    stream.plant("UPDATE decisions SET hour = 9 WHERE seq = 2")
+    assert verdict(small, stream).differences == [Difference("decisions", "2", "hour", 9, 3)]
+
+
 def test_the_same_dead_letter_twice_is_one(small: Pipeline, stream: Stream) -> None:
     """The views job writes them at least once: after a recovery some come again."""
     stream.plant("INSERT INTO dead_letters SELECT * FROM dead_letters")
