@@ -36,10 +36,6 @@ _FACTS = {
         "SELECT COUNT(*) = 0 FROM predictions AS p ANTI JOIN decisions AS d "
         'ON p.seq = d.seq AND p.id = d.id AND p."at" = d."at"'
     ),
-    "a decision has one label": (  # of each task, where there are several
-        "SELECT COUNT(*) = (SELECT COUNT(*) FROM "
-        '(SELECT DISTINCT * EXCLUDE (label, "at") FROM examples)) FROM examples'
-    ),
     "a partition has one offset": (
         "SELECT COUNT(*) = COUNT(DISTINCT (topic, partition)) FROM offsets"
     ),

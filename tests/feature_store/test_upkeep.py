@@ -14,7 +14,9 @@ import pytest
 from headrace.feature_store import export, upkeep
 from headrace.feature_store.catalogue import Catalogue
 from headrace.feature_store.export import Exported
+from headrace.feature_store.store import Store
 from headrace.operators.errors import CorruptError, EnvironmentProblem, StoreError
+from tests.feature_store.made_up import EVERY, declared, examples
 
 LISTS = pa.schema([("k", pa.string()), ("end", pa.int64()), ("l", pa.list_(pa.int64()))])
 WIDE = pa.schema([("k", pa.string()), ("end", pa.int64()), ("s", pa.decimal128(38, 0))])
@@ -119,3 +121,11 @@ def test_what_check_finds_is_said(path: Path) -> None:
     path.unlink()
     (problem,) = upkeep.check(path)
     assert "it is not there" in str(problem)
+
+
+def test_several_outcomes_of_a_decision_are_no_damage(tmp_path: Path) -> None:
+    store = Store(tmp_path / "asked.duckdb", declared(tmp_path))
+    with store.catalogue.transaction():
+        store.add_examples([examples(3 * EVERY, (5, "d5", True), (5, "d5", False))])
+    store.catalogue.close()
+    assert upkeep.check(store.path) == []
