@@ -59,6 +59,7 @@ class Softmax(Kind):
 
     name = "softmax"
     task = "class"
+    refreshes = True
     ftrl: Ftrl = field(default_factory=Ftrl)
     classes: int = 2
     names: tuple[str, ...] = ()
@@ -147,6 +148,12 @@ class SoftmaxModel:
         told = inputs.slots, inputs.numbers, steps.rows, steps.labels, inputs.weights
         _advance(self.zr, *(*told, predicted, self._touched, *settings_of(self.kind.ftrl)))
         return predicted
+
+    def refresh(self, slots: NDArray[np.int64]) -> None:
+        """Forget what the weights of slots learned of their rate; they stay as they are."""
+        for zr in self.zr:
+            now = ftrl.weights(zr[slots], self.kind.ftrl)
+            zr[slots] = ftrl.seeded(now, np.zeros(len(slots)), self.kind.ftrl)
 
     def state(self) -> State:
         """Give z and r of the slots that learned."""

@@ -87,6 +87,23 @@ def test_a_row_of_weight_three_is_the_row_three_times_and_odds_may_be_long() -> 
     assert np.isfinite(wild.advance(inputs, steps)).all()
 
 
+def test_weights_that_learn_as_if_they_were_new_say_the_same_and_move_further() -> None:
+    inputs, steps = rows()
+    kind = replace(KIND, ftrl=Ftrl(alpha=0.2))  # with a penalty a weight of 0 does not say its z
+    old, fresh = kind.blank(ENCODING), kind.blank(ENCODING)
+    for model in (old, fresh):
+        model.advance(inputs, steps)
+    fresh.refresh(np.arange(13))
+    some = replace(steps, labels=np.full(300, PREDICT))
+    before = old.advance(inputs, some)
+    assert np.abs(fresh.advance(inputs, some) - before).max() < 1e-12
+    one = Steps(np.zeros(1, np.int64), np.array([1.0]))
+    for model in (old, fresh):
+        model.advance(inputs, one)
+    moved = [np.abs(model.advance(inputs, some) - before).max() for model in (old, fresh)]
+    assert moved[1] > 2 * moved[0] > 0
+
+
 @pytest.mark.parametrize("label", [-1.0, 3.0, 0.5, math.inf])
 def test_what_is_no_class_is_refused(label: float) -> None:
     inputs, _ = rows(1)
