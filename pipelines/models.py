@@ -36,13 +36,14 @@ _FTRL = ("alpha", "beta", "l1", "l2")
 _ROWS = ("width", "rate", "admit", "expire", "memory_mib")
 _FACTORS = ("width", "rate", "seed")
 _LAYERS = ("hidden", "cross_layers", "cross_rank")
+_RANKS = ("ranks", "rank_timeout")
 _WANTED = {
     Type.FLOAT64: ("a number", "give a number"),
     Type.INT64: ("classes by their numbers", "give an int64 from 0 on"),
     Type.STRING: ("classes by their names", "give a text"),
 }
 """What kinds other than those of a bool learn, and what to do where the label is none."""
-_DEEP = ("batch", *_ROWS, "dense_rate", *_LAYERS, "seed", "device", "threads")
+_DEEP = ("batch", *_ROWS, "dense_rate", *_LAYERS, "seed", "device", "threads", *_RANKS)
 
 Settings = Mapping[str, Any]
 
@@ -63,6 +64,7 @@ def _ftrl(given: Settings) -> Ftrl:
 def _deep(given: Settings) -> dict[str, Any]:
     """Give the settings of a deep part, under the names and in the units that it has."""
     renamed = {"net": "deep_net", "expire": "expire_ms", "memory_mib": "memory_bytes"}
+    renamed["rank_timeout"] = "rank_timeout_ms"
     found = {renamed.get(name, name): given[name] for name in ("net", *_DEEP) if name in given}
     if "memory_mib" in given:
         found["memory_bytes"] = given["memory_mib"] << 20

@@ -267,6 +267,8 @@ class SettingsForm(_Form):
     device: Literal["auto", "cpu", "cuda"] | None = None
     threads: Shares | None = None
     experts: Annotated[int, Field(ge=1, le=64)] | None = None
+    ranks: Shares | None = None
+    rank_timeout: LongDuration | None = None
 
 
 class ChallengerForm(SettingsForm):

@@ -66,6 +66,7 @@ model:
 MODELS = {
     "ftrl": "{kind: ftrl, alpha: 0.1, beta: 1.0, l1: 0.05, l2: 0.5}",
     "hybrid": "{kind: hybrid, alpha: 0.1, batch: 64, width: 4, device: cpu, threads: 1}",
+    "ranks": "{kind: hybrid, alpha: 0.1, batch: 64, width: 4, threads: 1, ranks: 2}",
 }
 _DECISIONS_A_SECOND = 8
 

@@ -48,6 +48,8 @@ class Dense:
         self.gradient = torch.zeros_like(self.weights)
         self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.steps = 0
+        self.moved = 0
+        """How often the weights became others, by a step or by going on from arrays."""
         self.rate = rate
         start = 0
         for one in parameters:
@@ -59,6 +61,7 @@ class Dense:
     def step(self, rows: int) -> None:
         """Take one step by the gradients of `rows` rows, summed; they are zero afterwards."""
         self.steps += 1
+        self.moved += 1
         g = self.gradient.div_(rows)
         self.first.lerp_(g, 1 - _FIRST)
         self.second.mul_(_SECOND).addcmul_(g, g, value=1 - _SECOND)
@@ -79,3 +82,4 @@ class Dense:
                 tensor.copy_(torch.from_numpy(arrays[name]))
         self.gradient.zero_()
         self.steps = steps
+        self.moved += 1

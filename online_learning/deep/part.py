@@ -7,10 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headrace.online_learning.deep.catalogue import net_of
 from headrace.online_learning.deep.delta import Delta
-from headrace.online_learning.deep.dense import Dense
-from headrace.online_learning.deep.scoring import given, measured, scored
+from headrace.online_learning.deep.layers import Layers
+from headrace.online_learning.deep.scoring import given, measured
 from headrace.online_learning.deep.settings import Deep
 from headrace.online_learning.deep.table import Table
 from headrace.online_learning.models.model import Arrays, State, under
@@ -55,6 +54,8 @@ class DeepPart:
     ----------
     settings
         What it is and how it learns.
+    layers
+        What computes, on the CPU, where that is not this process alone: see `divided`.
 
     Examples
     --------
@@ -67,11 +68,11 @@ class DeepPart:
     [True, True]
     """
 
-    def __init__(self, settings: Deep) -> None:
+    def __init__(self, settings: Deep, layers: Layers | None = None) -> None:
         self.settings = settings
-        self.device = device_of(settings)
-        self.net = net_of(settings).to(self.device)
-        self.dense = Dense(self.net, rate=settings.dense_rate)
+        self.device = torch.device("cpu") if layers else device_of(settings)
+        self._layers = layers or Layers(settings, self.device)
+        self.net, self.dense = self._layers.net, self._layers.dense
         self.table = Table(
             settings.fields,
             settings.width + self.net.linear,
@@ -80,7 +81,7 @@ class DeepPart:
             memory_bytes=settings.memory_bytes,
             device=self.device,
         )
-        self._pending: tuple[Tensor, Tensor, Tensor] | None = None
+        self._pending: tuple[Tensor, torch.Size] | None = None
 
     def logits(
         self,
@@ -116,9 +117,8 @@ class DeepPart:
             raise LearningError(asked, "the one before was not learned", "call `learn` first")
         dense = self._numerics(ids, numerics)
         rows = self.table.sight(ids, at=at, offsets=offsets)
-        inputs = self.table.gather(rows).requires_grad_()
-        out = self.net(inputs, dense)
-        self._pending = rows, inputs, out
+        out = self._layers.logits(self.table.gather(rows), dense)
+        self._pending = rows, out.shape
         return given(out)
 
     def learn(self, gradient: Floats) -> None:
@@ -132,20 +132,20 @@ class DeepPart:
         if self._pending is None:
             asked = "asked to learn"
             raise LearningError(asked, "no batch is pending", "ask for its logits first")
-        rows, inputs, out = self._pending
+        rows, shape = self._pending
         asked = f"asked to learn by gradients {list(gradient.shape)}"
-        if gradient.size != out.numel() or len(gradient) != len(out):
-            raise LearningError(asked, f"the logits were {list(out.shape)}", "give one a logit")
+        if gradient.size != shape.numel() or len(gradient) != shape[0]:
+            raise LearningError(asked, f"the logits were {list(shape)}", "give one a logit")
         if not np.isfinite(gradient).all():
             raise LearningError(asked, "one is not finite", "look at the loss that gave it")
-        self._pending = None
         if not len(gradient):
+            self._pending = None
             return
         signal = torch.from_numpy(gradient.astype(np.float32)).to(self.device)
-        torch.autograd.backward(out, signal.reshape(out.shape))
+        of_rows = self._layers.learn(signal.reshape(shape))
         self.dense.step(len(gradient))
-        if inputs.grad is not None:
-            self.table.learn(rows, inputs.grad)
+        self.table.learn(rows, of_rows)
+        self._pending = None
 
     def score(self, ids: Ints, numerics: Floats) -> Floats:
         """Give logits and change nothing; who is not known gets its field's default row.
@@ -153,7 +153,7 @@ class DeepPart:
         A row's logit is the same to the bit with whatever rows it is asked for.
         """
         dense = self._numerics(ids, numerics)
-        return scored(self.net, self.table.gather(self.table.find(ids)), dense)
+        return self._layers.score(self.table.gather(self.table.find(ids)), dense)
 
     def weights(self) -> Arrays:
         """Give what predicting takes, as `headrace.online_learning.deep.serving` reads it."""

@@ -11,11 +11,11 @@ from headrace.online_learning.deep.net import Net
 from headrace.online_learning.deep.settings import Deep
 from headrace.online_learning.settings import LearningError
 
-__all__ = ["CUT", "given", "measured", "scored"]
+__all__ = ["BLOCK", "CUT", "Floats", "given", "measured", "scored"]
 
 Floats = NDArray[np.float64]
 
-_BLOCK = 64  # 250 µs for one row, 4 µs a row for many [measured: DCN-v2 of 20 fields]
+BLOCK = 64  # 250 µs for one row, 4 µs a row for many [measured: DCN-v2 of 20 fields]
 CUT = 10.0  # deviations: numerics come standardised, and beyond one is no measurement
 
 
@@ -43,11 +43,11 @@ def scored(net: Net, rows: Tensor, numerics: Tensor) -> Floats:
     so that what is predicted would depend on how many ask at once.
     """
     count = len(rows)
-    fill = (0, 0, 0, -count % _BLOCK)
+    fill = (0, 0, 0, -count % BLOCK)
     rows, numerics = torch.nn.functional.pad(rows, fill), torch.nn.functional.pad(numerics, fill)
     with torch.no_grad():
-        starts = range(0, max(len(rows), 1), _BLOCK)
-        blocks = ((rows[i : i + _BLOCK], numerics[i : i + _BLOCK]) for i in starts)
+        starts = range(0, max(len(rows), 1), BLOCK)
+        blocks = ((rows[i : i + BLOCK], numerics[i : i + BLOCK]) for i in starts)
         out = torch.cat([net(*block) for block in blocks])
     return given(out[:count])
 

@@ -202,6 +202,22 @@ class Deep:
         facts: dict[str, Any] = orjson.loads(orjson.dumps(asdict(self)))
         return facts
 
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Deep:
+        """Read them back.
+
+        >>> settings = Deep((Field("a", expire_ms=5), Field("b")), shape=Shape(hidden=(8,)))
+        >>> Deep.of(settings.facts) == settings
+        True
+        """
+        lists = {name: tuple(facts["shape"][name]) for name in ("hidden", "bottom")}
+        parts: dict[str, Any] = {
+            "fields": tuple(Field(**told) for told in facts["fields"]),
+            "shape": Shape(**{**facts["shape"], **lists}),
+            "rows": RowOptimizer(**facts["rows"]),
+        }
+        return cls(**{**facts, **parts})
+
     @property
     def digest(self) -> str:
         """Hash what decides the weights; the device is not among it.

@@ -74,6 +74,10 @@ class Batched(Kind):
         `cpu`, `cuda`, or `auto`; only on the CPU equal logs give equal bits.
     threads
         How many threads the layers use on the CPU; the bits depend on it.
+    ranks
+        How many processes share the layers' part of a batch, on the CPU; the bits depend on it.
+    rank_timeout_ms
+        How long one of them may take to answer; then the learner ends with an error.
     """
 
     deep = True
@@ -91,12 +95,21 @@ class Batched(Kind):
     seed: int = 1
     device: str = "auto"
     threads: int = 1
+    ranks: int = 1
+    rank_timeout_ms: int = 60_000
 
     def __post_init__(self) -> None:
-        for name in ("batch", "threads"):
+        for name in ("batch", "threads", "ranks", "rank_timeout_ms"):
             if getattr(self, name) < 1:
                 asked = f"asked for {name} = {getattr(self, name)}"
                 raise LearningError(asked, "it is too small", "give 1 or more")
+        asked = f"asked for {self.ranks} ranks"
+        if self.batch < self.ranks:
+            found = f"a batch has {self.batch} labels, and each rank learns a part of it"
+            raise LearningError(asked, found, "give larger batches, or fewer ranks")
+        if self.ranks > 1 and self.device == "cuda":
+            found = "they share a batch on the CPU, and the device is 'cuda'"
+            raise LearningError(asked, found, "give 1, or the device 'cpu'")
 
     @property
     def net_name(self) -> str:
@@ -110,8 +123,12 @@ class Batched(Kind):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Say the settings; on which device it learns decides no more than bits."""
-        told = {name: value for name, value in asdict(self).items() if name != "device"}
+        """Say the settings; on which device it learns decides no more than bits.
+
+        One rank is not said, for it is what was before there could be more.
+        """
+        unsaid = {"device", "rank_timeout_ms"} | ({"ranks"} if self.ranks == 1 else set())
+        told = {name: value for name, value in asdict(self).items() if name not in unsaid}
         return {"kind": self.name, **told, "hidden": list(self.hidden)}
 
     def net(self, encoding: Encoding) -> Deep:
@@ -219,7 +236,7 @@ class BatchedModel:
     def __init__(self, kind: Batched, encoding: Encoding) -> None:
         self.kind = kind
         self._settings, self._slots = kind.net(encoding), encoding.slots
-        self.deep = _part(self._settings, kind.threads)
+        self.deep = _part(self._settings, kind)
         self.wide = kind.row_wise.blank(encoding) if kind.wide else None
         self._batch: list[Arrays] = []
         self._filled = 0
@@ -313,11 +330,18 @@ class BatchedModel:
         return arrays
 
 
-def _part(settings: Deep, threads: int) -> DeepPart:
+def _part(settings: Deep, kind: Batched) -> DeepPart:
     from headrace.online_learning.deep.part import DeepPart
 
-    _use_threads(threads)
-    return DeepPart(settings)
+    _use_threads(kind.threads)
+    if kind.ranks == 1:
+        return DeepPart(settings)
+    from headrace.online_learning.deep.divided import Divided
+    from headrace.online_learning.deep.ranks import ranks_of
+
+    seconds = kind.rank_timeout_ms / 1000
+    ranks = ranks_of(kind.ranks, threads=kind.threads, timeout_seconds=seconds)
+    return DeepPart(settings, Divided(settings, ranks))
 
 
 def _use_threads(threads: int) -> None:
