@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from headrace.feature_store.causes import explained
-from headrace.feature_store.questions import Busy, Limits, answer
+from headrace.feature_store.questions import Busy, Lent, Limits, answer
 from headrace.feature_store.registered import registered
 from headrace.operators.engines.duckdb import quote
 from headrace.operators.errors import HeadraceError, StoreError
@@ -161,6 +161,7 @@ class Catalogue:
         self._writing = threading.Lock()
         self._asking = threading.BoundedSemaphore(READERS)
         self._made: dict[str, Callable[[], pa.Table]] = {}
+        self._lent: dict[str, Lent] = {}
         self._inside = False
         self._moved: dict[Place, int] = {}
         self._epoch = 0
@@ -468,6 +469,13 @@ class Catalogue:
         """Let questions see a table that is made when one names it, and kept nowhere."""
         self._made[table] = make
 
+    def lend(self, table: str, *names: str, rows: Callable[[], pa.Table]) -> None:
+        """Let questions that name a table, so or by one of `names`, see rows that others have.
+
+        They are in it while a question is answered, and for it alone.
+        """
+        self._lent[_quoted(table)] = Lent(frozenset(n.lower() for n in (table, *names)), rows)
+
     def select(self, query: str, limits: Limits | None = None, *, empty: bool = False) -> pa.Table:
         """Answer a user's question on a cursor of its own, in whole; it sees what is committed.
 
@@ -485,8 +493,10 @@ class Catalogue:
             found = f"{READERS} questions are running, as many as may"
             raise Busy(asked, found, "ask again later")
         try:
-            with closing(self._connection.cursor()) as cursor:
-                schema, batches = answer(cursor, query, limits, made=self._made, empty=empty)
+            with closing(self._connection.cursor()) as cursor, _forgotten(cursor, self._lent):
+                schema, batches = answer(
+                    cursor, query, limits, made=self._made, lent=self._lent, empty=empty
+                )
                 return pa.Table.from_batches(batches, schema)
         finally:
             self._asking.release()
@@ -494,6 +504,19 @@ class Catalogue:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+@contextmanager
+def _forgotten(cursor: duckdb.DuckDBPyConnection, lent: Collection[str]) -> Iterator[None]:
+    """Roll back what is lent to a question."""
+    if not lent:
+        yield
+        return
+    cursor.begin()
+    try:
+        yield
+    finally:
+        cursor.rollback()
 
 
 def _type(kind: pa.DataType) -> str:

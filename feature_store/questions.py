@@ -24,6 +24,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 
+from headrace.feature_store.registered import registered
 from headrace.operators.errors import StoreError, UnknownName
 
 __all__ = ["Busy", "Limits", "answer"]
@@ -48,6 +49,14 @@ class Limits:
     size_bytes: int = 512 << 20
     seconds: float = 30.0
     growth_bytes: int = 2 << 30
+
+
+@dataclass(frozen=True)
+class Lent:
+    """Rows of a table that others have: the names by which it is asked for, what fetches them."""
+
+    names: frozenset[str]
+    rows: Callable[[], pa.Table]
 
 
 class Busy(StoreError):
@@ -109,11 +118,13 @@ def answer(
     limits: Limits,
     *,
     made: Mapping[str, Callable[[], pa.Table]],
+    lent: Mapping[str, Lent],
     empty: bool = False,
 ) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     """Answer a question in whole, or only its form; nothing of it runs on when this returns.
 
-    `made` are tables that are made where the question names them, in the time that it has.
+    `made` are tables that are made where the question names them, in the time that it has; `lent`
+    by table what is put into it, where the question reaches it. The caller rolls that back.
 
     Raises
     ------
@@ -133,12 +144,22 @@ def answer(
         try:
             for name in made.keys() & set(map(_table, used.tables)):
                 cursor.register(name, made[name]())
+            if not empty:
+                _borrow(cursor, used, lent)
             reader = cursor.sql(bounded).to_arrow_reader(_BATCH_ROWS)
             return reader.schema, _read(asked, reader, limits)
         except (duckdb.Error, pa.ArrowException) as error:
             if watch.found:
                 raise StoreError(asked, watch.found, "ask for less, or an aggregate") from error
             raise StoreError(asked, _said(error), "mend the query") from error
+
+
+def _borrow(cursor: duckdb.DuckDBPyConnection, used: _Used, lent: Mapping[str, Lent]) -> None:
+    named = {*map(_table, used.tables), *map(".".join, used.table_functions)}
+    for table, each in lent.items():
+        if named & each.names:
+            with registered(cursor, "lent", each.rows()):
+                cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM lent")
 
 
 def _read(asked: str, reader: pa.RecordBatchReader, limits: Limits) -> list[pa.RecordBatch]:

@@ -23,17 +23,20 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.feature_store.backfill import EVENTS, TILES, Backfill, found, tables
 from headrace.feature_store.bad_cases import BadCases
 from headrace.feature_store.catalogue import Catalogue, Place
+from headrace.feature_store.distant import DistantReader
 from headrace.feature_store.events import Events
 from headrace.feature_store.index import Index
 from headrace.feature_store.older import committed, older
-from headrace.feature_store.online import OnlineReader
+from headrace.feature_store.online import OnlineReader, Reader
 from headrace.feature_store.panes import FIRST, Panes, read_items, read_tiles
+from headrace.feature_store.shards import WHOLE, Part, Shards, Told
 from headrace.feature_store.versions import (
     admit,
     features_since,
@@ -49,6 +52,7 @@ from headrace.operators.drift import PSI
 from headrace.operators.engines.duckdb import as_of_sql, quote
 from headrace.operators.errors import CorruptError
 from headrace.operators.expression import Expression
+from headrace.operators.hashing import whole_array
 from headrace.operators.identity import (
     computed_identity,
     feature_identity,
@@ -56,6 +60,7 @@ from headrace.operators.identity import (
     origin_identity,
     version,
 )
+from headrace.operators.shards import shards_of
 from headrace.operators.source import AT, Source
 from headrace.operators.streams.stream import Origin, roots, starts_ms
 from headrace.operators.types import Type
@@ -63,6 +68,7 @@ from headrace.operators.view import END, View
 
 __all__ = ["Declared", "Store"]
 
+Ints = npt.NDArray[np.int64]
 _DECISIONS = "decisions"
 _OF_A_TIME = (PSI, "window.", "drift.", "gate.")  # told once, of a time that is over
 _LOAD_ROWS = 200_000
@@ -181,12 +187,29 @@ class Store:
         The DuckDB file.
     declared
         What the pipeline declares.
+    part
+        Which part of a store in several processes it is.
+    shards
+        Who has the views' tiles, where it is the head of such a store.
+    backfills
+        Where computed history is; beside the file unless given.
 
     """
 
-    def __init__(self, path: Path, declared: Declared) -> None:
+    def __init__(
+        self,
+        path: Path,
+        declared: Declared,
+        *,
+        part: Part = WHOLE,
+        shards: Shards | None = None,
+        backfills: Path | None = None,
+    ) -> None:
         self.path = path
         self.declared = declared
+        self.part, self.shards = part, shards
+        self._held = {name: part.shards_of(view.shards) for name, view in declared.views.items()}
+        self._backfills = backfills or path.parent / "backfills"
         self.versions = {name: version(view) for name, view in declared.views.items()}
         """The version of each view, by the view's name: whose tiles these are in the file."""
         self.catalogue = Catalogue(path)
@@ -194,6 +217,7 @@ class Store:
         self._indexes = {
             name: Index(view, partial(older, self.catalogue, view))
             for name, view in declared.views.items()
+            if self._held[name]
         }
         self._complete: dict[tuple[str, int], int] = {}
         with ExitStack() as opened:  # closed where the rest fails: for a repair
@@ -204,7 +228,7 @@ class Store:
 
     def _create(self) -> None:
         decision = self.declared.decision
-        folder = self.path.parent / "backfills"
+        folder = self._backfills
         backfills = found(folder)
         new = admit(
             self.catalogue,
@@ -213,6 +237,7 @@ class Store:
             lasting=self.declared.lasting,
             backfilled=backfills,
             of_files=self._of_files(),
+            part=self.part,
         )
         for name, view in self.declared.views.items():
             tiles = table_of(self.versions[name])
@@ -225,6 +250,11 @@ class Store:
             rows = {each.name: f"views.{quote(view.companion(each))}" for each in view.rows}
             query = as_of_sql(view, f"views.{quote(name)}", "t", rows=rows)
             self.catalogue.define(f"features.{name}", "t", query)
+            if self.shards is not None:
+                self._lend(name, view, self.shards)
+        if self.shards is not None:
+            for own in ("panes", "offsets"):
+                self.catalogue.lend(own, rows=partial(self.shards.rows, own))
         widen(self.catalogue, self.declared.decision_schema)
         self.catalogue.create(_DECISIONS, self.declared.decision_schema)
         got = widened(self.catalogue)
@@ -235,11 +265,25 @@ class Store:
         self.catalogue.create("examples", pa.schema(example))
         self.cases = BadCases(self.catalogue, self.declared.worth)
         with self.catalogue.transaction():
-            note(self.catalogue, new, decision, self.declared.lasting)
+            note(self.catalogue, new, decision, self.declared.lasting, self.part)
             for version in (version for version in new if version in backfills):
                 self._take_backfill(folder, backfills[version])
         self.events.create(folder)  # after the views: a file with no view noted has not begun
         self.catalogue.checkpoint()
+
+    def _lend(self, name: str, view: View, shards: Shards) -> None:
+        """Let questions see the tiles that the shards have."""
+        shown = {"": name, **{rows.name: view.companion(rows) for rows in view.rows}}
+        for companion, table_name in shown.items():
+            table = table_of(self.versions[name], companion)
+            names = (f"views.{table_name}", f"features.{name}")
+            self.catalogue.lend(table, *names, rows=partial(shards.rows, table))
+
+    def ask_of_key(self, view: str, key: Sequence[object], query: str) -> pa.Table:
+        """Ask a query of ours where the tiles of a key are."""
+        if self.shards is None:
+            return self.catalogue.read(query)
+        return self.shards.of_key(view, key).sql(query)
 
     def _of_files(self) -> list[str]:
         """Name the versions whose history, or a part of it, is in files."""
@@ -255,17 +299,28 @@ class Store:
         """Take in what was computed of a version's history; inside a transaction."""
         names = {version: name for name, version in self.versions.items()}
         view = self.declared.views.get(names.get(backfill.version, ""))
+        held = self._held[view.name] if view else []
+        if not held and (view or self.part.is_shard):
+            return  # another part's
         for name, rows in tables(folder, backfill):
             if name == EVENTS:
                 continue  # `Events` takes them
             companion = "" if name == TILES else name
-            self.catalogue.append(table_of(backfill.version, companion) if view else name, rows)
-        for shard in range(view.shards if view else 0):
+            table = table_of(backfill.version, companion) if view else name
+            self.catalogue.append(table, self._own(view, rows) if view else rows)
+        for shard in held:
             rows, unkeyed = (backfill.rows, backfill.unkeyed) if shard == 0 else (0, 0)
             until = backfill.until
             self.catalogue.complete(
                 backfill.version, shard, end=until, rows=rows, unkeyed=unkeyed, began=until
             )
+
+    def _own(self, view: View, tiles: pa.Table) -> pa.Table:
+        """Leave out the tiles of keys whose shard another part holds."""
+        if self.part == WHOLE:
+            return tiles
+        shards = shards_of([whole_array(tiles[name]) for name in view.key], view.shards)
+        return tiles.filter(pa.array(np.isin(shards, self._held[view.name])))
 
     def _load(self) -> None:
         """Build the indexes and the waiting decisions from what is committed."""
@@ -336,11 +391,13 @@ class Store:
         """Take in panes of one shard of a view; inside a transaction."""
         view = self.declared.views[name]
         if self._indexes[name].due(self.complete(name)):
-            self._indexes[name].trim(committed(self.catalogue, self.versions[name], view.shards))
+            held = len(self._held[name])
+            self._indexes[name].trim(committed(self.catalogue, self.versions[name], held))
         after = self._complete.get((name, shard), 0)
         panes = read_tiles(view, messages, after)
         if panes is None:
             return
+        self._check_shard(view, shard, panes.items)
         tiles = table_of(self.versions[name])
         tables = {rows.name: table_of(self.versions[name], rows.name) for rows in view.rows}
         self.catalogue.append(tiles, panes.items)
@@ -356,6 +413,19 @@ class Store:
                 self._check_again(name, tiles, panes.items)
                 for each, table in tables.items():
                     self._check_again(name, table, panes.more[each])
+
+    def _check_shard(self, view: View, shard: int, tiles: pa.Table) -> None:
+        """Refuse tiles of keys that would be asked of another shard."""
+        if self.part == WHOLE:
+            return
+        found = shards_of([whole_array(tiles[name]) for name in view.key], view.shards)
+        if (found != shard).any():
+            place = int(np.argmax(found != shard))
+            key = [tiles[name][place].as_py() for name in view.key]
+            asked = f"asked to take tiles of the view {view.name!r} from partition {shard}"
+            said = f"the key {key} belongs to partition {found[place]}"
+            do = "look at who writes to the topic, and start over in a fresh state folder"
+            raise CorruptError(self.catalogue.path, asked, said, do)
 
     def _check_again(self, name: str, table: str, rows: pa.Table, by: str = END) -> None:
         """Refuse rows of a pane that came again with other content; inside a transaction.
@@ -422,12 +492,13 @@ class Store:
         """Keep the time to which a view is complete: each read asks for it."""
         view = self.declared.views.get(name)
         if view is not None:
-            ends = (self._complete.get((name, shard), 0) for shard in range(view.shards))
-            self._whole[name] = min(ends)
+            self._whole[name] = min(
+                self._complete.get((name, each), 0) for each in self._held[name]
+            )
 
     def complete(self, name: str) -> int:
         """Give the time to which a view is complete: the earliest of its shards' last panes."""
-        return self._whole[name]
+        return self._whole[name] if self.shards is None else self.shards.complete(name)
 
     @property
     def waiting(self) -> int:
@@ -446,7 +517,7 @@ class Store:
         """Take the waiting decisions whose views are complete, with their features, in order.
 
         `latest` holds back decisions after that time, for one that waits for a fresher model;
-        `most` all but so many.
+        `most` all but so many. Unreachable where a shard does not answer: then all go on waiting.
         """
         least = min((self.complete(name) for name in self.declared.views), default=1 << 62)
         at = self._waiting["at"].to_numpy()
@@ -456,18 +527,25 @@ class Store:
             count = min(count, int(np.searchsorted(at, latest, side="right")))
         count = count if most is None else min(count, most)
         ready = self._waiting.slice(0, count).combine_chunks()
+        taken = self.with_features(ready, final=True)
         self._waiting = self._waiting.slice(count)
-        return self.with_features(ready)
+        return taken
 
-    def with_features(self, rows: pa.Table) -> pa.Table:
-        """Append every feature to rows with `at` and what is `asked`: the one way to read them."""
-        return with_computed(self._reader.read_table(rows), self.declared.computed)
+    def with_features(self, rows: pa.Table, *, final: bool = False) -> pa.Table:
+        """Append every feature to rows with `at` and what is `asked`: the one way to read them.
 
-    def reader(self, features: Sequence[str] | None = None) -> OnlineReader:
+        With `final` none that could become another; see `Reader.read_table`.
+        """
+        return with_computed(self._reader.read_table(rows, final=final), self.declared.computed)
+
+    def reader(self, features: Sequence[str] | None = None) -> Reader:
         """Prepare reads of these features, or of all; any thread may use it."""
-        of_views = [f.name for view in self.declared.views.values() for f in view.features]
+        views, keys = self.declared.views, self.declared.keys
+        of_views = [f.name for view in views.values() for f in view.features]
         names = of_views if features is None else features
-        return OnlineReader(self._indexes, self.declared.keys, names, self.complete)
+        if self.shards is not None:
+            return DistantReader(self.shards, views, keys, names)
+        return OnlineReader(self._indexes, keys, names, self.complete)
 
     def add_predictions(self, scored: pa.Table) -> None:
         """Keep scored decisions: decision, features, ``p`` and ``version``; in a transaction.
@@ -543,10 +621,6 @@ class Store:
 
     def status(self) -> dict[str, object]:
         """Say what is there, and how far each view is complete."""
-        views = {
-            name: {**index.statistics(), "complete": self.complete(name)}
-            for name, index in self._indexes.items()
-        }
         return {
             **self.counts,
             "waiting": self.waiting,
@@ -554,8 +628,27 @@ class Store:
             "examples_complete": self._complete.get(("examples", 0), 0),
             "metrics": dict(self._metrics),
             "metrics_at": self._metrics_at,
-            "views": views,
+            "views": self.views,
         }
+
+    @property
+    def views(self) -> dict[str, dict[str, int]]:
+        """Say of each view what there is of it, and how far it is complete."""
+        return {
+            name: {**self._statistics(name), "complete": self.complete(name)}
+            for name in self.declared.views
+        }
+
+    def told(self, view: str, features: Sequence[str], keys: Sequence[pa.Array], at: Ints) -> Told:
+        """Read features of a view whose tiles are here."""
+        complete, index = self.complete(view), self._indexes[view]  # asked first
+        plan = index.plan([f for f in index.view.features if f.name in features])
+        return Told(index.read_with_status(keys, at, plan), complete)
+
+    def _statistics(self, view: str) -> Mapping[str, int]:
+        if self.shards is not None:
+            return self.shards.statistics(view)
+        return self._indexes[view].statistics()
 
     def offsets(self, places: Sequence[Place]) -> dict[Place, int]:
         """Give the next offset of each partition, 0 for those never read."""

@@ -11,6 +11,7 @@ The table ``versions`` has a row for each view (its identity), for the decision,
 feature: `since`, the number of the first prediction that has it so. A row of a feature that is
 declared no more has the identity ''. A ``column`` is one that decisions have got since they began:
 those numbered below `since` have null.
+Where the file is a part of a store, a row says which.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from headrace.feature_store.catalogue import TABLES, Catalogue
+from headrace.feature_store.shards import WHOLE, Part
 from headrace.operators.errors import StoreError, UnknownName
 from headrace.operators.identity import origin_identity
 from headrace.operators.source import Source
@@ -44,6 +46,7 @@ __all__ = [
 
 _DECISION = ("decision", "")
 _LASTING = ("decision", "lasting")
+_PART = "part"
 
 
 def table_of(version: str, companion: str = "") -> str:
@@ -80,6 +83,7 @@ def admit(
     lasting: str,
     backfilled: Collection[str],
     of_files: Collection[str],
+    part: Part,
 ) -> list[str]:
     """Give the versions that are new to the file, if it may go on with all that is declared.
 
@@ -97,15 +101,18 @@ def admit(
         Versions whose history is at hand.
     of_files
         Those, of views and of refused rows, that have history in files.
+    part
+        Which part of a store it is to be.
 
     Raises
     ------
     StoreError
-        Where the file's decisions are others, a view is new to a file that has begun, or its
-        history is in files and was not computed.
+        Where the file is another part of a store, its decisions are others, a view is new to a file
+        that has begun, or its history is in files and was not computed.
 
     """
     known = _latest(catalogue)
+    _check_part(catalogue, known, part)
     asked = "asked to open the store for the pipeline as it is declared now"
     if known.get(_DECISION, decision) != decision and known.get(_LASTING) != lasting:
         found = "it holds the decisions of another declaration"
@@ -124,10 +131,22 @@ def admit(
     return new
 
 
-def note(catalogue: Catalogue, versions: Collection[str], decision: str, lasting: str) -> None:
-    """Note new versions, and the decision; inside a transaction."""
+def _check_part(catalogue: Catalogue, known: Mapping[tuple[str, str], str], part: Part) -> None:
+    noted = [name for kind, name in known if kind == _PART] or [str(WHOLE)]
+    if known and noted != [str(part)]:
+        asked = f"asked to open '{catalogue.path}' as {part}"
+        do = "run `headrace store rebuild`, which makes the store's files anew from the log"
+        raise StoreError(asked, f"it is {noted[0]}", do)
+
+
+def note(
+    catalogue: Catalogue, versions: Collection[str], decision: str, lasting: str, part: Part
+) -> None:
+    """Note new versions, the decision and which part of a store it is; inside a transaction."""
     rows = [("view", version, version, 0) for version in versions]
     said, known = {_DECISION: decision, _LASTING: lasting}, _latest(catalogue)
+    if part != WHOLE and _DECISION not in known:
+        rows.append((_PART, str(part), "", 0))
     rows += [(*of, now, 0) for of, now in said.items() if known.get(of) != now]
     _append(catalogue, rows)
 

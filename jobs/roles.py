@@ -17,6 +17,7 @@ from types import FrameType
 from headrace.jobs import labels, transport, views
 from headrace.jobs.demo import flights
 from headrace.jobs.machine import kafka
+from headrace.jobs.machine.broker import HOST
 from headrace.jobs.machine.sockets import handed
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.replay import beat, replay
@@ -26,7 +27,7 @@ from headrace.online_learning import durable
 from headrace.operators.sealed import sealed
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["ROLES", "Role", "rest_ms", "run_beats", "run_flights", "run_topics"]
+__all__ = ["ROLES", "Role", "rest_ms", "run_beats", "run_flights", "run_shard", "run_topics"]
 
 Role = Callable[[Pipeline, str, Path], None]
 """Runs a role: the pipeline, the broker's address, the state folder."""
@@ -96,6 +97,28 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     while not stopping.is_set():
         process.step()
     server.stop()
+    process.close()
+
+
+def run_shard(pipeline: Pipeline, bootstrap: str, state: Path, number: int) -> None:
+    """Run a shard of the store; where it is asked goes to ``store/shards/NUMBER/address.json``."""
+    from headrace.jobs.serving.facts import ShardFacts
+    from headrace.jobs.serving.metrics import Counts
+    from headrace.jobs.serving.server import told_of
+    from headrace.jobs.serving.shard_server import ShardServer
+    from headrace.jobs.serving.telling import telling
+    from headrace.jobs.shard import ShardProcess, folder_of
+
+    access = Access.of(pipeline.serve)
+    stopping = _stopping()
+    process = ShardProcess(pipeline, number, bootstrap=bootstrap, folder=state / "store")
+    server = ShardServer(process.held, access, Counts(), host=HOST)
+    told = told_of(pipeline.serve, "", f"{HOST}:{server.port}")
+    durable.write(folder_of(state / "store", number) / "address.json", sealed(told))
+    with telling(pipeline, state, f"shard-{number}", ShardFacts(process)):
+        while not stopping.is_set():
+            process.step()
+    server.shutdown()
     process.close()
 
 

@@ -12,8 +12,8 @@ table, so each is in the topic once, with the features and the version it was ma
 file is behind the topic (it was lost, repaired, or is rebuilt) what was published is taken from
 there, and not made again.
 
-But for raw topics, those that the process reads are headrace's own: no transactions, no
-compaction, so offsets have no holes, and one that is left out is a message that was lost.
+Where the store has shards this process is its head: they have the views' tiles, and it reads
+features from them. A decision waits while one of them does not answer.
 """
 
 from __future__ import annotations
@@ -30,14 +30,18 @@ import pyarrow as pa
 
 from headrace.feature_store.bad_cases import CAUSES
 from headrace.feature_store.catalogue import TABLES, Place
-from headrace.feature_store.store import Store
+from headrace.feature_store.shards import Part, Shard, Shards, Unreachable
+from headrace.feature_store.store import Declared, Store
 from headrace.jobs import assembly, transport
 from headrace.jobs.checks.drift import Period, Watch
 from headrace.jobs.claims import Claim
 from headrace.jobs.published import Published
 from headrace.jobs.raw_events import RawEvents
 from headrace.jobs.serving.metrics import REPEATED, Metrics
-from headrace.jobs.transport import LogGap, Message, Reader, Writer
+from headrace.jobs.serving.shard_client import ShardClient
+from headrace.jobs.shard import folder_of
+from headrace.jobs.taking import Taker, moves, tiles_takers, values
+from headrace.jobs.transport import Message, Reader, Writer
 from headrace.jobs.weights import weights_of
 from headrace.online_learning.aliases import Aliases
 from headrace.online_learning.registry import Registry
@@ -79,6 +83,8 @@ class StoreProcess:
     scores
         Whether it makes new predictions; without, it takes in what the topics have, and publishes
         nothing.
+    shards
+        The store's shards, where it has some: the processes below its folder unless given.
 
     """
 
@@ -90,16 +96,40 @@ class StoreProcess:
         folder: Path,
         models: Path,
         scores: bool = True,
+        shards: Sequence[Shard] | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.metrics = Metrics()
         self._bootstrap = bootstrap
         self._scores = scores
-        self.store = Store(folder / "store.duckdb", assembly.declared(pipeline))
+        declared = assembly.declared(pipeline)
+        self._shards = self._sharded(declared, folder, shards)
+        self.store = Store(
+            folder / "store.duckdb",
+            declared,
+            part=Part(pipeline.store_shards),
+            shards=self._shards,
+        )
         with contextlib.ExitStack() as opened:  # closed where the rest fails: for a repair
             opened.callback(self.store.catalogue.close)
             self._begin(folder, models)
             opened.pop_all()
+
+    def _sharded(
+        self, declared: Declared, folder: Path, given: Sequence[Shard] | None
+    ) -> Shards | None:
+        count = self.pipeline.store_shards
+        if count == 1:
+            return None
+        shards = (
+            given
+            if given is not None
+            else [
+                ShardClient(number, folder_of(folder, number) / "address.json")
+                for number in range(count)
+            ]
+        )
+        return Shards(declared.views, declared.features, shards)
 
     def _begin(self, folder: Path, models: Path) -> None:
         self._claim = self._claimed(folder) if self._scores else None
@@ -128,15 +158,12 @@ class StoreProcess:
         self._watch = self._watching()
         self._recover()
 
-    def _assign(self) -> dict[Place, Callable[[Sequence[Message]], None]]:
+    def _assign(self) -> dict[Place, Taker]:
         """Say who takes the messages of each partition."""
         pipeline, store = self.pipeline, self.store
-        takers: dict[Place, Callable[[Sequence[Message]], None]] = {}
-        for name, view in pipeline.streamed.items():
-            for shard in range(view.shards):
-                takers[pipeline.view_topic(view), shard] = _tiles_taker(store, name, shard)
-        takers[pipeline.decisions_topic, 0] = lambda m: store.add_decisions(_values(m))
-        takers[pipeline.examples_topic, 0] = lambda m: store.add_examples(_values(m))
+        takers = tiles_takers(pipeline, store)
+        takers[pipeline.decisions_topic, 0] = lambda m: store.add_decisions(values(m))
+        takers[pipeline.examples_topic, 0] = lambda m: store.add_examples(values(m))
         takers[pipeline.dead_topic, 0] = lambda m: store.add(
             "dead_letters", _refused(m, "reason"), "dead_letters"
         )
@@ -194,15 +221,14 @@ class StoreProcess:
         if self._claim is not None:
             self._claim.beat()
         messages = self._reader.poll(_POLL_MS, _POLL_MESSAGES)
+        if self._shards is not None:
+            self._look_at(self._shards)
         self._swap()
         raw = self._raw.poll()
         if not messages and not raw and not self.store.waiting:
             self._tell_progress()
             return False
-        moved = {
-            place: (self._offsets[place], _following(place, self._offsets[place], taken))
-            for place, taken in messages.items()
-        }
+        moved = moves(self._offsets, messages)
         with self.metrics.commits.time(), self.store.catalogue.transaction():
             for place, taken in messages.items():
                 self._takers[place](taken)
@@ -218,6 +244,13 @@ class StoreProcess:
         self._tell_progress()
         self._tell_drift()
         return bool(moved or raw or known or scored)
+
+    def _look_at(self, shards: Shards) -> None:
+        """Look how far the shards are; say once who does not answer."""
+        before = set(shards.silent)
+        shards.look()
+        for number in sorted(set(shards.silent) - before):
+            _log.warning("decisions wait: %s", shards.silent[number])
 
     def _watching(self) -> Watch | None:
         """Watch the drift of features, where the pipeline says from which baseline."""
@@ -244,10 +277,16 @@ class StoreProcess:
 
     def _ready(self, behind: int | None = None) -> list[pa.Table]:
         """Take the decisions that are ready, in parts: those that are `behind`, or new ones."""
-        if behind is None:
-            ready = self.store.take_ready(self._latest(), most=None if self._scores else 0)
-        else:
-            ready = self.store.take_ready(most=behind)
+        if self._shards is not None and self._shards.silent:
+            return []  # they are waited for without asking them
+        try:
+            if behind is None:
+                ready = self.store.take_ready(self._latest(), most=None if self._scores else 0)
+            else:
+                ready = self.store.take_ready(most=behind)
+        except Unreachable as error:
+            _log.warning("decisions wait: %s", error)
+            return []
         return [ready.slice(at, _SCORE_ROWS) for at in range(0, ready.num_rows, _SCORE_ROWS)]
 
     def _keep(self, rows: pa.Table, decide: Callable[[pa.Table], pa.Table]) -> pa.Table:
@@ -433,7 +472,8 @@ class StoreProcess:
         """Say how many messages of each partition are in the log and not yet committed."""
         offsets = self.read
         ends = {**self._reader.highwater(), **self._raw.highwater()}
-        return {place: max(0, end - offsets[place]) for place, end in ends.items()}
+        own = {place: max(0, end - offsets[place]) for place, end in ends.items()}
+        return own if self._shards is None else {**self._shards.lag(), **own}
 
     def audit(self) -> dict[str, int]:
         """Compare what came out of the stream with what the log has; each minute anew, or later.
@@ -478,6 +518,8 @@ class StoreProcess:
         self._reader.close()
         self._raw.close()
         self._writer.close()
+        if self._shards is not None:
+            self._shards.close()
         self.store.catalogue.close()
 
 
@@ -485,24 +527,6 @@ def _said(rows: pa.Table, scorer: Scorer, p: str, version: str) -> pa.Table:
     """Append what a version predicts of each row, and which it is."""
     rows = rows.append_column(p, column(scorer.score(rows)))
     return rows.append_column(version, pa.array([scorer.version] * rows.num_rows, pa.int64()))
-
-
-def _tiles_taker(store: Store, name: str, shard: int) -> Callable[[Sequence[Message]], None]:
-    return lambda messages: store.add_tiles(name, shard, _values(messages))
-
-
-def _following(place: Place, was: int, taken: Sequence[Message]) -> int:
-    """Give the offset after a batch that begins at `was`; a LogGap where one is left out."""
-    end = taken[-1].offset + 1
-    if taken[0].offset != was or end - was != len(taken):
-        pairs = zip(itertools.count(was), taken, strict=False)
-        asked, found = next((due, m.offset) for due, m in pairs if due != m.offset)
-        raise LogGap(*place, offset=asked, earliest=found, end=end)
-    return end
-
-
-def _values(messages: Sequence[Message]) -> list[bytes]:
-    return [message.value for message in messages if message.value is not None]
 
 
 def _refused(messages: Sequence[Message], *more: str) -> pa.Table:
@@ -521,5 +545,5 @@ def _plain(value: bytes) -> object:
 
 
 def _metrics(messages: Sequence[Message]) -> pa.Table:
-    rows = itertools.chain.from_iterable(orjson.loads(value) for value in _values(messages))
+    rows = itertools.chain.from_iterable(orjson.loads(value) for value in values(messages))
     return pa.Table.from_pylist(list(rows), schema=TABLES["metrics"])

@@ -196,7 +196,11 @@ class Opened:
         if not file.exists():
             asked = f"asked to open the store of '{path}'"
             raise StoreError(asked, f"there is no file {file}", "give its state folder")
-        self._store = Store(file, assembly.declared(load(pipeline)))
+        declared = load(pipeline)
+        if declared.store_shards > 1:
+            asked, found = f"asked to open the store of '{path}'", "its tiles are in other files"
+            raise StoreError(asked, found, "ask while it runs: FeatureStore(STATE)")
+        self._store = Store(file, assembly.declared(declared))
 
     @property
     def features(self) -> Mapping[str, Sequence[str]]:

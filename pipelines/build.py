@@ -68,12 +68,27 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
         challenge=challenge_of(form, document, tuning),
         kafka=Cluster(form.kafka.bootstrap, properties_of(form.kafka, document)),
         flink=Flink(form.flink.rest, form.flink.parallelism, form.flink.checkpoints),
+        store_shards=_store_shards(form, views, document),
     )
     check_model(pipeline, form, document)
     check_watching(pipeline, document)
     check_tuning(pipeline, document)
     check_challenge(pipeline, document)
     return pipeline
+
+
+def _store_shards(form: PipelineForm, views: Mapping[str, View], document: Document) -> int:
+    """Refuse more shards of the store than a view has partitions: one would have none of it."""
+    shards = form.store.shards
+    for name, view in views.items():
+        if view.shards < shards:
+            asked = f"asked for a store of {shards} shards"
+            found = (
+                f"the view {name!r} has {view.shards}, and a shard of the store has one at least"
+            )
+            do = f"add `shards: {shards}` to the view, or more"
+            raise document.refuse(("store", "shards"), asked, found, do)
+    return shards
 
 
 def _drift(form: PipelineForm, document: Document) -> Drift | None:

@@ -305,6 +305,8 @@ class Pipeline:
         What the learner watches for change, and what it does about it.
     kafka, flink
         Where its topics are, and its jobs.
+    store_shards
+        How many processes share the views' tiles; 1 is the store process itself.
     tuning
         Among which settings of its model a search looks.
     challenge
@@ -328,6 +330,13 @@ class Pipeline:
     flink: Flink = field(default_factory=Flink)
     tuning: Tuning = field(default_factory=lambda: Tuning((), {}, {}))
     challenge: Challenge | None = None
+    store_shards: int = 1
+
+    @property
+    def store_roles(self) -> tuple[str, ...]:
+        """Name the processes of the store, its shards first: ``shard-0``, …, ``store``."""
+        count = self.store_shards
+        return (*(f"shard-{number}" for number in range(count if count > 1 else 0)), "store")
 
     def on_flink(self, rest: str | None) -> Pipeline:
         """Give it with another Flink than the file's, where one is given."""

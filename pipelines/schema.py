@@ -375,6 +375,16 @@ class FlinkForm(_Form):
     checkpoints: Annotated[str, BeforeValidator(values.folder_uri)] | None = None
 
 
+class StoreForm(_Form):
+    """How the store is laid out.
+
+    `shards` (1): how many processes share the views' tiles, each those of some partitions; no more
+    than any view has `shards`.
+    """
+
+    shards: Shares = 1
+
+
 class DriftForm(_Form):
     """How far features have moved from a baseline, and what is done when the stream changes.
 
@@ -396,7 +406,7 @@ class PipelineForm(_Form):
 
     `pipeline`: its name, with which its topics begin. `every` (1s): the step of its views; it
     divides a day. `sources`, `streams`, `views`: by name. `decision`, `outcome`, `model`. `serve`.
-    `drift`. `kafka`. `flink`.
+    `drift`. `kafka`. `flink`. `store`.
     """
 
     pipeline: Name
@@ -411,3 +421,4 @@ class PipelineForm(_Form):
     serve: ServeForm = ServeForm()
     kafka: KafkaForm = KafkaForm()
     flink: FlinkForm = FlinkForm()
+    store: StoreForm = StoreForm()

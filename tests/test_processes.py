@@ -210,6 +210,15 @@ def ended(exit_status: int) -> processes._Child:
     return child
 
 
+def test_the_cause_is_not_what_a_binding_says_of_itself(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    said = "the cause\\nnanobind: leaked 2 functions!\\n - leaked function 'a'\\n - ... skipped"
+    supervisor.start(python("store", f'raise SystemExit("{said}")', tmp_path))
+    wait_until(lambda: bool(supervisor.status()["store"].cause), 10, "its end")
+    assert supervisor.status()["store"].cause == "exit status 1: the cause"
+
+
 def test_an_end_of_its_own_is_no_failure(supervisor: Supervisor, tmp_path: Path) -> None:
     hello = Process("hello", ["echo", "hello"], tmp_path / "hello.log", finishes=True)
     supervisor.start(hello)

@@ -98,14 +98,28 @@ def _tiles(store: Store, view: View, feature: Feature, row: dict[str, Any]) -> d
     key = [row[name] for name in store.declared.keys[view.name]]
     high = bound(row["at"], view.every_ms)
     low = 0 if feature.reach_ms is None else high - feature.reach_ms
-    same = " AND ".join(f"{quote(name)} = ?" for name in view.key)
+    pairs = zip(view.key, key, strict=True)
+    same = " AND ".join(f"{quote(name)} = {_printed(part)}" for name, part in pairs)
     newest = ""
     if not feature.aggregate.windowed:
         newest = "".join(f", arg_max({name}, {quote(END)}) AS {name}" for name in NEWEST_PLACE)
-    found = store.catalogue.read(
+    found = store.ask_of_key(
+        view.name,
+        key,
         f"SELECT COUNT(*) AS tiles, MIN({quote(END)}) AS first, MAX({quote(END)}) AS last{newest} "
-        f"FROM views.{quote(view.name)} WHERE {same} AND {quote(END)} > ? AND {quote(END)} <= ?",
-        [*key, low, high],
+        f"FROM views.{quote(view.name)} "
+        f"WHERE {same} AND {quote(END)} > {low} AND {quote(END)} <= {high}",
     )
     told: dict[str, Any] = found.to_pylist()[0]
     return {"view": view.name, "key": key, "after": low, "to": high, **told}
+
+
+def _printed(part: object) -> str:
+    """Print a part of a key; a text by its bytes, for it may hold anything.
+
+    >>> _printed(7), _printed(True), _printed("é"), _printed(None)
+    ('7', 'true', "decode(unhex('c3a9'))", 'NULL')
+    """
+    if isinstance(part, str):
+        return f"decode(unhex('{part.encode().hex()}'))"
+    return "NULL" if part is None else str(part).lower()

@@ -169,6 +169,9 @@ def drop(
     if version in used:
         asked, found = f"asked to drop {version}", "the pipeline that ran last has it"
         raise EnvironmentProblem(asked, found, "run a pipeline without it first")
+    if (state / "store" / "shards").exists():
+        asked, found = f"asked to drop {version}", "the store has shards"
+        raise EnvironmentProblem(asked, found, "run `headrace store rebuild`: it has what is used")
     with locked(state, "drop", resume=True):
         drop_version(state / "store" / "store.duckdb", version)
     Console().print(f"{version} is dropped")

@@ -261,6 +261,8 @@ def process(
         roles.run_flights(declared, bootstrap, state, days)
     elif role == "beat":
         roles.run_beats(declared, bootstrap, state, every_ms)
+    elif role.startswith("shard-"):
+        roles.run_shard(declared, bootstrap, state, int(role.removeprefix("shard-")))
     else:
         roles.ROLES[role](declared, bootstrap, state)
 

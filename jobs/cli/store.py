@@ -24,6 +24,11 @@ def _file(state: Path) -> Path:
     return state / "store" / "store.duckdb"
 
 
+def _files(state: Path) -> list[Path]:
+    """List the store's file, and those of its shards."""
+    return [_file(state), *sorted((state / "store" / "shards").glob("*/store.duckdb"))]
+
+
 @store.command()
 def check(
     folder: Annotated[
@@ -34,7 +39,9 @@ def check(
     """Read all of the store's file, or of an export, and say what is wrong; 1 if anything is."""
     from headrace.feature_store import export, upkeep
 
-    found: list[HeadraceError] = export.check(folder) if folder else upkeep.check(_file(state))
+    found: list[HeadraceError] = export.check(folder) if folder else []
+    for file in [] if folder else _files(state):
+        found += upkeep.check(file)
     console = Console()
     for problem in found:
         console.print(str(problem), markup=False, highlight=False)
@@ -48,7 +55,7 @@ def repair(state: _State = _STATE) -> None:
     """Cut a torn file of changes off where it stops being whole; the log has what was in it."""
     from headrace.feature_store import upkeep
 
-    gone = upkeep.repair(_file(state))
+    gone = sum(map(upkeep.repair, _files(state)))
     said = f"{gone:,} bytes of changes are cut off" if gone else "nothing is torn"
     Console().print(f"{said}; the store goes on from the log when it starts")
 
@@ -58,7 +65,8 @@ def compact(state: _State = _STATE) -> None:
     """Write the store's file anew: sorted by time, without holes."""
     from headrace.feature_store import upkeep
 
-    before, after = upkeep.compact(_file(state))
+    sizes = [upkeep.compact(file) for file in _files(state)]
+    before, after = (sum(each) for each in zip(*sizes, strict=True))
     Console().print(f"{before:,} bytes became {after:,}")
 
 
@@ -79,6 +87,11 @@ def export(
     from headrace.feature_store.catalogue import Catalogue
     from headrace.feature_store.export import export as write
 
+    if (shards := state / "store" / "shards").exists():
+        asked, found = f"asked to export the store in {state}", f"it has shards, in {shards}"
+        raise EnvironmentProblem(
+            asked, found, "ask it by SQL while it runs, or rebuild it without `store: shards`"
+        )
     with closing(Catalogue(_file(state), new=False)) as catalogue:
         if form is None:
             files = write(catalogue, folder)
@@ -105,6 +118,7 @@ def rebuild(
 
     from rich.progress import Progress
 
+    from headrace.jobs.evolve import plan
     from headrace.jobs.evolve.rebuild import rebuild as make
     from headrace.jobs.machine import kafka, local
     from headrace.jobs.machine.state import locked
@@ -128,6 +142,7 @@ def rebuild(
             models=state / "learner" / "versions",
             tell=lambda done, of: progress.update(bar, completed=done, total=of),
         )
+        plan.note_rebuilt(declared, folder.path)
     if as_json:
         console.print_json(data=[asdict(each) for each in made])
         return

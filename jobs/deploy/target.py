@@ -98,6 +98,9 @@ def checked(pipeline: Pipeline, target: Target) -> None:
     _storage(target)
     _kafka(pipeline)
     _serve(pipeline, target)
+    if pipeline.store_shards > 1:
+        found = f"its store has {pipeline.store_shards} shards, which are processes of one machine"
+        raise _refused(pipeline, found, "leave `store: shards` out")
     if pipeline.flink.rest is not None:
         found = f"its jobs run on a Flink that is there, at {pipeline.flink.rest}"
         raise _refused(pipeline, found, "leave `rest` out: each job has a Flink of its own there")

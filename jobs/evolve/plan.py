@@ -32,9 +32,21 @@ from headrace.operators.streams.stream import roots
 from headrace.operators.view import View
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["Change", "Cost", "Plan", "applied", "compared", "facts", "note_applied", "plan", "ran"]
+__all__ = [
+    "Change",
+    "Cost",
+    "Plan",
+    "applied",
+    "compared",
+    "facts",
+    "note_applied",
+    "note_rebuilt",
+    "plan",
+    "ran",
+]
 
 _APPLIED = "applied.json"
+_SHARDS = "store_shards"
 _SAMPLE_ROWS = 50_000
 
 
@@ -109,6 +121,14 @@ def note_applied(pipeline: Pipeline, state: Path) -> None:
     write_json(state / _APPLIED, facts(pipeline))
 
 
+def note_rebuilt(pipeline: Pipeline, state: Path) -> None:
+    """Keep how many shards the store has from now on."""
+    if ran(state):
+        told = {name: value for name, value in applied(state).items() if name != _SHARDS}
+        shards = {name: value for name, value in facts(pipeline).items() if name == _SHARDS}
+        write_json(state / _APPLIED, {**told, **shards})
+
+
 def facts(pipeline: Pipeline) -> dict[str, Any]:
     """Say what of a declaration is compared, in values of JSON."""
     outcome = pipeline.outcome
@@ -134,6 +154,7 @@ def facts(pipeline: Pipeline) -> dict[str, Any]:
         "model": assembly.learning(pipeline).digest,
         "views_job": views.digest(pipeline),
         "labels_job": labels.digest(pipeline),
+        **({_SHARDS: pipeline.store_shards} if pipeline.store_shards > 1 else {}),
     }
 
 
@@ -175,7 +196,13 @@ def compared(
     changes += _events(before.get("events", {}), now["events"])
     changes += _retyped(before.get("inputs", {}), now["inputs"])
     changes += _others(before, now)
+    changes += _resharded(before.get(_SHARDS, 1), now.get(_SHARDS, 1))
     return changes
+
+
+def _resharded(before: int, now: int) -> list[Change]:
+    says = f"has {now} shards, and had {before}: take it down, then run `headrace store rebuild`"
+    return [Change("store", "store", says, refused=True)] if before != now else []
 
 
 def _new_view(

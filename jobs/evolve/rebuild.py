@@ -4,6 +4,10 @@
 
     topics ─► a store process that scores nothing ─► rebuild/store.duckdb ─► digests ─► swap
     predictions topic ─► number, version, p ──┘
+    view topics ─► its shards, where it has some ──► rebuild/shards/…
+
+Each file is whole at any time, and the head's, which says how many shards there are, is swapped
+last: one that is of other shards than its pipeline declares is refused until this has run.
 
 Features are recomputed from the tiles and compared with what each prediction says of them. Not in
 the log, and so not rebuilt: predictions that were committed and never published (the store makes
@@ -12,6 +16,7 @@ them anew when it starts) and the tables of a view's versions that are not decla
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -23,6 +28,7 @@ from headrace.feature_store import upkeep
 from headrace.feature_store.catalogue import Catalogue
 from headrace.feature_store.export import Exported, digests
 from headrace.jobs import transport
+from headrace.jobs.shard import ShardProcess
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import CorruptError, StoreError
 from headrace.pipelines.pipeline import Pipeline
@@ -33,6 +39,8 @@ __all__ = ["Rebuilt", "rebuild"]
 @dataclass(frozen=True)
 class Rebuilt:
     """A table as it was made again, and as it was: its rows, whether its digest is the same.
+
+    Its name says of which shard, where the store has some.
 
     `before` is None where the old file could not be read.
     """
@@ -80,21 +88,53 @@ def rebuild(
     shutil.rmtree(aside, ignore_errors=True)  # of one that was killed
     aside.mkdir()
     (aside / "backfills").symlink_to(folder.absolute() / "backfills")  # of what is in no topic
-    new = aside / "store.duckdb"
-    with closing(
-        StoreProcess(pipeline, bootstrap=bootstrap, folder=aside, models=models, scores=False)
-    ) as process:
-        _catch_up(process, bootstrap, tell)
-        made = _digests(process.store.catalogue)
-    path = folder / "store.duckdb"
-    before = _before(path)
-    upkeep.swap(new, path)
+    count = pipeline.store_shards
+    with contextlib.ExitStack() as opened:
+        shards = [
+            opened.enter_context(
+                closing(ShardProcess(pipeline, number, bootstrap=bootstrap, folder=aside))
+            )
+            for number in range(count if count > 1 else 0)
+        ]
+        process = opened.enter_context(
+            closing(
+                StoreProcess(
+                    pipeline,
+                    bootstrap=bootstrap,
+                    folder=aside,
+                    models=models,
+                    scores=False,
+                    shards=[shard.held for shard in shards],
+                )
+            )
+        )
+        parts: list[StoreProcess | ShardProcess] = [*shards, process]
+        for each in parts:
+            _catch_up(each, bootstrap, tell)
+        _check_all(process)
+        files = [each.store.path.relative_to(aside) for each in parts]
+        made = [_digests(each.store.catalogue) for each in parts]
+    befores = [_before(folder / file) for file in files]
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        upkeep.swap(aside / file, folder / file)
     shutil.rmtree(aside)
-    return [_compared(each, before) for each in made]
+    for path in (folder / "shards").glob("*"):
+        if int(path.name) >= len(shards):
+            shutil.rmtree(path)
+    if not shards:
+        shutil.rmtree(folder / "shards", ignore_errors=True)
+    return [
+        _compared(table, before, number if number < len(shards) else None)
+        for number, (tables, before) in enumerate(zip(made, befores, strict=True))
+        for table in tables
+    ]
 
 
 def _catch_up(
-    process: StoreProcess, bootstrap: str, tell: Callable[[int, int], object] | None
+    process: StoreProcess | ShardProcess,
+    bootstrap: str,
+    tell: Callable[[int, int], object] | None,
 ) -> None:
     ends = transport.ends(bootstrap, {topic for topic, _ in process.read})
     ends = {place: end for place, end in ends.items() if place in process.read}
@@ -105,6 +145,9 @@ def _catch_up(
             tell(read, sum(ends.values()))
         if not moved and all(process.read[place] >= end for place, end in ends.items()):
             break
+
+
+def _check_all(process: StoreProcess) -> None:
     if process.behind > 0:
         asked = "asked for every published prediction's decision and features"
         found = f"the log has not those of the last {process.behind}"
@@ -125,7 +168,8 @@ def _before(path: Path) -> dict[str, Exported] | None:
         return None
 
 
-def _compared(made: Exported, before: dict[str, Exported] | None) -> Rebuilt:
+def _compared(made: Exported, before: dict[str, Exported] | None, shard: int | None) -> Rebuilt:
     was = (before or {}).get(made.table)
     same = was is not None and was.sha256 == made.sha256
-    return Rebuilt(made.table, made.rows, was.rows if was else None, same)
+    name = made.table if shard is None else f"{made.table} of shard {shard}"
+    return Rebuilt(name, made.rows, was.rows if was else None, same)

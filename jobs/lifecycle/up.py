@@ -103,7 +103,7 @@ def up(pipeline: Pipeline, folder: StateFolder, asked: Asked, tell: Tell) -> Non
 
 def _run(running: Local, asked: Asked, board: Board, tell: Tell) -> None:
     """Start the processes, and look at them until something ends that."""
-    for role in local.ROLES:
+    for role in local.roles_of(running.pipeline):
         running.start(role, running.arguments(role))
     _beat(running, asked)
     status: Mapping[str, Any] | None = None
@@ -144,7 +144,7 @@ def _taken_over(running: Local, declared: Pipeline, asked: Asked) -> Local:
     jobs = [job for job in FLINK_JOBS if before[f"{job}_job"] != now[f"{job}_job"]]
     new = replace(running, pipeline=declared.on_flink(asked.flink))
     running.supervisor.stop("beat")
-    for role in (*jobs, "learner", "store"):
+    for role in (*jobs, "learner", *new.pipeline.store_roles):
         running.supervisor.stop(role)
         new.start(role, new.arguments(role))
     _beat(new, asked)

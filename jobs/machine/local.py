@@ -26,6 +26,7 @@ from pathlib import Path
 
 from headrace.jobs.evolve import plan
 from headrace.jobs.machine import broker, kafka
+from headrace.jobs.machine.flink import FLINK_JOBS
 from headrace.jobs.machine.processes import Process, Supervisor
 from headrace.jobs.machine.session import Session
 from headrace.jobs.machine.sockets import SOCKET, listen
@@ -35,12 +36,11 @@ from headrace.jobs.serving.access import Access
 from headrace.jobs.serving.client import Client
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["PROCESSES", "ROLES", "Local", "begun", "reached", "running"]
+__all__ = ["PROCESSES", "Local", "begun", "reached", "roles_of", "running"]
 
 PROCESSES = "processes.json"
 """Of the state folder: what became of each process, as the supervisor says it."""
 
-ROLES = ("views", "labels", "store", "learner")
 _STOP_SECONDS = {"views": 60.0, "labels": 60.0}
 """Longer than the others may take: a savepoint of Flink's."""
 
@@ -98,6 +98,11 @@ class Local:
         return [role, str(self.pipeline.path), *common]
 
 
+def roles_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """Name the processes of a pipeline, in the order in which they are started."""
+    return (*FLINK_JOBS, *pipeline.store_roles, "learner")
+
+
 @contextmanager
 def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, Client]]:
     """Give the broker's address and the store of a pipeline that runs, or ran, in a state folder.
@@ -115,7 +120,7 @@ def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, C
     if holder(state) is None:
         with (
             locked(state, what, resume=True) as folder,
-            running(pipeline, folder.path, roles=["store"]) as local,
+            running(pipeline, folder.path, roles=pipeline.store_roles) as local,
         ):
             yield local.bootstrap, local.client
     else:
@@ -124,7 +129,7 @@ def reached(pipeline: Pipeline, state: Path, what: str) -> Iterator[tuple[str, C
 
 
 @contextmanager
-def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> Iterator[Local]:
+def running(pipeline: Pipeline, state: Path, roles: Sequence[str] | None = None) -> Iterator[Local]:
     """Run a broker and `roles` of a pipeline for as long as the context lasts.
 
     Parameters
@@ -134,9 +139,10 @@ def running(pipeline: Pipeline, state: Path, roles: Sequence[str] = ROLES) -> It
     state
         Everything that is kept is below it; what is there is gone on with.
     roles
-        Of `ROLES`; the store is waited for.
+        Those of `roles_of`, all unless given; the store is waited for.
 
     """
+    roles = roles_of(pipeline) if roles is None else roles
     with begun(pipeline, state) as local:
         for role in roles:
             local.start(role, local.arguments(role))

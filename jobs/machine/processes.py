@@ -57,6 +57,7 @@ _LOOK_SECONDS = 0.1
 _MEMORY_SECONDS = 1.0
 _SWEEP_SECONDS = 2.0
 _TOLD_LINES = 5
+_NO_CAUSE = ("at ", "... ", "- leaked ", "- ... skipped", "nanobind: ", "See https://nanobind")
 _TOLD_CHARACTERS = 1000
 
 
@@ -460,13 +461,16 @@ class _Child:
         )
 
     def tail(self) -> str:
-        """The last lines that it wrote since it was last started, in one; not a Java stack's."""
+        """The last lines that it wrote since it was last started, in one.
+
+        Without a Java stack's, and what DuckDB's binding says of itself at the end of a process.
+        """
         with contextlib.suppress(OSError), self.process.log.open("rb") as log:
             size = _size(log)
             start = self._log_start if self._log_start <= size else 0  # it was emptied
             log.seek(max(start, size - 8192))
             lines = map(str.strip, log.read().decode("utf-8", "replace").splitlines())
-            told = [line for line in lines if line and not line.startswith(("at ", "... "))]
+            told = [line for line in lines if line and not line.startswith(_NO_CAUSE)]
             return " | ".join(told[-_TOLD_LINES:])[-_TOLD_CHARACTERS:]
         return ""
 

@@ -16,6 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from headrace.feature_store.shards import Unreachable
 from headrace.jobs.serving.access import Refused, Role
 from headrace.operators.errors import HeadraceError, StoreError
 
@@ -26,7 +27,7 @@ JSON = "application/json"
 _MOST_BYTES = 1 << 20
 _CHUNK_ROWS = 65_536
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-_BAD_REQUEST = 400
+_BAD_REQUEST, _AWAY = 400, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +171,5 @@ def refusal(error: HeadraceError) -> Answer:
     """Answer with what was asked, what was found, what to do."""
     parts = {"asked": error.asked, "found": error.found, "do": error.do}
     status = error.status if isinstance(error, Refused) else _BAD_REQUEST
+    status = _AWAY if isinstance(error, Unreachable) else status
     return json({"error": str(error), **parts}, status)

@@ -23,8 +23,9 @@ from headrace.pipelines.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from headrace.jobs.learner import LearnerProcess
+    from headrace.jobs.shard import ShardProcess
 
-__all__ = ["JobFacts", "LearnerFacts", "SupervisorFacts"]
+__all__ = ["JobFacts", "LearnerFacts", "ShardFacts", "SupervisorFacts"]
 
 _SCORED = ("prequential", "served", "prequential_all", "served_all", "staleness")
 _COUNTED = ("predictions", "examples", "versions", "restarts", "unlabelled", "unfit_labels")
@@ -60,6 +61,17 @@ class LearnerFacts(Collector):
             yield gauge("snapshot_age_seconds", "Since a snapshot was saved.", [((), age)])
             yield gauge("snapshot_seconds", "How long that took.", [((), saved.seconds)])
             yield gauge("snapshot_bytes", "How large it is.", [((), saved.size_bytes)])
+
+
+class ShardFacts(Collector):
+    """How far a shard of the store is behind its partitions."""
+
+    def __init__(self, process: ShardProcess) -> None:
+        self._process = process
+
+    def collect(self) -> Iterator[Metric]:
+        """Give them."""
+        yield lag_messages(self._process.lag())
 
 
 class JobFacts(Collector):

@@ -24,8 +24,9 @@ import pyarrow as pa
 import pyarrow.flight as flight
 
 from headrace.feature_store.questions import Busy
+from headrace.feature_store.shards import Unreachable
 from headrace.jobs.serving.access import READ, ROLES, Access, Refused, Role
-from headrace.jobs.serving.metrics import Metrics
+from headrace.jobs.serving.metrics import Counts, Metrics
 from headrace.jobs.serving.rows import DAMAGED, Rows
 from headrace.jobs.store import StoreProcess
 from headrace.operators.engines.duckdb import quote
@@ -36,7 +37,7 @@ from headrace.operators.errors import (
     UnknownName,
 )
 
-__all__ = ["FlightServer"]
+__all__ = ["Answering", "FlightServer", "batches_of", "command_of", "question_of", "whole_batch"]
 
 _log = logging.getLogger(__name__)
 _ACCESS = "access"
@@ -44,17 +45,111 @@ _MOST_AT_ONCE = 16
 _MOST_COMMAND_BYTES = 1 << 20
 _MOST_FEATURES = 500
 _CHUNK_ROWS = 65_536
-_UNAUTHORISED, _FORBIDDEN, _BUSY, _BAD, _FAILED = 401, 403, 429, 400, 500
+_UNAUTHORISED, _FORBIDDEN, _BUSY, _AWAY, _BAD, _FAILED = 401, 403, 429, 503, 400, 500
 # Not ArrowInvalid for what is wrong: to that pyarrow adds the traceback, with the server's paths.
 _ERRORS = {
     _UNAUTHORISED: flight.FlightUnauthenticatedError,
     _FORBIDDEN: flight.FlightUnauthorizedError,
     _BUSY: flight.FlightUnavailableError,
+    _AWAY: flight.FlightUnavailableError,
 }
 
 
-class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow ships no types
-    """Serves a store process over Arrow Flight, from threads of its own.
+class Answering(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow ships no types
+    """Serves over Arrow Flight from threads of its own; refuses what it has no method for.
+
+    Parameters
+    ----------
+    access
+        Who may ask what.
+    metrics
+        Counts what was answered.
+    host, port
+        Where it listens; port 0 is any that is free, which `port` then says.
+    most_at_once
+        How many calls may be under way.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Where the address is not free.
+
+    """
+
+    def __init__(
+        self, access: Access, metrics: Counts, *, host: str, port: int, most_at_once: int
+    ) -> None:
+        self._metrics, self._most_at_once = metrics, most_at_once
+        self._room = threading.BoundedSemaphore(most_at_once)
+        address = f"grpc://{f'[{host}]' if ':' in host else host}:{port}"
+        try:
+            super().__init__(address, middleware={_ACCESS: _Doorman(access)})
+        except pa.ArrowException as error:
+            asked = f"asked to serve Arrow Flight at {host} port {port}"
+            do = "stop what has it, or choose another flight_port under serve:"
+            raise EnvironmentProblem(asked, " ".join(str(error).split())[:200], do) from error
+
+    def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        """Refuse: nothing is written here."""
+        del descriptor, reader, writer
+        with self.answering(context, "flight do_put", frozenset(ROLES)):
+            asked, found = "asked to put rows", "nothing is written over Flight"
+            raise StoreError(asked, found, "write to the pipeline's topics; features: do_exchange")
+
+    def do_action(self, context: Any, action: Any) -> Any:
+        """Refuse: there are no actions."""
+        with self.answering(context, "flight do_action", frozenset(ROLES)):
+            raise UnknownName(kind="action", name=str(action.type)[:100], known=[])
+
+    def get_flight_info(self, context: Any, descriptor: Any) -> Any:
+        """Refuse: there are no flights."""
+        with self.answering(context, "flight get_flight_info", frozenset(ROLES)):
+            raise UnknownName(kind="flight", name=str(descriptor)[:100], known=[])
+
+    def list_flights(self, context: Any, criteria: bytes) -> Iterator[Any]:
+        """List none."""
+        del criteria
+        with self.answering(context, "flight list_flights", frozenset(ROLES)):
+            return iter(())
+
+    def list_actions(self, context: Any) -> list[Any]:
+        """List none."""
+        with self.answering(context, "flight list_actions", frozenset(ROLES)):
+            return []
+
+    @contextmanager
+    def answering(self, context: Any, route: str, allowed: frozenset[Role]) -> Iterator[None]:
+        """Check the caller's role, find room, and say errors as Flight says them."""
+        start, code = time.perf_counter(), 200
+        entered = False
+        try:
+            context.get_middleware(_ACCESS).check(allowed, f"asked for {route}")
+            entered = self._room.acquire(blocking=False)
+            if not entered:
+                found = f"{self._most_at_once} calls are under way, as many as may"
+                raise Refused(_BUSY, f"asked for {route}", found, "ask again in a second")
+            yield
+        except HeadraceError as error:
+            code = _code(error)
+            raise _ERRORS.get(code, flight.FlightServerError)(str(error)) from None
+        except DAMAGED as error:
+            code = _BAD
+            asked = f"asked for {route}; the stream cannot be read"
+            said = f"{asked}: {' '.join(str(error).split())[:300]}; mend it"
+            raise flight.FlightServerError(said) from None
+        except Exception:  # noqa: BLE001  # the top of a call: the process stays up, its log says why
+            code = _FAILED
+            _log.exception("%s failed", route)
+            said = f"asked for {route}; it failed here; look at the store's log"
+            raise flight.FlightInternalError(said) from None
+        finally:
+            if entered:
+                self._room.release()
+            self._metrics.requested(route, code, time.perf_counter() - start)
+
+
+class FlightServer(Answering):
+    """Serves a store process.
 
     Parameters
     ----------
@@ -62,17 +157,8 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
         What is served.
     rows
         Reads decisions.
-    access
-        Who may ask what.
-    metrics
-        Counts what was answered.
-    host, port
-        Where it listens; port 0 is any that is free, which `port` then says.
-
-    Raises
-    ------
-    EnvironmentProblem
-        Where the address is not free.
+    access, metrics, host, port
+        As of `Answering`.
 
     """
 
@@ -86,68 +172,44 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
         host: str,
         port: int,
     ) -> None:
-        self._process, self._rows, self._metrics = process, rows, metrics
+        self._process, self._rows = process, rows
         self._names: tuple[str, ...] = tuple(process.store.declared.feature_schema.names)
-        self._room = threading.BoundedSemaphore(_MOST_AT_ONCE)
-        address = f"grpc://{f'[{host}]' if ':' in host else host}:{port}"
-        try:
-            super().__init__(address, middleware={_ACCESS: _Doorman(access)})
-        except pa.ArrowException as error:
-            asked = f"asked to serve Arrow Flight at {host} port {port}"
-            do = "stop what has it, or choose another flight_port under serve:"
-            raise EnvironmentProblem(asked, " ".join(str(error).split())[:200], do) from error
+        super().__init__(access, metrics, host=host, port=port, most_at_once=_MOST_AT_ONCE)
 
     def do_get(self, context: Any, ticket: Any) -> Any:
         """Answer a question that a ticket holds."""
-        with self._answering(context, "flight do_get", READ):
-            table = self._process.store.catalogue.select(_question(_command(ticket.ticket)))
+        with self.answering(context, "flight do_get", READ):
+            table = self._process.store.catalogue.select(question_of(command_of(ticket.ticket)))
             batches = iter(table.to_batches(_CHUNK_ROWS))
             return flight.GeneratorStream(table.schema, batches)
 
     def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Give a batch of features for each batch of decisions, as of each decision's own time."""
-        with self._answering(context, "flight do_exchange", frozenset(ROLES)):
-            names = self._chosen(_command(descriptor.command))
+        with self.answering(context, "flight do_exchange", frozenset(ROLES)):
+            names = self._chosen(command_of(descriptor.command))
             schema = self._process.store.declared.feature_schema
             writer.begin(pa.schema([schema.field(name) for name in names]))
-            for batch in _batches(reader):
+            for batch in batches_of(reader):
                 read = self._process.store.with_features(self._rows.of_batch(batch))
-                writer.write_batch(_whole(read.select(names)))
+                writer.write_batch(whole_batch(read.select(names)))
 
     def get_flight_info(self, context: Any, descriptor: Any) -> Any:
         """Give the schema of a question's answer, or of a table's, and the ticket for it."""
-        with self._answering(context, "flight get_flight_info", READ):
+        with self.answering(context, "flight get_flight_info", READ):
             if descriptor.descriptor_type is flight.DescriptorType.PATH:
                 question = self._of_table(descriptor.path)
             else:
-                question = _question(_command(descriptor.command))
+                question = question_of(command_of(descriptor.command))
             return self._info(descriptor, question)
 
     def list_flights(self, context: Any, criteria: bytes) -> Iterator[Any]:
         """List the store's tables."""
         del criteria
-        with self._answering(context, "flight list_flights", READ):
+        with self.answering(context, "flight list_flights", READ):
             names = self._tables()
             paths = [flight.FlightDescriptor.for_path(*name.encode().split(b".")) for name in names]
             pairs = zip(paths, names, strict=True)
             return iter([self._info(path, _whole_of(name)) for path, name in pairs])
-
-    def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
-        """Refuse: nothing is written here."""
-        del descriptor, reader, writer
-        with self._answering(context, "flight do_put", frozenset(ROLES)):
-            asked, found = "asked to put rows", "nothing is written over Flight"
-            raise StoreError(asked, found, "write to the pipeline's topics; features: do_exchange")
-
-    def do_action(self, context: Any, action: Any) -> Any:
-        """Refuse: there are no actions."""
-        with self._answering(context, "flight do_action", frozenset(ROLES)):
-            raise UnknownName(kind="action", name=str(action.type)[:100], known=[])
-
-    def list_actions(self, context: Any) -> list[Any]:
-        """List none."""
-        with self._answering(context, "flight list_actions", frozenset(ROLES)):
-            return []
 
     def _chosen(self, command: Mapping[str, Any]) -> Sequence[str]:
         names = command.get("features")
@@ -186,44 +248,16 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow sh
         ticket = flight.Ticket(orjson.dumps({"sql": question}))
         return flight.FlightInfo(schema, descriptor, [flight.FlightEndpoint(ticket, [])], -1, -1)
 
-    @contextmanager
-    def _answering(self, context: Any, route: str, allowed: frozenset[Role]) -> Iterator[None]:
-        """Check the caller's role, find room, and say errors as Flight says them."""
-        start, code = time.perf_counter(), 200
-        entered = False
-        try:
-            context.get_middleware(_ACCESS).check(allowed, f"asked for {route}")
-            entered = self._room.acquire(blocking=False)
-            if not entered:
-                found = f"{_MOST_AT_ONCE} calls are under way, as many as may"
-                raise Refused(_BUSY, f"asked for {route}", found, "ask again in a second")
-            yield
-        except HeadraceError as error:
-            code = _code(error)
-            raise _ERRORS.get(code, flight.FlightServerError)(str(error)) from None
-        except DAMAGED as error:
-            code = _BAD
-            asked = f"asked for {route}; the stream cannot be read"
-            said = f"{asked}: {' '.join(str(error).split())[:300]}; mend it"
-            raise flight.FlightServerError(said) from None
-        except Exception:  # noqa: BLE001  # the top of a call: the process stays up, its log says why
-            code = _FAILED
-            _log.exception("%s failed", route)
-            said = f"asked for {route}; it failed here; look at the store's log"
-            raise flight.FlightInternalError(said) from None
-        finally:
-            if entered:
-                self._room.release()
-            self._metrics.requested(route, code, time.perf_counter() - start)
-
 
 def _code(error: HeadraceError) -> int:
     if isinstance(error, Busy):
         return _BUSY
+    if isinstance(error, Unreachable):
+        return _AWAY
     return error.status if isinstance(error, Refused) else _BAD
 
 
-def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
+def batches_of(reader: Any) -> Iterator[pa.RecordBatch]:
     """Give the batches of a call's stream; what has none is a message of metadata."""
     while True:
         try:
@@ -238,13 +272,14 @@ def _whole_of(table: str) -> str:
     return f"SELECT * FROM {'.'.join(map(quote, table.split('.')))}"
 
 
-def _whole(table: pa.Table) -> pa.RecordBatch:
+def whole_batch(table: pa.Table) -> pa.RecordBatch:
     """Give a table as one batch, also where it has no rows."""
     batches = table.combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
 
 
-def _command(text: bytes) -> dict[str, Any]:
+def command_of(text: bytes) -> dict[str, Any]:
+    """Read a command or a ticket, an object of JSON."""
     asked, do = "asked with this command or ticket", 'send JSON: {"sql": …} or {"features": …}'
     if len(text) > _MOST_COMMAND_BYTES:
         raise StoreError(
@@ -259,7 +294,8 @@ def _command(text: bytes) -> dict[str, Any]:
     return command
 
 
-def _question(command: Mapping[str, Any]) -> str:
+def question_of(command: Mapping[str, Any]) -> str:
+    """Give the question that a command asks."""
     question = command.get("sql")
     if set(command) != {"sql"} or not isinstance(question, str):
         asked = f"asked with the command {str(command)[:100]}"

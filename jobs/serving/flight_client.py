@@ -14,7 +14,7 @@ import pyarrow.flight as flight
 from headrace.jobs.serving.client import told_address
 from headrace.operators.errors import StoreError
 
-__all__ = ["FlightClient"]
+__all__ = ["FlightClient", "said_by"]
 
 
 class FlightClient:
@@ -81,7 +81,11 @@ class FlightClient:
         try:
             yield
         except pa.ArrowException as error:
-            said = str(error).partition(". Detail:")[0]
-            said = said.partition(" gRPC client debug context")[0].strip()
             do = "start the pipeline, or mend what is asked"
-            raise StoreError(self._asked, said, do) from error
+            raise StoreError(self._asked, said_by(error), do) from error
+
+
+def said_by(error: pa.ArrowException) -> str:
+    """Give what Flight says is wrong, without what it adds for who looks for a fault in it."""
+    said = str(error).partition(". Detail:")[0]
+    return said.partition(" gRPC client debug context")[0].strip()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headrace.feature_store.online import OnlineReader
+from headrace.feature_store.online import Reader
 from headrace.feature_store.questions import Limits
 from headrace.jobs.checks.why import why
 from headrace.jobs.serving.access import ANYBODY, PREDICT, READ
@@ -83,7 +83,9 @@ class Routes:
         query = _object({"query": {"type": "string"}}, "query")
         views = self._process.store.declared.views.values()
         # What is before a horizon is scanned in the file: the other requests do not wait for that.
-        reads = Room.READS if any(view.horizon_ms is not None for view in views) else None
+        long = any(view.horizon_ms is not None for view in views)
+        # Nor for another process.
+        reads = Room.READS if long or self._process.store.shards is not None else None
         sql = "Answer one SELECT: a list of objects, or an Arrow stream where that is accepted."
         training = "Give a row of features for each decision of an Arrow stream, in order."
         return [
@@ -141,7 +143,10 @@ class Routes:
 
     def lacks(self) -> list[str]:
         """Say what keeps the process from being ready."""
-        process, lacks = self._process, []
+        process = self._process
+        lacks: list[str] = []
+        if process.store.shards is not None:
+            lacks += process.store.shards.silent.values()
         if not process.scorer.version:
             lacks.append("no version of the model has been published yet")
         bound = process.pipeline.serve.fresh_within_ms
@@ -202,7 +207,7 @@ class Routes:
             raise StoreError(asked, "none is named, or one twice", "name each once")
         return [str(name) for name in names]
 
-    def _reader(self, names: Sequence[str]) -> OnlineReader:
+    def _reader(self, names: Sequence[str]) -> Reader:
         """Give what reads these of the views' features; all where one is computed of others."""
         computed = self._process.store.declared.computed
         if names is self._names or any(name in computed for name in names):

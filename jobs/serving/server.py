@@ -19,8 +19,9 @@ from headrace.jobs.serving.routes import Routes
 from headrace.jobs.serving.rows import Rows
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import EnvironmentProblem
+from headrace.pipelines.pipeline import Serve
 
-__all__ = ["ARROW", "Server"]
+__all__ = ["ARROW", "Server", "told_of"]
 
 
 class Server:
@@ -64,11 +65,7 @@ class Server:
     def told(self) -> dict[str, str]:
         """Say how programs of this machine ask: the addresses, and where the token is."""
         host = reached_at(self._serve.host)
-        told = {"address": f"{host}:{self.port}", "flight": f"{host}:{self._flight.port}"}
-        for role in ("admin", "read", "predict"):
-            if role in self._serve.tokens:
-                return {**told, "token": self._serve.tokens[role]}
-        return told
+        return told_of(self._serve, f"{host}:{self.port}", f"{host}:{self._flight.port}")
 
     def start(self) -> None:
         """Begin to serve."""
@@ -79,3 +76,12 @@ class Server:
         self._http.ask_to_stop()
         self._flight.shutdown()
         self._http.wait()
+
+
+def told_of(serve: Serve, address: str, flight: str) -> dict[str, str]:
+    """Say how programs of this machine ask what is served at these addresses."""
+    told = {"address": address, "flight": flight}
+    for role in ("admin", "read", "predict"):
+        if role in serve.tokens:
+            return {**told, "token": serve.tokens[role]}
+    return told

@@ -21,6 +21,7 @@ from headrace.operators.aggregates import Bins
 from headrace.operators.engines.flink_rows import bins_sql, columns, ends_sql, place_sql
 from headrace.operators.expression import Expression, range_checks
 from headrace.operators.message import NOT_JSON, NOT_UTF8
+from headrace.operators.shards import shard_sql
 from headrace.operators.source import AT_REASON, Source, checks_sql, ranges_sql
 from headrace.operators.streams.stream import Origin, roots
 from headrace.operators.types import Type
@@ -304,17 +305,6 @@ def pane_end(every_ms: int) -> str:
     return f"(MIN(`at`) / {every_ms} + 1) * {every_ms}"
 
 
-def _shard(parts: Sequence[str], shards: int) -> str:
-    if shards == 1:
-        return "0"
-    hashed = f"MD5(CONCAT_WS('|', {', '.join(f'CAST({part} AS STRING)' for part in parts)}))"
-    digits = [
-        f"(POSITION(SUBSTRING({hashed}, {place}, 1) IN '0123456789abcdef') - 1)"
-        for place in (1, 2, 3)
-    ]
-    return f"MOD({digits[0]} * 256 + {digits[1]} * 16 + {digits[2]}, {shards})"
-
-
 def view_sql(
     view: View, kafka: Kafka, *, topic: str, shard_keys: Sequence[str]
 ) -> tuple[list[str], str]:
@@ -344,7 +334,7 @@ GROUP BY {keys}, TUMBLE(rowtime, {step})"""
     fields |= {"newest": ("newest", Type.STRING)} if view.keeps_newest else {}
     fields |= {f"e{i}": (f"`_e{i}`", Type.STRING) for i in range(len(view.ends))}
     row = _object(fields)
-    shard = _shard([f"`{part}`" for part in view.key], view.shards)
+    shard = shard_sql([f"`{part}`" for part in view.key], view.shards)
     gathered = (
         f"SELECT {shard} AS shard, pane_time, pane, {row} AS item, CAST(0 AS BIGINT) AS n, "
         f"CAST(0 AS BIGINT) AS unkeyed{columns(view.bins, {})} FROM {tiles}"

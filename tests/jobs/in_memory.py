@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.jobs import learner, published, raw_events, replay, store, transport
+from headrace.jobs import learner, published, raw_events, replay, shard, store, transport
 from headrace.jobs.store import StoreProcess
 from headrace.jobs.transport import LogGap, Place
 from headrace.pipelines.pipeline import Pipeline
@@ -96,7 +96,7 @@ class Log:
         writers = ((store, "Writer"), (replay, "Writer"), (store, "Claim"), (learner, "Claim"))
         for module, name in writers:
             monkeypatch.setattr(module, name, lambda *_, **__: self)
-        for module in (store, published, raw_events, learner):
+        for module in (store, shard, published, raw_events, learner):
             monkeypatch.setattr(module, "Reader", lambda _, start, **__: _Reader(self, dict(start)))
         monkeypatch.setattr(transport, "last", self.last)
         monkeypatch.setattr(transport, "ends", self.ends)

@@ -409,6 +409,12 @@ def test_a_table_that_is_no_text_is_carried_too(tmp_path: Path) -> None:
         (TEXT + SERVE, r"a broker of its own.*; add kafka: \{bootstrap: host:9092\}"),
         (TEXT + "kafka: {bootstrap: '127.0.0.1:9092'}\n" + SERVE, "in a pod is the pod itself"),
         (TEXT + "kafka: {bootstrap: 'kafka:9092'}\n", r"answers at 127.0.0.1, port 0.*add serve:"),
+        (
+            TEXT.replace("key: user\n", "key: user\n    shards: 2\n")
+            + WHOLE
+            + "store: {shards: 2}\n",
+            "its store has 2 shards.*leave `store: shards` out",
+        ),
         (TEXT + WHOLE + "flink: {rest: 'flink:8081'}\n", "at flink:8081; leave `rest` out"),
         (TEXT + WHOLE.replace("port: 8000", "port: 0"), "answers at 0.0.0.0, port 0"),
         (TEXT + WHOLE.replace("small-store", "other"), "does not answer to that name; add small-"),

@@ -86,7 +86,7 @@ class Nothing:
     wait_ready = start
 
 
-@pytest.mark.parametrize("roles", [[], ["store"], local.ROLES])
+@pytest.mark.parametrize("roles", [[], ["store"], ["views", "store"]])
 def test_a_pipeline_is_applied_where_its_views_job_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roles: Sequence[str]
 ) -> None:
