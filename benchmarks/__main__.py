@@ -18,6 +18,7 @@ ROUNDS = {
     "learner": 5,
     "materialise": 3,
     "peers": 1,
+    "ranks": 5,
     "scale": 1,
     "serving": 3,
     "stream": 1,

@@ -12,10 +12,12 @@ from pathlib import Path
 import orjson
 import pytest
 
+from headrace.jobs.evolve.relearn import relearn
 from headrace.jobs.learner import LearnerProcess
 from headrace.jobs.machine.broker import Broker
 from headrace.jobs.machine.processes import Process, Supervisor
 from headrace.jobs.machine.waiting import wait_until
+from headrace.online_learning.learner import registry
 from tests.chaos_learned import drained, given, learned, made, published, sent
 from tests.online_learning.made_up import Log
 from tests.online_learning.test_ranks import alive
@@ -78,3 +80,7 @@ def test_a_rank_and_a_learner_are_killed_and_the_weights_are_as_undisturbed(
     undisturbed = learned(pipeline, source, tmp_path / "calm")
     assert process.learner.digest() == undisturbed.digest
     assert published(folder) == undisturbed.files
+    versions = registry(folder)
+    last = versions.numbers()[-1]
+    again = relearn(pipeline, bootstrap=broker.address, versions=versions, number=last)
+    assert (again.same, again.arrays, again.manifest) == (True, {}, {})

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,6 +159,23 @@ def test_models_of_several_nets_share_their_ranks() -> None:
         assert all(np.array_equal(found[name], array) for name, array in state.arrays.items())
 
 
+def test_layers_of_one_net_are_told_apart() -> None:
+    from headrace.online_learning.deep.divided import Divided
+    from headrace.online_learning.deep.part import DeepPart
+
+    settings, ranks = TWO.net(ENCODING), those(TWO)
+    one, other = (DeepPart(settings, Divided(settings, ranks)) for _ in range(2))
+    inputs, _ = rows(1000)
+    for part, signal_of in ((one, 1.0), (other, -1.0)):
+        part.logits(inputs.ids, inputs.numbers, at=np.zeros(1000, np.int64))
+        part.learn(np.full(1000, signal_of))
+    said = [part.score(inputs.ids, inputs.numbers) for part in (one, other)]
+    alone = [DeepPart(settings), DeepPart(settings)]
+    for part, shared, expected in zip(alone, (one, other), said, strict=True):
+        part.restore(shared.state())
+        assert np.array_equal(part.score(inputs.ids, inputs.numbers), expected)
+
+
 def test_a_learner_with_ranks_loses_nothing_by_a_crash(tmp_path: Path) -> None:
     crashes_lose_nothing(tmp_path, LEARNER, log(), (3, 9))
 
@@ -170,17 +186,16 @@ def undisturbed(folder: Path, told: Learning) -> str:
         return learner.digest()
 
 
-@contextmanager
-def lost(folder: Path, told: Learning, number: int) -> Iterator[None]:
-    """Let a rank get a signal amid the log; the learner must end with an error, and nobody stay."""
+def lost(folder: Path, told: Learning, number: int, named: str) -> None:
+    """Let a rank get a signal amid the log: the learner ends with an error, and no rank stays."""
     with learning(folder, told) as learner:
         assert not feed(learner, [(30, 5)], steps=9)
         assert isinstance(told.model, Batched)
         pids = those(told.model).pids
         os.kill(pids[-1], number)
-        feed(learner, [(30, 5)])
-        yield
-    assert not [pid for pid in pids if alive(pid)]
+        with pytest.raises(EnvironmentProblem, match=named):
+            feed(learner, [(30, 5)])
+        assert not [pid for pid in pids if alive(pid)]
 
 
 def alive(pid: int) -> bool:
@@ -204,33 +219,44 @@ def test_a_rank_that_is_lost_is_named_and_the_learner_goes_on(
     told = replace(LEARNER, model=kind)
     expected, last = undisturbed(tmp_path / "whole", told), kind.ranks - 1
     named = rf"asked rank {last} of {kind.ranks} \(process \d+\) for its part; {words}; start the"
-    with pytest.raises(EnvironmentProblem, match=named), lost(tmp_path, told, number):
-        pass
+    lost(tmp_path, told, number, named)
     with learning(tmp_path, replace(LEARNER, model=replace(kind, rank_timeout_ms=60_000))) as one:
         assert one.offsets["predictions"] > 0  # of a snapshot
         feed(one, [(11, 3), (50, 9)])
         assert one.digest() == expected
 
 
-def test_a_rank_goes_on_when_told_to_stop_and_ends_with_its_learner() -> None:
-    text = (
-        "import sys, torch; from headrace.online_learning.deep.ranks import Ranks\n"
-        "from headrace.online_learning.deep.settings import Deep, Field\n"
-        "ranks = Ranks(3, threads=1, timeout_seconds=60.0)\n"
-        "ranks.hold(Deep((Field('a'),)), torch.zeros(1), 'none')\n"
-        "print(*ranks.pids, flush=True)\n"
-        "sys.stdin.read()"
-    )
-    argv = [sys.executable, "-c", text]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as learner:
+_HELD = """
+import sys, time, torch
+from headrace.online_learning.deep.divided import Divided
+from headrace.online_learning.deep.ranks import Ranks
+from headrace.online_learning.deep.settings import Deep, Field
+
+ranks = Ranks(3, threads=1, timeout_seconds=60.0)
+layers = Divided(Deep((Field("a"),)), ranks)
+if sys.argv[1] == "come up":
+    ranks._up(time.monotonic() + 60)  # now they wait for this one, which does not join
+print(*ranks.pids, flush=True)
+for line in sys.stdin:
+    print(len(layers.score(torch.zeros(1000, 16), torch.zeros(1000, 0))), flush=True)
+"""
+
+
+@pytest.mark.parametrize("amid", ["work", "come up", "start"])
+def test_ranks_go_on_when_told_to_stop_and_end_with_their_learner(amid: str) -> None:
+    argv, pipe = [sys.executable, "-c", _HELD, amid], subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, bufsize=0) as learner:
+        assert learner.stdin is not None
         assert learner.stdout is not None
         pids = [int(pid) for pid in learner.stdout.readline().split()]
         assert len(pids) == 2
-        for pid in pids:
-            os.kill(pid, signal.SIGTERM)
-        assert all(alive(pid) for pid in pids)
+        for _ in range(2 * (amid == "work")):
+            learner.stdin.write(b"go on\n")
+            assert learner.stdout.readline() == b"1000\n"
+            for pid in pids:
+                os.kill(pid, signal.SIGTERM)
         learner.kill()
-    wait_until(lambda: not any(map(alive, pids)), 30.0, "the end of the ranks")
+    wait_until(lambda: not any(map(alive, pids)), 60.0, "the end of the ranks")
 
 
 def test_ranks_listen_on_the_loopback_interface_alone() -> None:
