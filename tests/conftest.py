@@ -17,6 +17,15 @@ from headrace.operators.errors import HeadraceError
 os.environ.setdefault("JVM_ARGS", f"-Xmx{HEAP} -XX:+UseSerialGC -XX:TieredStopAtLevel=1")
 
 
+_LONG = ("e2e", "flink", "kafka")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that wait for a JVM: the end would be left waiting for them."""
+    long = {item.path for item in items if any(map(item.get_closest_marker, _LONG))}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def java_and_jars() -> None:
     """Java and the broker's jars; a skip that says which is missing where they are not."""

@@ -35,6 +35,7 @@ from headrace.jobs.evolve.backfill import Done, complete, history_of, refused, t
 from headrace.jobs.machine import flink
 from headrace.jobs.machine.job import Job
 from headrace.jobs.machine.speaking import for_flink
+from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.transport import Place, shard_keys
 from headrace.operators.engines import flink_streams
 from headrace.operators.engines.duckdb import quote
@@ -50,6 +51,7 @@ from headrace.pipelines.pipeline import Pipeline
 __all__ = ["by_flink"]
 
 _BATCH = 10_000
+_LET_GO_SECONDS = 30.0
 
 
 def by_flink(
@@ -121,7 +123,13 @@ def _run(
     if not flink.run(job, folder=own, flink=pipeline.flink):
         asked, found = f"asked for the history of {', '.join(views)}", "it was told to stop"
         raise EnvironmentProblem(asked, found, "ask for it again")
-    shutil.rmtree(own)
+    wait_until(lambda: _removed(own), _LET_GO_SECONDS, f"Flink to let go of {own}")
+
+
+def _removed(own: Path) -> bool:
+    """Remove a folder that others may remove from at the same time: Flink its checkpoints."""
+    shutil.rmtree(own, ignore_errors=True)
+    return not own.exists()
 
 
 def _until(view: View, bounded: Bounded, highs: Mapping[str, Sequence[int]], to: int | None) -> int:
