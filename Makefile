@@ -52,8 +52,8 @@ jars: setup  ## fetch and verify the jars of the broker and of Flink
 demo: setup jars  ## a year of flights, from Kafka to a model that learned; ARGS="--days 30"
 	@exec $(BIN)/headrace demo $(ARGS)
 
-test: dev jars  ## all tests, three files at a time; ARGS="-m 'not e2e' -k java"
-	@exec $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: dev jars  ## all tests, two files at a time; ARGS="-m 'not e2e' -k java"
+	@exec $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: dev jars  ## random expressions and logs against all engines; ARGS="--seed 7"
 	@exec $(BIN)/python tests/__main__.py fuzz $(ARGS)
