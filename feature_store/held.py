@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from headrace.feature_store.store import Store
 __all__ = ["Held"]
 
 Ints = npt.NDArray[np.int64]
+_READS = 64
 
 
 class Held:
@@ -32,6 +34,8 @@ class Held:
     def __init__(self, store: Store, lag: Callable[[], Mapping[Place, int]] = dict) -> None:
         self._store, self._lag = store, lag
         self._names = {version: name for name, version in store.versions.items()}
+        # A read is planned once: the head asks for the same again and again.
+        self._telling = lru_cache(_READS)(store.telling)
 
     def look(self) -> Looked:
         """Say how far it is."""
@@ -54,7 +58,7 @@ class Held:
             what = f"the feature {others[0]!r} is another" if others else "it has another version"
             found = f"{what} in the declaration that it was started with"
             raise Unreachable(asked, found, "ask again when all of the store is started with one")
-        return lambda: self._store.told(name, list(wanted.features), keys, at)
+        return partial(self._telling(name, tuple(wanted.features)), keys, at)
 
     def sql(self, query: str) -> pa.Table:
         """Answer one SELECT over its tables."""

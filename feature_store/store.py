@@ -15,7 +15,7 @@ published is always a prefix of the table.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -639,11 +639,18 @@ class Store:
             for name in self.declared.views
         }
 
-    def told(self, view: str, features: Sequence[str], keys: Sequence[pa.Array], at: Ints) -> Told:
-        """Read features of a view whose tiles are here."""
-        complete, index = self.complete(view), self._indexes[view]  # asked first
+    def telling(
+        self, view: str, features: tuple[str, ...]
+    ) -> Callable[[Sequence[pa.Array], Ints], Told]:
+        """Prepare reads of features of a view whose tiles are here."""
+        index = self._indexes[view]
         plan = index.plan([f for f in index.view.features if f.name in features])
-        return Told(index.read_with_status(keys, at, plan), complete)
+
+        def told(keys: Sequence[pa.Array], at: Ints) -> Told:
+            complete = self.complete(view)  # asked first
+            return Told(index.read_with_status(keys, at, plan), complete)
+
+        return told
 
     def _statistics(self, view: str) -> Mapping[str, int]:
         if self.shards is not None:

@@ -23,6 +23,7 @@ __all__ = ["Published"]
 
 _POLL_MS = 1_000
 _POLL_MESSAGES = 20_000
+_NO_SHADOW = {"p": None, "version": None}
 _DO = "look at who writes to the topic; start over in a fresh state folder if it is another log's"
 
 
@@ -75,12 +76,11 @@ class Published:
                 raise CorruptError(self._topic, asked, found, _DO)
         if told and told[-1]["seq"] == self._last:
             self.close()
-        beside = [one.get("shadow") or {} for one in told]
-        said = {"p": told, "version": told, "p_shadow": beside, "shadow": beside}
-        for name, of in said.items():
-            kind = self._predicted if name.startswith("p") else pa.int64()
-            key = name.removesuffix("_shadow") if name.startswith("p") else "version"
-            rows = rows.append_column(name, pa.array([one.get(key) for one in of], kind))
+        beside = [one.get("shadow", _NO_SHADOW) for one in told]
+        for p, version, said in (("p", "version", told), ("p_shadow", "shadow", beside)):
+            rows = rows.append_column(p, pa.array([each["p"] for each in said], self._predicted))
+            numbers = pa.array([each["version"] for each in said], pa.int64())
+            rows = rows.append_column(version, numbers)
         return rows
 
     def close(self) -> None:

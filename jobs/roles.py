@@ -112,10 +112,11 @@ def run_shard(pipeline: Pipeline, bootstrap: str, state: Path, number: int) -> N
     access = Access.of(pipeline.serve)
     stopping = _stopping()
     process = ShardProcess(pipeline, number, bootstrap=bootstrap, folder=state / "store")
-    server = ShardServer(process.held, access, Counts(), host=HOST)
+    counts = Counts(ShardFacts(process))
+    server = ShardServer(process.held, access, counts, host=HOST)
     told = told_of(pipeline.serve, "", f"{HOST}:{server.port}")
     durable.write(folder_of(state / "store", number) / "address.json", sealed(told))
-    with telling(pipeline, state, f"shard-{number}", ShardFacts(process)):
+    with telling(pipeline, state, f"shard-{number}", counts=counts):
         while not stopping.is_set():
             process.step()
     server.shutdown()

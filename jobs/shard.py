@@ -23,7 +23,7 @@ from headrace.jobs.taking import moves, tiles_takers
 from headrace.jobs.transport import Reader
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["ShardProcess", "folder_of"]
+__all__ = ["ShardProcess", "folder_of", "folders"]
 
 _POLL_MS = 50
 _POLL_MESSAGES = 20_000
@@ -36,6 +36,15 @@ def folder_of(store: Path, number: int) -> Path:
     PosixPath('store/shards/1')
     """
     return store / "shards" / str(number)
+
+
+def folders(store: Path) -> list[Path]:
+    """List the folders of a store's shards; none where it is one process.
+
+    >>> folders(Path("/nowhere"))
+    []
+    """
+    return sorted(folder_of(store, 0).parent.glob("*"))
 
 
 class ShardProcess:

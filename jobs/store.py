@@ -121,14 +121,10 @@ class StoreProcess:
         count = self.pipeline.store_shards
         if count == 1:
             return None
-        shards = (
-            given
-            if given is not None
-            else [
-                ShardClient(number, folder_of(folder, number) / "address.json")
-                for number in range(count)
-            ]
-        )
+        shards = given or [
+            ShardClient(number, folder_of(folder, number) / "address.json")
+            for number in range(count)
+        ]
         return Shards(declared.views, declared.features, shards)
 
     def _begin(self, folder: Path, models: Path) -> None:

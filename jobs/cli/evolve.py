@@ -162,6 +162,7 @@ def drop(
     from headrace.feature_store.versions import drop as drop_version
     from headrace.jobs.evolve import plan as planning
     from headrace.jobs.machine.state import locked
+    from headrace.jobs.shard import folders
     from headrace.operators.errors import EnvironmentProblem
 
     ran = planning.applied(state)
@@ -169,7 +170,7 @@ def drop(
     if version in used:
         asked, found = f"asked to drop {version}", "the pipeline that ran last has it"
         raise EnvironmentProblem(asked, found, "run a pipeline without it first")
-    if (state / "store" / "shards").exists():
+    if folders(state / "store"):
         asked, found = f"asked to drop {version}", "the store has shards"
         raise EnvironmentProblem(asked, found, "run `headrace store rebuild`: it has what is used")
     with locked(state, "drop", resume=True):

@@ -26,7 +26,9 @@ def _file(state: Path) -> Path:
 
 def _files(state: Path) -> list[Path]:
     """List the store's file, and those of its shards."""
-    return [_file(state), *sorted((state / "store" / "shards").glob("*/store.duckdb"))]
+    from headrace.jobs.shard import folders
+
+    return [_file(state), *(folder / "store.duckdb" for folder in folders(state / "store"))]
 
 
 @store.command()
@@ -39,9 +41,11 @@ def check(
     """Read all of the store's file, or of an export, and say what is wrong; 1 if anything is."""
     from headrace.feature_store import export, upkeep
 
-    found: list[HeadraceError] = export.check(folder) if folder else []
-    for file in [] if folder else _files(state):
-        found += upkeep.check(file)
+    found: list[HeadraceError] = (
+        export.check(folder)
+        if folder
+        else [problem for file in _files(state) for problem in upkeep.check(file)]
+    )
     console = Console()
     for problem in found:
         console.print(str(problem), markup=False, highlight=False)
@@ -87,11 +91,10 @@ def export(
     from headrace.feature_store.catalogue import Catalogue
     from headrace.feature_store.export import export as write
 
-    if (shards := state / "store" / "shards").exists():
-        asked, found = f"asked to export the store in {state}", f"it has shards, in {shards}"
-        raise EnvironmentProblem(
-            asked, found, "ask it by SQL while it runs, or rebuild it without `store: shards`"
-        )
+    if len(_files(state)) > 1:
+        asked, found = f"asked to export the store in {state}", "it has shards"
+        do = "ask it by SQL while it runs, or rebuild it without `store: shards`"
+        raise EnvironmentProblem(asked, found, do)
     with closing(Catalogue(_file(state), new=False)) as catalogue:
         if form is None:
             files = write(catalogue, folder)

@@ -125,8 +125,12 @@ def note_rebuilt(pipeline: Pipeline, state: Path) -> None:
     """Keep how many shards the store has from now on."""
     if ran(state):
         told = {name: value for name, value in applied(state).items() if name != _SHARDS}
-        shards = {name: value for name, value in facts(pipeline).items() if name == _SHARDS}
-        write_json(state / _APPLIED, {**told, **shards})
+        write_json(state / _APPLIED, {**told, **_sharded(pipeline)})
+
+
+def _sharded(pipeline: Pipeline) -> dict[str, int]:
+    """Say how many shards the store has; nothing where it has none, as before there were any."""
+    return {_SHARDS: pipeline.store_shards} if pipeline.store_shards > 1 else {}
 
 
 def facts(pipeline: Pipeline) -> dict[str, Any]:
@@ -154,7 +158,7 @@ def facts(pipeline: Pipeline) -> dict[str, Any]:
         "model": assembly.learning(pipeline).digest,
         "views_job": views.digest(pipeline),
         "labels_job": labels.digest(pipeline),
-        **({_SHARDS: pipeline.store_shards} if pipeline.store_shards > 1 else {}),
+        **_sharded(pipeline),
     }
 
 

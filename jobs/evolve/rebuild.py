@@ -28,7 +28,7 @@ from headrace.feature_store import upkeep
 from headrace.feature_store.catalogue import Catalogue
 from headrace.feature_store.export import Exported, digests
 from headrace.jobs import transport
-from headrace.jobs.shard import ShardProcess
+from headrace.jobs.shard import ShardProcess, folders
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import CorruptError, StoreError
 from headrace.pipelines.pipeline import Pipeline
@@ -119,11 +119,9 @@ def rebuild(
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         upkeep.swap(aside / file, folder / file)
     shutil.rmtree(aside)
-    for path in (folder / "shards").glob("*"):
+    for path in folders(folder):
         if int(path.name) >= len(shards):
             shutil.rmtree(path)
-    if not shards:
-        shutil.rmtree(folder / "shards", ignore_errors=True)
     return [
         _compared(table, before, number if number < len(shards) else None)
         for number, (tables, before) in enumerate(zip(made, befores, strict=True))

@@ -35,9 +35,11 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def telling(
-    pipeline: Pipeline, state: Path, process: str, *facts: Collector
+    pipeline: Pipeline, state: Path, process: str, *facts: Collector, counts: Counts | None = None
 ) -> Iterator[Listening]:
     """Tell what a process counts, and these facts of it, for as long as the context lasts.
+
+    Where it answers more than this, `counts` are what it counts that by, with facts of their own.
 
     Raises
     ------
@@ -50,18 +52,18 @@ def telling(
     serve = pipeline.serve
     # One that is nowhere declared is this machine's, whatever the store wants.
     serve = serve if process in serve.metrics else Serve()
-    counts = Counts(*facts)
+    told = counts or Counts(*facts)
 
     def metrics(asked: Asked) -> Answer:
         del asked
-        return Answer(counts.told(), CONTENT_TYPE)
+        return Answer(told.told(), CONTENT_TYPE)
 
     about = "Give Prometheus' metrics.", "Say that the process runs."
     endpoints = [
         Endpoint("GET", "/metrics", about[0], metrics, READ, room=Room.METRICS),
         Endpoint("GET", "/livez", about[1], lambda _: json({"status": "ok"}), ANYBODY),
     ]
-    gate = Gate(endpoints, Access.of(serve), counts)
+    gate = Gate(endpoints, Access.of(serve), told)
     listening = Listening(gate, serve.host, serve.metrics.get(process, 0))
     listening.start()
     post(pipeline, state, process, f"{reached_at(serve.host)}:{listening.port}")

@@ -21,7 +21,7 @@ from headrace.jobs.serving.metrics import Counts
 from headrace.jobs.serving.server import told_of
 from headrace.jobs.serving.shard_client import ShardClient
 from headrace.jobs.serving.shard_server import ShardServer
-from headrace.jobs.shard import ShardProcess, folder_of
+from headrace.jobs.shard import ShardProcess, folder_of, folders
 from headrace.jobs.store import StoreProcess
 from headrace.online_learning import durable
 from headrace.operators.errors import CorruptError, StoreError
@@ -115,7 +115,6 @@ def serving(small: Pipeline, process: ShardProcess, folder: Path) -> ShardServer
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    monkeypatch.setattr(shard_client, "_READ_SECONDS", 1.0)
     log = Log()
     log.install(monkeypatch)
     return log
@@ -175,7 +174,9 @@ def test_it_answers_as_one_process_would(tmp_path: Path, log: Log) -> None:
         assert min(views["clicks"]["tiles"] for views in held) > 0
 
 
-def test_nothing_is_predicted_while_a_shard_is_away(tmp_path: Path, log: Log) -> None:
+def test_nothing_is_predicted_while_a_shard_is_away(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = declared(tmp_path, COUNT)
     half = STEPS // 2 * 6
     fill(log, small, slice(half))
@@ -186,6 +187,7 @@ def test_nothing_is_predicted_while_a_shard_is_away(tmp_path: Path, log: Log) ->
         fill(log, small, slice(half, None))
         for each in parts.shards:
             each.step()
+        monkeypatch.setattr(shard_client, "_READ_SECONDS", 1.0)  # nobody will answer
         parts.away(1)
         parts.head.step()
         parts.head.step()
@@ -198,6 +200,7 @@ def test_nothing_is_predicted_while_a_shard_is_away(tmp_path: Path, log: Log) ->
         seen = parts.head.store.shards
         assert seen is not None
         assert "shard 1" in seen.silent[1]
+        monkeypatch.setattr(shard_client, "_READ_SECONDS", 10.0)
         parts.servers[1] = serving(small, parts.shards[1], tmp_path / "store")  # another port
         parts.step()
         rows = published(log, small)
@@ -269,7 +272,7 @@ def test_a_file_of_another_part_is_refused_and_rebuilt(tmp_path: Path, log: Log)
     with pytest.raises(StoreError, match="as a whole store; it is the head of 2 shards"):
         log.process(whole, folder)
     rebuild(whole, **asked)
-    assert not (folder / "shards").exists()
+    assert folders(folder) == []
     with closing(log.process(whole, folder)) as process:
         while process.step():
             pass
