@@ -113,6 +113,14 @@ class Events:
         """Give the topics that are read, each with its source."""
         return {each.topic: name for name, each in self.sources.items() if each.live}
 
+    def watermarks(self) -> dict[Place, int]:
+        """Give the event time, ms, before which a row of a partition is late, as far as is read."""
+        known = dict(self._highs)  # at once: another thread may ask
+        return {
+            (self.sources[name].topic, partition): high - self.sources[name].lateness_ms
+            for (name, partition), high in known.items()
+        }
+
     def kept(self, place: Place) -> Place:
         """Say under which name a partition's offset is kept: another version has its own."""
         topic, partition = place

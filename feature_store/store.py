@@ -220,6 +220,8 @@ class Store:
             if self._held[name]
         }
         self._complete: dict[tuple[str, int], int] = {}
+        self.repeated_panes = 0
+        """How many panes came that had come before, since it was opened."""
         with ExitStack() as opened:  # closed where the rest fails: for a repair
             opened.callback(self.catalogue.close)
             self._create()
@@ -407,6 +409,7 @@ class Store:
             self._indexes[name].append(panes.items, panes.more)
         if panes.end > after:
             self._completed(name, shard, panes.end, panes.rows, panes.unkeyed)
+        self.repeated_panes += len(panes.again)
         while panes is not None and panes.again:
             panes = read_tiles(view, panes.again, FIRST)
             if panes is not None:
@@ -455,6 +458,7 @@ class Store:
         if panes is None:
             return
         self._add_decisions(panes, after)
+        self.repeated_panes += len(panes.again)
         while panes is not None and panes.again:
             panes = read_items(panes.again, FIRST, name=_DECISIONS, item=item)
             if panes is not None:

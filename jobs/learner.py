@@ -134,15 +134,17 @@ class LearnerProcess:
 
     def lag(self) -> dict[str, int]:
         """Count what is in each of its topics and not learned yet; any thread may ask."""
-        read, ends = self.status.get("offsets", {}), self._reader.highwater()
+        read, ends = self.read(), self._reader.highwater()
+        return {t: max(0, ends[t, 0] - read[t]) for t in read if (t, 0) in ends}
+
+    def read(self) -> dict[str, int]:
+        """Give the next offset of each of its topics; any thread may ask."""
+        read: Mapping[str, int] = self.status.get("offsets", {})
         topics = {
-            self._pipeline.predictions_topic: "predictions",
-            self._pipeline.examples_topic: "examples",
+            "predictions": self._pipeline.predictions_topic,
+            "examples": self._pipeline.examples_topic,
         }
-        behind = {
-            t: ends[t, 0] - read[n] for t, n in topics.items() if (t, 0) in ends and n in read
-        }
-        return {topic: max(0, messages) for topic, messages in behind.items()}
+        return {topic: read[name] for name, topic in topics.items() if name in read}
 
     def save(self) -> None:
         """Save what was learned since the last snapshot, as for a clean stop."""

@@ -44,6 +44,10 @@ CASES: dict[str, tuple[Said, Said]] = {
         {'headrace_view_staleness_seconds{view="a"}': 601},
         {'headrace_view_staleness_seconds{view="a"}': 599},
     ),
+    "HeadraceWatermark": (
+        {"headrace_job_watermark_lag_seconds": 601},
+        {"headrace_job_watermark_lag_seconds": 599},
+    ),
     "HeadraceNoCheckpoint": (
         {"headrace_checkpoint_age_seconds": 121},
         {"headrace_checkpoint_age_seconds": 5},
@@ -153,6 +157,7 @@ def test_every_query_of_the_dashboard_is_of_metrics_that_there_are() -> None:
     assert {name for name in KNOWN - asked if name.startswith("headrace")} == {
         "headrace_checkpoint_bytes",
         "headrace_inputs_replaced_total",
+        "headrace_job_watermark_seconds",
         "headrace_learner",
         "headrace_learner_counted_total",
         "headrace_learner_pending",

@@ -27,6 +27,7 @@ _SAVE_SECONDS = 40.0
 _SLOT_SECONDS = 60.0
 _END_SECONDS = 15.0
 _TOLD = 300
+_NO_WATERMARK, _LAST_WATERMARK = -(1 << 63), (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +147,28 @@ class Session:
         seconds = told["duration"] / 1000
         return JobStatus(told["state"], seconds, self.parallelism(job), age, cause)
 
-    def checkpoints(self, job: str) -> Checkpoints | None:
-        """Say how the checkpoints of the job of this id or name are; None where it does not run."""
+    def running(self, job: str) -> str | None:
+        """Give the id of the job of this id or name; None where it does not run."""
         there = (each.id for each in self.jobs() if job in (each.id, each.name) and not each.over)
-        running = next(there, None)
-        if running is None:
-            return None
-        told = self.ask(f"/jobs/{running}/checkpoints")
+        return next(there, None)
+
+    def watermark_ms(self, job: str) -> int | None:
+        """Say how far the watermark of a job is, by its id: of all its tasks the least.
+
+        None where a task that reads from others has none yet, or they have come to their end.
+        """
+        found: list[int] = []
+        for vertex in self.ask(f"/jobs/{job}")["vertices"]:
+            told = self.ask(f"/jobs/{job}/vertices/{vertex['id']}/watermarks")
+            found += [int(each["value"]) for each in told]
+        least = min(found, default=_NO_WATERMARK)
+        return least if _NO_WATERMARK < least < _LAST_WATERMARK else None
+
+    def checkpoints(self, job: str) -> Checkpoints:
+        """Say how the checkpoints of a job are, by its id."""
+        told = self.ask(f"/jobs/{job}/checkpoints")
         last = told["latest"]["completed"]
-        restarts = self.ask(f"/jobs/{running}/metrics?get=numRestarts")
+        restarts = self.ask(f"/jobs/{job}/metrics?get=numRestarts")
         return Checkpoints(
             completed=told["counts"]["completed"],
             failed=told["counts"]["failed"],

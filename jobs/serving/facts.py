@@ -15,9 +15,16 @@ from headrace.jobs import transport
 from headrace.jobs.machine.flink import session_of
 from headrace.jobs.machine.lag import CONNECT_SECONDS, waited
 from headrace.jobs.machine.processes import Supervisor
+from headrace.jobs.machine.session import Checkpoints
 from headrace.jobs.machine.session_job import noted_job
 from headrace.jobs.machine.state import disk
-from headrace.jobs.serving.metrics import counter, gauge, lag_messages
+from headrace.jobs.serving.metrics import (
+    counter,
+    gauge,
+    lag_messages,
+    read_messages,
+    written_messages,
+)
 from headrace.operators.errors import HeadraceError
 from headrace.pipelines.pipeline import Pipeline
 
@@ -54,6 +61,7 @@ class LearnerFacts(Collector):
         yield gauge("score", "Scores of the model and of its rivals.", scores.items(), "of", "name")
         alerts = (((name,), count) for name, count in dict(self._process.alerts).items())
         yield counter("learner_alerts", "What somebody should look at.", alerts, "name")
+        yield read_messages({(topic, 0): n for topic, n in self._process.read().items()})
         yield lag_messages({(topic, 0): n for topic, n in self._process.lag().items()})
         saved = self._process.learner.saved
         if saved is not None:
@@ -64,14 +72,26 @@ class LearnerFacts(Collector):
 
 
 class ShardFacts(Collector):
-    """How far a shard of the store is behind its partitions."""
+    """How far a shard of the store is, and how far behind its partitions."""
 
     def __init__(self, process: ShardProcess) -> None:
         self._process = process
 
     def collect(self) -> Iterator[Metric]:
         """Give them."""
+        yield read_messages(self._process.read)
         yield lag_messages(self._process.lag())
+        again = self._process.store.repeated_panes
+        about = "Panes that came again, and were passed over."
+        yield counter("repeated_panes", about, [((), again)])
+
+
+def _written_by(pipeline: Pipeline, job: str) -> set[str]:
+    """Name the topics that a job of Flink's writes."""
+    if job == "labels":
+        return {pipeline.examples_topic}
+    views = {pipeline.view_topic(view) for view in pipeline.streamed.values()}
+    return {*views, pipeline.decisions_topic, pipeline.dead_topic, pipeline.late_topic}
 
 
 class JobFacts(Collector):
@@ -95,38 +115,38 @@ class JobFacts(Collector):
         self._folder = state / job
         sources = pipeline.sources.values()
         self._stamped = {source.topic for source in sources if source.live}
+        self._writes = _written_by(pipeline, job)
 
     def collect(self) -> Iterator[Metric]:
         """Give them; of what does not answer, nothing."""
-        for part in (self._checkpoints, self._lag):
+        for part in (self._flink, self._kafka):
             with contextlib.suppress(HeadraceError):
                 yield from part()
 
-    def _checkpoints(self) -> Iterator[Metric]:
+    def _flink(self) -> Iterator[Metric]:
         session = session_of(self._folder, self._pipeline.flink)
         job = noted_job(self._folder) or f"{self._pipeline.name} {self._job}"
-        found = session and session.checkpoints(job)
-        if not found:
+        running = session and session.running(job)
+        if not session or not running:
             return
-        counts = {("completed",): found.completed, ("failed",): found.failed}
-        about = "Checkpoints since the job was started."
-        yield counter("checkpoints", about, counts.items(), "how")
-        about = "How often Flink began the job again itself."
-        yield counter("job_restarts", about, [((), found.restarts)])
-        if found.at is None or found.seconds is None or found.size_bytes is None:
-            return
-        age, about = time.time() - found.at, "Since the last checkpoint was complete."
-        yield gauge("checkpoint_age_seconds", about, [((), age)])
-        yield gauge("checkpoint_seconds", "How long that took.", [((), found.seconds)])
-        yield gauge("checkpoint_bytes", "How large it is.", [((), found.size_bytes)])
+        yield from _checkpoints(session.checkpoints(running))
+        watermark = session.watermark_ms(running)
+        if watermark is not None:
+            about = "How far the job is in event time, in seconds since 1970."
+            yield gauge("job_watermark_seconds", about, [((), watermark / 1000)])
+            behind, about = time.time() - watermark / 1000, "How far that is behind the clock."
+            yield gauge("job_watermark_lag_seconds", about, [((), behind)])
 
-    def _lag(self) -> Iterator[Metric]:
+    def _kafka(self) -> Iterator[Metric]:
         done = transport.committed(
             self._bootstrap, f"{self._pipeline.name}.{self._job}", connect_seconds=CONNECT_SECONDS
         )
         topics = {topic for topic, _ in done}
-        ends = transport.ends(self._bootstrap, topics, connect_seconds=CONNECT_SECONDS)
+        every = topics | self._writes
+        ends = transport.ends(self._bootstrap, every, connect_seconds=CONNECT_SECONDS)
+        yield written_messages({p: end for p, end in ends.items() if p[0] in self._writes})
         behind = {place: max(0, ends[place] - offset) for place, offset in done.items()}
+        yield read_messages(done)
         yield lag_messages(behind)
         seconds: dict[tuple[str], float] = {}
         for topic in topics & self._stamped:
@@ -134,6 +154,20 @@ class JobFacts(Collector):
             seconds[(topic,)] = waited(self._bootstrap, waits, time.time())
         about = "Since when the first of them waits."
         yield gauge("lag_seconds", about, seconds.items(), "topic")
+
+
+def _checkpoints(found: Checkpoints) -> Iterator[Metric]:
+    counts = {("completed",): found.completed, ("failed",): found.failed}
+    about = "Checkpoints since the job was started."
+    yield counter("checkpoints", about, counts.items(), "how")
+    about = "How often Flink began the job again itself."
+    yield counter("job_restarts", about, [((), found.restarts)])
+    if found.at is None or found.seconds is None or found.size_bytes is None:
+        return
+    age, about = time.time() - found.at, "Since the last checkpoint was complete."
+    yield gauge("checkpoint_age_seconds", about, [((), age)])
+    yield gauge("checkpoint_seconds", "How long that took.", [((), found.seconds)])
+    yield gauge("checkpoint_bytes", "How large it is.", [((), found.size_bytes)])
 
 
 class SupervisorFacts(Collector):

@@ -1,4 +1,4 @@
-"""What a process counts and tells at `/metrics`, in Prometheus' text format; the store's share.
+"""What a process counts, and how it tells that at `/metrics`, in Prometheus' text format.
 
 `docs/metrics.md` says what each is for. Labels are few: routes, views, topics as they are declared,
 never what a request or an event contains.
@@ -6,9 +6,7 @@ never what a request or an event contains.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -22,24 +20,22 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE", "REPEATED", "Counts", "Metrics", "counter", "gauge", "lag_messages"]
+__all__ = [
+    "CONTENT_TYPE",
+    "REPEATED",
+    "Counts",
+    "Metrics",
+    "counter",
+    "gauge",
+    "lag_messages",
+    "read_messages",
+    "written_messages",
+]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 REPEATED = "SELECT COUNT(*) - COUNT(DISTINCT id) AS n FROM decisions"
 """Asks the store for `repeated_decisions`."""
-_AUDIT = {
-    "missing": "Events of the decision's source that are in the log, and no decision.",
-    "repeated_decisions": "Decisions of an id that another had before them.",
-    "raw_events": "Events in the log, as far as the store has read it.",
-}
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-_COUNTS = {
-    "decisions": "Decisions committed.",
-    "predictions": "Predictions committed.",
-    "examples": "Predictions whose label came.",
-    "late": "Rows that came late.",
-    "dead_letters": "Rows that could not be read.",
-}
 
 
 def gauge(
@@ -66,9 +62,24 @@ def counter(
 
 def lag_messages(lag: Mapping[tuple[str, int], int]) -> Metric:
     """Say how many messages of each partition are to be done yet."""
-    values = (((topic, str(partition)), n) for (topic, partition), n in lag.items())
-    about = "Messages that are not committed yet."
-    return gauge("lag_messages", about, values, "topic", "partition")
+    return gauge("lag_messages", "Messages that are not committed yet.", *_of_places(lag))
+
+
+def read_messages(done: Mapping[tuple[str, int], int]) -> Metric:
+    """Say how many messages of each partition are done: the offset of the one that follows."""
+    return counter("read_messages", "Messages that are done.", *_of_places(done))
+
+
+def written_messages(ends: Mapping[tuple[str, int], int]) -> Metric:
+    """Say how many messages each partition has of what a process writes."""
+    return counter("written_messages", "Messages that are written.", *_of_places(ends))
+
+
+def _of_places(
+    counts: Mapping[tuple[str, int], int],
+) -> tuple[Iterable[tuple[tuple[str, ...], float]], str, str]:
+    values = (((topic, str(partition)), float(n)) for (topic, partition), n in counts.items())
+    return values, "topic", "partition"
 
 
 def _filled(
@@ -150,68 +161,3 @@ class Metrics(Counts):
         """Count the values of an answer, and the nulls among them."""
         self._served.inc(sum(map(len, rows)))
         self._missing.inc(sum(value is None for row in rows for value in row.values()))
-
-    def text(
-        self,
-        status: Mapping[str, Any],
-        lag: Mapping[tuple[str, int], int],
-        audit: Mapping[str, int],
-    ) -> bytes:
-        """Give everything, and what the process has at this moment: its status, lag and audit."""
-        return self.told(_State(status, lag, audit, time.time()))
-
-
-class _State(Collector):
-    """What a store process has, as metrics."""
-
-    def __init__(
-        self,
-        status: Mapping[str, Any],
-        lag: Mapping[tuple[str, int], int],
-        audit: Mapping[str, int],
-        now: float,
-    ) -> None:
-        self._status, self._lag, self._audit, self._now = status, lag, audit, now
-
-    def collect(self) -> Iterator[Metric]:
-        """Give them."""
-        status = self._status
-        for name, about in _COUNTS.items():
-            yield CounterMetricFamily(f"headrace_{name}", about, value=status[name])
-        for name, about in _AUDIT.items():
-            if name in self._audit:
-                yield GaugeMetricFamily(f"headrace_{name}", about, value=self._audit[name])
-        waiting = "Decisions that wait for their views."
-        yield GaugeMetricFamily("headrace_waiting", waiting, value=status["waiting"])
-        replaced = "Inputs of the model that were no finite numbers, or weights out of range."
-        yield CounterMetricFamily(
-            "headrace_inputs_replaced", replaced, value=status["inputs_replaced"]
-        )
-        version = "The version of the model that is served; 0 is none."
-        yield GaugeMetricFamily("headrace_model_version", version, value=status["model_version"])
-        if status["model_through"] is not None:
-            age = self._now - status["model_through"] / 1000
-            about = "How far behind the clock, in event time, what the model learned is."
-            yield GaugeMetricFamily("headrace_model_age_seconds", about, value=age)
-        yield from self._views()
-        yield lag_messages(self._lag)
-        told = (((name,), value) for name, value in status["metrics"].items())
-        yield gauge("learner", "What the learner told last, by its name.", told, "name")
-
-    def _views(self) -> Iterator[Metric]:
-        kinds = {
-            "tiles": ("headrace_view_tiles", "Tiles of a view."),
-            "keys": ("headrace_view_keys", "Keys of a view."),
-            "complete": (
-                *("headrace_view_staleness_seconds",),
-                "How far behind the clock, in event time, a view is complete.",
-            ),
-        }
-        for fact, (name, about) in kinds.items():
-            family = GaugeMetricFamily(name, about, labels=["view"])
-            for view, facts in self._status["views"].items():
-                value = facts[fact]
-                if fact == "complete":
-                    value = self._now - value / 1000
-                family.add_metric([view], value)
-            yield family

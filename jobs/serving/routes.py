@@ -15,6 +15,7 @@ from headrace.jobs.serving.access import ANYBODY, PREDICT, READ
 from headrace.jobs.serving.endpoint import ARROW, Answer, Asked, Endpoint, Room, arrow, json
 from headrace.jobs.serving.metrics import CONTENT_TYPE, Metrics
 from headrace.jobs.serving.rows import MOST_ROWS, Rows
+from headrace.jobs.serving.store_facts import StoreFacts
 from headrace.jobs.store import StoreProcess
 from headrace.online_learning.scorer import Scorer
 from headrace.operators.computed import value_of
@@ -159,9 +160,7 @@ class Routes:
     def metrics(self, asked: Asked) -> Answer:
         """Give what is counted, in Prometheus' text."""
         del asked
-        process = self._process
-        text = self._metrics.text(process.status(), process.lag(), process.audit())
-        return Answer(text, CONTENT_TYPE)
+        return Answer(self._metrics.told(StoreFacts(self._process)), CONTENT_TYPE)
 
     def status(self, asked: Asked) -> Answer:
         """Say what the process has and how far it is."""

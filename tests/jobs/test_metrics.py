@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import httpx
@@ -11,8 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.jobs import store
+from headrace.jobs.serving.store_facts import StoreFacts
 from headrace.jobs.store import StoreProcess
-from tests.feature_store.made_up import EVERY, clicks, decisions, pages, pipeline
+from headrace.pipelines.load import load
+from tests.feature_store.made_up import EVERY, TEXT, clicks, decisions, pages, pipeline
 from tests.jobs.in_memory import Log
 from tests.jobs.test_server import http as http
 from tests.jobs.test_server import process as process
@@ -112,12 +115,44 @@ def test_an_event_that_is_no_decision_is_missing(
         pass
     assert again.audit() == {"missing": 1, "raw_events": 5, "repeated_decisions": 1}
     assert again.audit() is again.audit()  # is not counted anew for each who asks
-    found = told_by(again.metrics.text(again.status(), again.lag(), again.audit()).decode())
+    found = told_by(again.metrics.told(StoreFacts(again)).decode())
     assert found["headrace_missing", ""] == 1
     monkeypatch.setattr(store, "_MOST_REPEATED", 1)
     again._audit_again = 0.0
     assert "repeated_decisions" not in again.audit()
     again.close()
+
+
+def test_watermarks_are_told_in_seconds_and_a_pane_that_came_again_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "small.yaml").write_text(TEXT.replace("ask: {", "ask: {lateness: 90s, "))
+    log, small = Log(), load(path)
+    log.install(monkeypatch)
+    rows = [{"at": at, "name": "n"} for at in (9 * EVERY, 7 * EVERY)]
+    log.put("ask", *map(orjson.dumps, rows), partition=1)
+    for view, pane in (("clicks", clicks(4 * EVERY)), ("pages", pages(3 * EVERY))):
+        for shard in range(small.views[view].shards):
+            log.put(small.view_topic(small.views[view]), pane, partition=shard)
+    process = log.process(small, tmp_path / "store")
+    while process.step():
+        pass
+    found = told_by(process.metrics.told(StoreFacts(process)).decode())
+    assert found["headrace_view_watermark_seconds", "clicks"] == 4 * EVERY / 1000
+    assert found["headrace_view_watermark_seconds", "pages"] == 3 * EVERY / 1000
+    behind = time.time() - 4 * EVERY / 1000
+    assert abs(found["headrace_view_staleness_seconds", "clicks"] - behind) < 3600
+    # The greatest `at` of its partition, not the last, less how late a row may be.
+    assert found["headrace_source_watermark_seconds", "1,ask"] == 9 * EVERY / 1000 - 90
+    assert ("headrace_source_watermark_seconds", "0,ask") not in found
+    assert found["headrace_read_messages_total", "1,ask"] == 2
+    assert found["headrace_repeated_panes_total", ""] == 0
+    log.put(small.view_topic(small.views["clicks"]), clicks(4 * EVERY), partition=0)
+    while process.step():
+        pass
+    found = told_by(process.metrics.told(StoreFacts(process)).decode())
+    assert found["headrace_repeated_panes_total", ""] == 1
+    process.close()
 
 
 def test_the_lag_is_what_is_not_committed(process: StoreProcess) -> None:

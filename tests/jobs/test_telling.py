@@ -54,7 +54,9 @@ def test_what_a_learner_tells(learner: Counts) -> None:
     assert found["headrace_learner_counted_total", "examples"] > 0
     assert found["headrace_learner_counted_total", "versions"] > 0
     assert 0 < found["headrace_score", "log_loss,prequential_all"] < 10
-    assert found["headrace_lag_messages", "0,small.predictions"] - 3 in (0, 1)  # a progress
+    lag = found["headrace_lag_messages", "0,small.predictions"]
+    assert lag - 3 in (0, 1)  # a progress
+    assert found["headrace_read_messages_total", "0,small.predictions"] > 0
     assert found["headrace_learner_alerts_total", "drift.loss"] == 1
     assert found["headrace_snapshot_bytes", ""] > 0
     assert 0 <= found["headrace_snapshot_age_seconds", ""] < 3600
@@ -87,6 +89,7 @@ class Flink:
 
     name = "small views"
     last: dict[str, int] | None = None
+    watermarks: tuple[int, ...] = (-(1 << 63), 5_000)
 
     def answer(self, method: str, path: str, body: object = None) -> object:
         """Answer one request."""
@@ -104,12 +107,18 @@ class Flink:
                 "latest": {"completed": self.last},
             },
             "/jobs/j/metrics?get=numRestarts": [{"id": "numRestarts", "value": "2"}],
+            "/jobs/j": {"vertices": [{"id": "source"}, {"id": "window"}]},
+            "/jobs/j/vertices/source/watermarks": [],
+            "/jobs/j/vertices/window/watermarks": [
+                {"id": f"{task}.currentInputWatermark", "value": str(at)}
+                for task, at in enumerate(self.watermarks)
+            ],
         }[path]
 
 
 def test_what_a_job_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = {("click", 0): 3, ("click", 1): 7, ("small.predictions", 0): 1}
-    ends = {("click", 0): 5, ("click", 1): 7, ("small.predictions", 0): 4}
+    ends = {("click", 0): 5, ("click", 1): 7, ("small.predictions", 0): 4, ("small.late", 0): 6}
     asked: list[object] = []
 
     def waited(_: str, waits: object, __: float) -> float:
@@ -128,6 +137,8 @@ def test_what_a_job_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     found = told_by(counts.told().decode())
     assert found["headrace_checkpoints_total", "failed"] == 1
     assert ("headrace_checkpoint_age_seconds", "") not in found
+    assert ("headrace_job_watermark_seconds", "") not in found  # one of its tasks has none
+    there.watermarks = (9_000, 5_000)
     at = time.time_ns() // 1_000_000 - 7_000
     there.last = {"latest_ack_timestamp": at, "end_to_end_duration": 250, "state_size": 9}
     asked.clear()
@@ -138,6 +149,13 @@ def test_what_a_job_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert found["headrace_job_restarts_total", ""] == 2
     lag = {of: value for (name, of), value in found.items() if name == "headrace_lag_messages"}
     assert lag == {"0,click": 2, "1,click": 0, "0,small.predictions": 3}
+    assert found["headrace_read_messages_total", "1,click"] == 7
+    written = {
+        of: n for (name, of), n in found.items() if name == "headrace_written_messages_total"
+    }
+    assert written == {"0,small.late": 6}
+    assert found["headrace_job_watermark_seconds", ""] == 5  # the least of its tasks
+    assert abs(found["headrace_job_watermark_lag_seconds", ""] - (time.time() - 5)) < 3600
     assert asked == [{("click", 0): 3}]
     assert found["headrace_lag_seconds", "click"] == 2.5
     assert families(counts.told()) == on_page("Every process", "Views and labels")
