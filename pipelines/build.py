@@ -54,6 +54,7 @@ def build(form: PipelineForm, document: Document) -> Pipeline:
     pipeline = Pipeline(
         name=form.pipeline,
         path=document.path,
+        text=document.text,
         every_ms=form.every,
         sources=sources,
         streams=streams,

@@ -58,6 +58,8 @@ class Document:
     values: dict[Place, tuple[int, int]]
     texts: dict[Place, int]
     """Of each text that stands on one line as it is: in which of its columns it begins, from 0."""
+    text: str
+    """The whole, as it was read."""
 
     def refuse(
         self, place: Place, asked: str, found: str, do: str, *, key: bool = False
@@ -107,8 +109,8 @@ class Document:
         return self.values[place]
 
 
-def read(path: Path) -> Document:
-    """Read the file at `path`.
+def read(path: Path, text: str | None = None) -> Document:
+    """Read the file at `path`, or a `text` as if it stood there.
 
     Raises
     ------
@@ -116,9 +118,10 @@ def read(path: Path) -> Document:
         Where it is missing, too large, no UTF-8, no YAML, or YAML that is refused here.
 
     """
-    reader, text = _Reader(path), _text(path)
-    reader.check_lines(text)
-    return reader.read(text)
+    found = _text(path) if text is None else text
+    reader = _Reader(path, found)
+    reader.check_lines(found)
+    return reader.read(found)
 
 
 def _text(path: Path) -> str:
@@ -146,8 +149,8 @@ def _text(path: Path) -> str:
 class _Reader:
     """Turns the parser's events into values; never deeper than `MAX_DEPTH`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.text = path, text
         self.keys: dict[Place, tuple[int, int]] = {}
         self.values: dict[Place, tuple[int, int]] = {}
         self.texts: dict[Place, int] = {}
@@ -193,7 +196,7 @@ class _Reader:
             event = next(self.events)
         if isinstance(event, events.StreamEndEvent):
             self.values[()] = (1, 1)
-            return Document(self.path, None, self.keys, self.values, self.texts)
+            return Document(self.path, None, self.keys, self.values, self.texts, self.text)
         root = self._value(event, ())
         next(self.events)
         event = next(self.events)
@@ -201,7 +204,7 @@ class _Reader:
             asked = "asked for one pipeline"
             do = "keep one pipeline to a file"
             raise self._error(_mark(event.start_mark), asked, "a second document begins", do)
-        return Document(self.path, root, self.keys, self.values, self.texts)
+        return Document(self.path, root, self.keys, self.values, self.texts, self.text)
 
     def _value(self, event: Any, place: Place) -> Plain:
         position = self.values[place] = _mark(event.start_mark)

@@ -30,8 +30,8 @@ _WANTED = {
 _LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
-def load(path: Path) -> Pipeline:
-    """Read and check the pipeline file at `path`.
+def load(path: Path, text: str | None = None) -> Pipeline:
+    """Read and check the pipeline file at `path`, or a `text` as if it stood there.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def load(path: Path) -> Pipeline:
         At the first place that cannot be honoured; nothing else is raised for what a file says.
 
     """
-    document = read(path)
+    document = read(path, text)
     try:
         form = PipelineForm.model_validate(document.root)
     except ValidationError as error:

@@ -289,6 +289,8 @@ class Pipeline:
         What its topics begin with.
     path
         The file that it was read from; no part of its meaning.
+    text
+        What that said, all of it.
     every_ms
         The step of its views, in ms.
     sources, views
@@ -316,6 +318,7 @@ class Pipeline:
 
     name: str
     path: Path
+    text: str = field(repr=False, compare=False)
     every_ms: int
     sources: Mapping[str, Source]
     streams: Mapping[str, Stream]

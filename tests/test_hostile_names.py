@@ -205,6 +205,7 @@ def test_every_argument_refuses_it(
         ["up", path, f"--beat={name}", "--state", tmp_path / "state"],
         ["up", path, f"--kafka={name}", "--state", tmp_path / "up"],
         ["plan", path, "--state", name[:200]],
+        ["rollback", path, "--state", name[:200]],
     ):
         status, said = say(*words)
         assert status in (1, 2), (words, said)

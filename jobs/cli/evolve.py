@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,10 +14,12 @@ from headrace.jobs.cli.folder import of_pipeline
 from headrace.jobs.cli.lifecycle import flink_address
 
 if TYPE_CHECKING:
+    from headrace.jobs.evolve.apply import Carried
     from headrace.jobs.evolve.backfill import Done
     from headrace.jobs.evolve.plan import Plan
+    from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["register"]
+__all__ = ["carried_plainly", "register", "show_carried", "show_plan"]
 
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -82,17 +84,21 @@ def plan(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> N
 
     Nothing is done.
     """
-    from headrace.jobs.evolve import apply as applying
-    from headrace.jobs.evolve import plan as planning
-    from headrace.jobs.evolve import raw_log
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
-    state = of_pipeline(state, declared.name)
-    before = planning.applied(state)
-    with raw_log.bootstrap(declared, state, "plan") as address:
-        living = applying.living(applying.panes_of(state))
-        planned = planning.plan(declared, before, raw_log.Topics(address), living=living)
+    show_plan(declared, of_pipeline(state, declared.name), "plan", as_json=as_json)
+
+
+def show_plan(declared: Pipeline, state: Path, what: str, *, as_json: bool) -> None:
+    """Print what a declaration would change; end with exit status 2 where anything would."""
+    from headrace.jobs.evolve import plan as planning
+    from headrace.jobs.evolve import raw_log
+    from headrace.jobs.evolve.apply import planned_in
+
+    planning.applied(state)  # before a broker is started
+    with raw_log.bootstrap(declared, state, what) as address:
+        planned = planned_in(declared, state, raw_log.Topics(address))
     console = Console()
     if as_json:
         console.print_json(data=asdict(planned))
@@ -104,37 +110,37 @@ def plan(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> N
 
 def apply(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> None:
     """Do what `plan` says, while what runs goes on; then the pipeline that is up takes over."""
-    from headrace.jobs.evolve import apply as applying
-    from headrace.jobs.evolve import handover, raw_log
-    from headrace.jobs.evolve import plan as planning
+    from headrace.jobs.evolve.apply import carried_out
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
-    state = of_pipeline(state, declared.name)
-    before = planning.applied(state)
-    with raw_log.bootstrap(declared, state, "apply") as address:
-        topics = raw_log.Topics(address)
-        living = applying.living(applying.panes_of(state))
-        planned = planning.plan(declared, before, topics, living=living)
-        applied = applying.apply(declared, planned, state, topics)
-    taken = bool(planned.changes) and handover.ask(declared, state)
-    if taken:
-        handover.wait(declared, state)
+    carried = carried_out(declared, of_pipeline(state, declared.name), "apply")
     console = Console()
     if as_json:
-        starts = [[*place, offset] for place, offset in (applied.starts or {}).items()]
-        done = [asdict(each) for each in applied.done]
-        told = {"plan": asdict(planned), "done": done, "starts": starts, "taken_over": taken}
-        console.print_json(data=told)
-        return
-    _show(console, planned)
-    if applied.done:
-        console.print(_told(list(applied.done)))
-    for (topic, partition), offset in (applied.starts or {}).items():
+        console.print_json(data=carried_plainly(carried))
+    else:
+        show_carried(console, carried)
+
+
+def carried_plainly(carried: Carried) -> dict[str, Any]:
+    """Say what was done in values of JSON."""
+    applied = carried.applied
+    starts = [[*place, offset] for place, offset in (applied.starts or {}).items()]
+    done = [asdict(each) for each in applied.done]
+    planned, taken = asdict(carried.planned), carried.taken_over
+    return {"plan": planned, "done": done, "starts": starts, "taken_over": taken}
+
+
+def show_carried(console: Console, carried: Carried) -> None:
+    """Print what was planned and done."""
+    _show(console, carried.planned)
+    if carried.applied.done:
+        console.print(_told(list(carried.applied.done)))
+    for (topic, partition), offset in (carried.applied.starts or {}).items():
         console.print(f"the views job starts in {topic} {partition} at offset {offset}")
-    if planned.changes:
+    if carried.planned.changes:
         then = "start the pipeline again with this file: it takes over"
-        console.print("what runs has taken over" if taken else then)
+        console.print("what runs has taken over" if carried.taken_over else then)
 
 
 def _show(console: Console, planned: Plan) -> None:

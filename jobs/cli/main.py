@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from headrace.jobs.cli import ask, begin, evolve, lifecycle, tune
+from headrace.jobs.cli import ask, begin, evolve, lifecycle, rollback, tune
 from headrace.jobs.cli import models as versions
 from headrace.jobs.cli.deploy import deploy
 from headrace.jobs.cli.folder import of_pipeline
@@ -271,6 +271,7 @@ begin.register(application)
 lifecycle.register(application)
 ask.register(application)
 evolve.register(application)
+rollback.register(application)
 versions.register(application)
 tune.register(application)
 

@@ -21,7 +21,7 @@ A stream that looks back (`dedup`, `session`) starts at the beginning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ import pyarrow as pa
 from headrace.feature_store.catalogue import Catalogue
 from headrace.feature_store.history import History
 from headrace.jobs import transport, views
+from headrace.jobs.evolve import handover, plan, raw_log
 from headrace.jobs.evolve.backfill import Done, backfilled, history_of
 from headrace.jobs.evolve.plan import Plan
 from headrace.jobs.evolve.raw_log import Topics
@@ -44,7 +45,16 @@ from headrace.operators.identity import version
 from headrace.operators.source import FILE_PARTITION, Source
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["Applied", "apply", "living", "panes_of", "starts_at"]
+__all__ = [
+    "Applied",
+    "Carried",
+    "apply",
+    "carried_out",
+    "living",
+    "panes_of",
+    "planned_in",
+    "starts_at",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,53 @@ class Applied:
 
     done: tuple[Done, ...]
     starts: Mapping[Place, int] | None
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What was planned and done, and whether a pipeline that is up has taken over."""
+
+    planned: Plan
+    applied: Applied
+    taken_over: bool
+
+
+def planned_in(pipeline: Pipeline, state: Path, topics: Topics) -> Plan:
+    """Plan against what ran last in a state folder, and what its store has."""
+    before = plan.applied(state)
+    return plan.plan(pipeline, before, topics, living=living(panes_of(state)))
+
+
+def carried_out(
+    pipeline: Pipeline, state: Path, what: str, *, ready: Callable[[], None] = lambda: None
+) -> Carried:
+    """Plan, apply, and have a pipeline that is up take over, as `what`.
+
+    Parameters
+    ----------
+    pipeline, state
+        What is declared now, and where it ran.
+    what
+        Is done: the command's name.
+    ready
+        Is called when all is ready, before anything takes over.
+
+    Raises
+    ------
+    EnvironmentProblem
+        As `apply` and `handover.wait`, or where nothing ever ran there.
+
+    """
+    plan.applied(state)  # before a broker is started
+    with raw_log.bootstrap(pipeline, state, what) as address:
+        topics = Topics(address)
+        planned = planned_in(pipeline, state, topics)
+        applied = apply(pipeline, planned, state, topics)
+    ready()
+    taken = bool(planned.changes) and handover.ask(pipeline, state)
+    if taken:
+        handover.wait(pipeline, state)
+    return Carried(planned, applied, taken)
 
 
 def apply(pipeline: Pipeline, planned: Plan, state: Path, topics: Topics) -> Applied:

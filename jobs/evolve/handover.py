@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from headrace.jobs.evolve import plan
+from headrace.jobs.evolve import declarations, plan
 from headrace.jobs.machine.state import holder, read_json, write_json
 from headrace.jobs.machine.waiting import wait_until
 from headrace.operators.errors import EnvironmentProblem, HeadraceError
@@ -30,6 +30,7 @@ _WAIT_SECONDS = 300.0
 def ask(pipeline: Pipeline, state: Path) -> bool:
     """Say that all is ready for this declaration; give whether a pipeline is up that takes over."""
     told = {"path": str(pipeline.path.absolute()), "declares": plan.facts(pipeline)}
+    declarations.noted(state, pipeline.path, pipeline.text)
     write_json(state / _NEXT, told)
     held = holder(state)
     return held is not None and held.what == "up"
@@ -97,4 +98,6 @@ def begin(pipeline: Pipeline, state: Path) -> None:
     asked = f"asked to start {pipeline.path.name} in {state}"
     found = f"it is declared otherwise than it ran last: {change.what} {change.name} {change.says}"
     do = "run `headrace plan` to see all that changes, and `headrace apply`; then start it"
+    if declarations.kept(state):
+        do = f"{do}; or give the file back what it said: `headrace rollback --list`"
     raise EnvironmentProblem(asked, found, do)

@@ -20,7 +20,7 @@ from typing import Any
 from headrace.feature_store import files
 from headrace.feature_store.versions import events_version
 from headrace.jobs import assembly, labels, views
-from headrace.jobs.evolve import backfill
+from headrace.jobs.evolve import backfill, declarations
 from headrace.jobs.evolve.raw_log import Topics
 from headrace.jobs.lifecycle.clock import clock
 from headrace.jobs.machine.flink import FLINK_JOBS
@@ -117,7 +117,8 @@ def applied(state: Path) -> dict[str, Any]:
 
 
 def note_applied(pipeline: Pipeline, state: Path) -> None:
-    """Keep what is declared, for a later plan."""
+    """Keep what is declared, for a later plan, and to go back to."""
+    declarations.noted(state, pipeline.path, pipeline.text)
     write_json(state / _APPLIED, facts(pipeline))
 
 

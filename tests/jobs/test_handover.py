@@ -1,16 +1,16 @@
 """A declaration that takes over from another: what is refused, what is waited for; and live.
 
 Live there are a real broker and a real Flink, and decisions that flow on. Each change is said by
-`plan`, done by `apply`, and compared with a recomputation from the log. Meanwhile one client asks
-without pause for features of the past, whose values no change may touch, and another, which asks
-no second time, for predictions; not one of their requests fails.
+`plan`, done by `apply` or `rollback`, and compared with a recomputation from the log. Meanwhile one
+client asks without pause for features of the past, whose values no change may touch, and another,
+which asks no second time, for predictions; not one of their requests fails.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -251,11 +251,23 @@ class Live:
     def changed(self, text: str, *said: str) -> list[dict[str, Any]]:
         """Plan a change, apply it while events come, verify it; give what was computed."""
         declared = pipeline(self._folder, text)
-        asked = (declared.path, "--state", self.state)
+        return self._verified(declared, ("plan", declared.path), ("apply", declared.path), said)
+
+    def taken_back(self, text: str, number: int, *said: str) -> list[dict[str, Any]]:
+        """Roll back to a declaration in the same way: the file says again what it said."""
+        path = self._folder / "evolving.yaml"
+        back = ("rollback", path, "--to", number)
+        made = self._verified(load(path, text), (*back, "--dry-run"), back, said)
+        assert path.read_text() == text
+        return made
+
+    def _verified(
+        self, declared: Pipeline, plan: Sequence[object], do: Sequence[object], said: Sequence[str]
+    ) -> list[dict[str, Any]]:
         with self.flowing():
-            status, told = self._say("plan", *asked)
+            status, told = self._say(*plan, "--state", self.state)
             assert (status, [each for each in said if each not in told]) == (2, []), told
-            status, told = self._say("apply", *asked, "--json")
+            status, told = self._say(*do, "--state", self.state, "--json")
             assert status == 0, told
         made = json.loads(told)
         assert made["taken_over"]
@@ -291,7 +303,7 @@ def test_a_pipeline_is_changed_while_it_runs(say: Say, tmp_path: Path) -> None:
             assert [each["name"] for each in made] == ["clicks"]
             assert live.changed(LESS, "view sides is gone; its tiles stay until") == []
             back = ("view clicks is again clicks-", "view sides is again sides-")
-            assert live.changed(VIEW, *back) == []
+            assert live.taken_back(VIEW, 3, *back) == []
         assert asking.wrong == []
         assert min(asking.answers, asking.predictions) > 100
         rows = client.sql("SELECT id FROM predictions ORDER BY seq").to_pylist()
