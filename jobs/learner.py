@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from headrace.jobs import assembly, transport
+from headrace.jobs import assembly, telemetry, transport
 from headrace.jobs.claims import Claim
 from headrace.jobs.transport import Message, Place, Reader
 from headrace.online_learning.learner import Learner
@@ -118,8 +118,11 @@ class LearnerProcess:
         messages = polled(self._reader)
         if not messages:
             return False
-        give(self.learner, self._pipeline, messages)
-        published = self.learner.advance().versions
+        with telemetry.span("learn") as told:
+            give(self.learner, self._pipeline, messages)
+            published = self.learner.advance().versions
+            told["messages"] = sum(map(len, messages.values()))
+            told["versions"] = len(published)
         if published:
             self._tell()
         self._learned = not published

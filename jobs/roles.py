@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 
-from headrace.jobs import labels, transport, views
+from headrace.jobs import labels, telemetry, transport, views
 from headrace.jobs.demo import flights
 from headrace.jobs.machine import kafka
 from headrace.jobs.machine.broker import HOST
@@ -94,8 +94,9 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     server.start()
     durable.write(folder / "address.json", sealed(server.told()))
     post(pipeline, state, "store", server.told()["address"])
-    while not stopping.is_set():
-        process.step()
+    with telemetry.sending(pipeline.name, "store", server.collected):
+        while not stopping.is_set():
+            process.step()
     server.stop()
     process.close()
 

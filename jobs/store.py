@@ -32,7 +32,7 @@ from headrace.feature_store.bad_cases import CAUSES
 from headrace.feature_store.catalogue import TABLES, Place
 from headrace.feature_store.shards import Part, Shard, Shards, Unreachable
 from headrace.feature_store.store import Declared, Store
-from headrace.jobs import assembly, transport
+from headrace.jobs import assembly, telemetry, transport
 from headrace.jobs.checks.drift import Period, Watch
 from headrace.jobs.claims import Claim
 from headrace.jobs.published import Published
@@ -225,7 +225,12 @@ class StoreProcess:
             self._tell_progress()
             return False
         moved = moves(self._offsets, messages)
-        with self.metrics.commits.time(), self.store.catalogue.transaction():
+        with (
+            telemetry.span("commit") as told,
+            self.metrics.commits.time(),
+            self.store.catalogue.transaction(),
+        ):
+            told["messages"] = sum(map(len, messages.values()))
             for place, taken in messages.items():
                 self._takers[place](taken)
             known = [self._keep(each, self._known.take) for each in self._ready(self.behind)]
@@ -233,6 +238,7 @@ class StoreProcess:
             self._note_models()
             self._raw.keep(raw)
             self.store.catalogue.advance(moved)
+            told["predictions"] = sum(rows.num_rows for rows in (*known, *scored))
         self._offsets |= {place: following for place, (_, following) in moved.items()}
         for rows in scored:
             self._publish(rows)

@@ -22,6 +22,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from headrace.feature_store.questions import Busy
+from headrace.jobs import telemetry
 from headrace.jobs.serving.access import ROLES, Access, Refused
 from headrace.jobs.serving.endpoint import Answer, Asked, Endpoint, Room, refusal
 from headrace.jobs.serving.metrics import Counts
@@ -112,7 +113,9 @@ class Gate:
             _log.exception("a request to %s failed", route)
             failed = Refused(500, f"asked for {route}", "it failed here", "look at the store's log")
             status = await self._send(send, refusal(failed))
-        self._metrics.requested(route, status, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._metrics.requested(route, status, seconds)
+        telemetry.request(scope["method"], route, status, seconds, scope["headers"])
 
     def _check_host(self, headers: Mapping[bytes, bytes], came_to: tuple[str, int] | None) -> None:
         host = headers.get(b"host", b"").decode("latin-1")

@@ -6,7 +6,7 @@ never what a request or an event contains.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -117,6 +117,12 @@ class Counts:
         """Count a request: `route` as it is declared, never as it was written."""
         self._requests.labels(route, str(code)).inc()
         self._request_seconds.labels(route).observe(seconds)
+
+    def collected(self, *facts: Collector) -> Iterator[Metric]:
+        """Give all that is counted, and these facts with it, as they are before they are text."""
+        yield from self._registry.collect()
+        for each in (*self._facts, *facts):
+            yield from each.collect()
 
     def told(self, *facts: Collector) -> bytes:
         """Give all that is counted, and these facts with it."""

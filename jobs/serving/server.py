@@ -7,6 +7,7 @@ the process wait for them.
 from __future__ import annotations
 
 import socket
+from functools import partial
 
 from headrace.jobs.serving.access import Access
 from headrace.jobs.serving.endpoint import ARROW
@@ -17,6 +18,7 @@ from headrace.jobs.serving.listening import Listening, reached_at
 from headrace.jobs.serving.openapi import described
 from headrace.jobs.serving.routes import Routes
 from headrace.jobs.serving.rows import Rows
+from headrace.jobs.serving.store_facts import StoreFacts
 from headrace.jobs.store import StoreProcess
 from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.pipeline import Serve
@@ -61,6 +63,8 @@ class Server:
             self._flight.shutdown()
             raise
         self.gate, self.port = gate, self._http.port
+        self.collected = partial(process.metrics.collected, StoreFacts(process))
+        """Gives what `/metrics` tells."""
 
     def told(self) -> dict[str, str]:
         """Say how programs of this machine ask: the addresses, and where the token is."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from prometheus_client.registry import Collector
 
+from headrace.jobs import telemetry
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.serving.access import ANYBODY, READ, Access
 from headrace.jobs.serving.endpoint import Answer, Asked, Endpoint, Room, json
@@ -68,7 +69,8 @@ def telling(
     listening.start()
     post(pipeline, state, process, f"{reached_at(serve.host)}:{listening.port}")
     try:
-        yield listening
+        with telemetry.sending(pipeline.name, process, told.collected):
+            yield listening
     finally:
         listening.ask_to_stop()
 
