@@ -9,10 +9,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from headrace.jobs import labels, telemetry, transport, views
 from headrace.jobs.demo import flights
@@ -24,8 +26,12 @@ from headrace.jobs.replay import beat, replay
 from headrace.jobs.serving.access import Access
 from headrace.jobs.transport import Writer
 from headrace.online_learning import durable
+from headrace.operators.errors import EnvironmentProblem
 from headrace.operators.sealed import sealed
 from headrace.pipelines.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from headrace.jobs.serving.shard_client import ShardClient
 
 __all__ = ["ROLES", "Role", "rest_ms", "run_beats", "run_flights", "run_shard", "run_topics"]
 
@@ -78,18 +84,25 @@ def _exit_on_term() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
-def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
-    """Run the store process and its server; its address goes to ``store/address.json``."""
+def run_store(pipeline: Pipeline, bootstrap: str, state: Path, shards: Sequence[str] = ()) -> None:
+    """Run the store process and its server; its address goes to ``store/address.json``.
+
+    `shards` is where the store's shards answer, ``host:port`` of each, unless they are below
+    `state`.
+    """
     from headrace.jobs.serving.server import Server
     from headrace.jobs.serving.telling import post
     from headrace.jobs.store import StoreProcess
 
     Access.of(pipeline.serve)  # before anything is opened
+    elsewhere = _elsewhere(pipeline, shards) if shards else None
     stopping = _stopping()
     folder = state / "store"
     folder.mkdir(parents=True, exist_ok=True)
     models = state / "learner" / "versions"
-    process = StoreProcess(pipeline, bootstrap=bootstrap, folder=folder, models=models)
+    process = StoreProcess(
+        pipeline, bootstrap=bootstrap, folder=folder, models=models, shards=elsewhere
+    )
     server = Server(process, handed())
     server.start()
     durable.write(folder / "address.json", sealed(server.told()))
@@ -101,21 +114,53 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     process.close()
 
 
-def run_shard(pipeline: Pipeline, bootstrap: str, state: Path, number: int) -> None:
-    """Run a shard of the store; where it is asked goes to ``store/shards/NUMBER/address.json``."""
+def _elsewhere(pipeline: Pipeline, places: Sequence[str]) -> list[ShardClient]:
+    """Give the shards that answer at these addresses, in the order of their numbers."""
+    from headrace.jobs.serving.client import Told
+    from headrace.jobs.serving.server import told_of
+    from headrace.jobs.serving.shard_client import ShardClient
+
+    if len(places) != pipeline.store_shards:
+        asked = f"asked for the store of {pipeline.path.name} with {len(places)} shards elsewhere"
+        found = f"it has {pipeline.store_shards}"
+        raise EnvironmentProblem(asked, found, "give the address of each, by its number")
+    token = told_of(pipeline.serve, "", "").get("token")
+    return [ShardClient(n, Told("", place, token)) for n, place in enumerate(places)]
+
+
+def run_shard(
+    pipeline: Pipeline,
+    bootstrap: str,
+    state: Path,
+    number: int,
+    *,
+    flight: str | None = None,
+    metrics: int | None = None,
+) -> None:
+    """Run a shard of the store; where it is asked goes to ``store/shards/NUMBER/address.json``.
+
+    Its head is on this machine unless `flight` says at which ``host:port`` it is to answer; there
+    it tells its metrics at the port `metrics`.
+    """
     from headrace.jobs.serving.facts import ShardFacts
+    from headrace.jobs.serving.listening import reached_at
     from headrace.jobs.serving.metrics import Counts
     from headrace.jobs.serving.server import told_of
     from headrace.jobs.serving.shard_server import ShardServer
     from headrace.jobs.serving.telling import telling
     from headrace.jobs.shard import ShardProcess, folder_of
 
+    host, port = HOST, 0
+    if flight is not None:
+        host, _, given = flight.rpartition(":")
+        port, told_at = int(given), {} if metrics is None else {f"shard-{number}": metrics}
+        pipeline = replace(pipeline, serve=replace(pipeline.serve, host=host, metrics=told_at))
     access = Access.of(pipeline.serve)
     stopping = _stopping()
     process = ShardProcess(pipeline, number, bootstrap=bootstrap, folder=state / "store")
     counts = Counts(ShardFacts(process))
-    server = ShardServer(process.held, access, counts, host=HOST)
-    told = told_of(pipeline.serve, "", f"{HOST}:{server.port}")
+    server = ShardServer(process.held, access, counts, host=host, port=port)
+    told = told_of(pipeline.serve, "", f"{reached_at(host)}:{server.port}")
     durable.write(folder_of(state / "store", number) / "address.json", sealed(told))
     with telling(pipeline, state, f"shard-{number}", counts=counts):
         while not stopping.is_set():

@@ -245,6 +245,9 @@ def process(
     flink: Annotated[str | None, typer.Option()] = None,
     days: Annotated[int, typer.Option()] = 365,
     every_ms: Annotated[int, typer.Option()] = 1000,
+    shard: Annotated[list[str] | None, typer.Option(help="Where a shard answers.")] = None,
+    flight: Annotated[str | None, typer.Option(help="Where this shard answers.")] = None,
+    metrics: Annotated[int | None, typer.Option(help="And the port of its metrics.")] = None,
     log_format: Annotated[log_lines.Form, typer.Option(envvar=log_lines.VARIABLE)] = "text",
 ) -> None:
     """Run one process of a pipeline; what the supervisor starts."""
@@ -262,7 +265,10 @@ def process(
     elif role == "beat":
         roles.run_beats(declared, bootstrap, state, every_ms)
     elif role.startswith("shard-"):
-        roles.run_shard(declared, bootstrap, state, int(role.removeprefix("shard-")))
+        number = int(role.removeprefix("shard-"))
+        roles.run_shard(declared, bootstrap, state, number, flight=flight, metrics=metrics)
+    elif role == "store":
+        roles.run_store(declared, bootstrap, state, shard or ())
     else:
         roles.ROLES[role](declared, bootstrap, state)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from headrace.jobs.deploy import flink_jobs, pods
+from headrace.jobs.deploy import flink_jobs, pods, processes
 from headrace.jobs.deploy.pods import CA, Value
-from headrace.jobs.deploy.target import Target
+from headrace.jobs.deploy.target import SHARD, Target
 from headrace.jobs.machine.flink import FLINK_JOBS
 from headrace.operators.errors import EnvironmentProblem
 from headrace.operators.streams.join import Join
@@ -18,6 +18,7 @@ from headrace.pipelines.pipeline import Pipeline
 
 __all__ = ["config_map", "monitors", "policies"]
 
+_INDEX = "__meta_kubernetes_pod_label_apps_kubernetes_io_pod_index"
 _MOST_BYTES = 1_000_000
 """Of a ConfigMap Kubernetes takes a MiB, with what stands around it."""
 
@@ -79,6 +80,8 @@ def monitors(pipeline: Pipeline, target: Target) -> list[Value]:
     parts: dict[str, Value] = {"store": {"port": "http", **token}}
     if "learner" in pipeline.serve.metrics:
         parts["learner"] = {"port": "metrics", **token}
+    if pipeline.store_shards > 1:
+        parts[SHARD] = {"port": "metrics", **token}
     parts |= {job: {"port": "metrics"} for job in FLINK_JOBS}
     found = [_monitor(pipeline, target, part, endpoint) for part, endpoint in parts.items()]
     return [*found, _alerts(target)]
@@ -87,7 +90,11 @@ def monitors(pipeline: Pipeline, target: Target) -> list[Value]:
 def _monitor(pipeline: Pipeline, target: Target, part: str, endpoint: Value) -> Value:
     # The labels that alerts.yaml goes by, as `metrics.json` gives them on one machine.
     known = {"job": "headrace", "pipeline": pipeline.name, "process": part}
-    labelled = [{"targetLabel": name, "replacement": value} for name, value in known.items()]
+    labelled: list[Value] = [
+        {"targetLabel": name, "replacement": value} for name, value in known.items()
+    ]
+    if part == SHARD:  # which of them it is
+        labelled[-1] |= {"sourceLabels": [_INDEX], "replacement": f"{SHARD}-$1"}
     asked = {**endpoint, "path": "/metrics", "interval": "15s", "relabelings": labelled}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
@@ -127,6 +134,7 @@ def policies(pipeline: Pipeline, target: Target) -> list[Value]:
     return [
         _policy(target, "store", [{"ports": _ports(*asked)}]),
         _policy(target, "learner", [{"ports": _ports(told)}] if told else []),
+        *([_policy(target, SHARD, _of_shards(target))] if pipeline.store_shards > 1 else []),
         *(
             _policy(
                 target,
@@ -139,6 +147,15 @@ def policies(pipeline: Pipeline, target: Target) -> list[Value]:
             )
             for job in FLINK_JOBS
         ),
+    ]
+
+
+def _of_shards(target: Target) -> list[Value]:
+    head = {"podSelector": {"matchLabels": pods.selector(target, "store")}}
+    ports = processes.SHARD_PORTS
+    return [
+        {"from": [head], "ports": _ports(ports["flight"])},
+        {"ports": _ports(ports["metrics"])},
     ]
 
 

@@ -5,6 +5,7 @@
     pipeline ─┐          pipeline.yaml   the file itself, as a ConfigMap
     target   ─┴─ checked ┬─► views.yaml, labels.yaml    FlinkDeployments
                          ├─► store.yaml, learner.yaml   StatefulSets, volumes, Services
+                         ├─► shards.yaml                where the store has shards
                          ├─► network.yaml, monitoring.yaml
                          └─► Dockerfile.jobs, Dockerfile.processes
 
@@ -46,6 +47,9 @@ def resources(pipeline: Pipeline, target: Target) -> dict[str, list[Value]]:
         "pipeline.yaml": [around.config_map(pipeline, target)],
         **{f"{job}.yaml": [flink_job(pipeline, target, job)] for job in FLINK_JOBS},
         "store.yaml": processes.store(pipeline, target),
+        **(
+            {"shards.yaml": processes.shards(pipeline, target)} if pipeline.store_shards > 1 else {}
+        ),
         "learner.yaml": processes.learner(pipeline, target),
         "network.yaml": around.policies(pipeline, target),
         "monitoring.yaml": around.monitors(pipeline, target),

@@ -1,27 +1,36 @@
-"""The store and the learner as StatefulSets of one pod each, with a volume of its own.
+"""The store, its shards and the learner as StatefulSets, each pod with a volume of its own.
 
 ::
 
     learner ─► volume: snapshots, versions ─┐ read-only, so both are on one node, where a volume
     store   ─► volume: its DuckDB file      │ of any kind may be mounted twice
-        └──────────────◄────────────────────┘
+     │  └──────────────◄────────────────────┘
+     └─ asks shard-0, shard-1, … by name ─► of each a volume: its DuckDB file
 
-Neither may run twice: a store owns its file, a learner its folder. A StatefulSet starts no second
-pod before the first is gone, and a volume is mounted on one node.
+None may run twice: a store owns its file, a learner its folder. A StatefulSet starts no second pod
+of a number before the first is gone, and a volume is mounted on one node.
 """
 
 from __future__ import annotations
 
 from headrace.jobs.deploy import pods
 from headrace.jobs.deploy.pods import STATE, Value
-from headrace.jobs.deploy.target import Target, keys
+from headrace.jobs.deploy.target import SHARD, Target, keys
+from headrace.online_learning.models.batched import Batched
 from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["USER", "learner", "store"]
+__all__ = ["SHARD_PORTS", "USER", "learner", "shards", "store"]
 
 USER = 10001
+SHARD_PORTS = {"flight": 8002, "metrics": 9103}
+"""Of a shard's pod, which nobody else is in: what its head asks, and what Prometheus does."""
 _THREADS = "2"
 _STOP_SECONDS = 60
+_NUMBER: Value = {
+    "name": "SHARD_NUMBER",
+    "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}},
+}
+"""A pod's number in its StatefulSet."""
 _RESOURCES: Value = {
     "requests": {"cpu": "500m", "memory": "1Gi"},
     "limits": {"memory": "4Gi"},
@@ -33,6 +42,7 @@ def store(pipeline: Pipeline, target: Target) -> list[Value]:
     serve = pipeline.serve
     ports = {"http": serve.port} | ({"flight": serve.flight_port} if serve.flight_port else {})
     container = _container(pipeline, target, "store")
+    container["args"] += _shards_at(pipeline, target)
     container["ports"] = [{"name": name, "containerPort": port} for name, port in ports.items()]
     container["volumeMounts"] = pods.mounts(
         pipeline,
@@ -42,7 +52,9 @@ def store(pipeline: Pipeline, target: Target) -> list[Value]:
     ready: Value = {"httpGet": {"path": "/readyz", "port": "http"}}
     container |= {**_alive("/healthz", "http"), "readinessProbe": {**ready, "periodSeconds": 5}}
     learners = {"persistentVolumeClaim": {"claimName": f"{target.name}-learner", "readOnly": True}}
-    pod = _pod(pipeline, target, container, {"name": "learner", **learners})
+    pod = _pod(
+        pipeline, target, container, _claim(target, "store"), {"name": "learner", **learners}
+    )
     pod["affinity"] = {
         "podAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": [
@@ -57,9 +69,42 @@ def store(pipeline: Pipeline, target: Target) -> list[Value]:
     return [_volume(target, "store"), service, _stateful_set(pipeline, target, pod)]
 
 
+def _shards_at(pipeline: Pipeline, target: Target) -> list[str]:
+    """Say where each shard answers: a pod of a StatefulSet has a name of its own in its Service."""
+    name, port = f"{target.name}-{SHARD}", SHARD_PORTS["flight"]
+    count = pipeline.store_shards if pipeline.store_shards > 1 else 0
+    places = [f"{name}-{number}.{name}:{port}" for number in range(count)]
+    return [word for place in places for word in ("--shard", place)]
+
+
+def shards(pipeline: Pipeline, target: Target) -> list[Value]:
+    """Give the Service in which shards have names, and their pods, each with a volume."""
+    container = _container(pipeline, target, SHARD)
+    container["env"].append(_NUMBER)
+    container["args"] = pods.arguments(pipeline, f"{SHARD}-$({_NUMBER['name']})")
+    container["args"] += ["--flight", f"0.0.0.0:{SHARD_PORTS['flight']}"]
+    container["args"] += ["--metrics", str(SHARD_PORTS["metrics"])]
+    container["ports"] = [{"name": n, "containerPort": port} for n, port in SHARD_PORTS.items()]
+    container["volumeMounts"] = pods.mounts(pipeline, {"name": "state", "mountPath": str(STATE)})
+    ready: Value = {"tcpSocket": {"port": "flight"}, "periodSeconds": 5}
+    container |= {**_alive("/livez", "metrics"), "readinessProbe": ready}
+    made = _stateful_set(pipeline, target, _pod(pipeline, target, container))
+    claimed = {"metadata": {"name": "state"}, "spec": _volume(target, SHARD)["spec"]}
+    made["spec"] |= {
+        "replicas": pipeline.store_shards,
+        "podManagementPolicy": "Parallel",
+        "volumeClaimTemplates": [claimed],
+    }
+    service = _service(target, SHARD, SHARD_PORTS)
+    # The head looks one up as soon as it is there, not when Kubernetes has called it ready.
+    service["spec"] |= {"clusterIP": "None", "publishNotReadyAddresses": True}
+    return [service, made]
+
+
 def learner(pipeline: Pipeline, target: Target) -> list[Value]:
     """Give the learner's volume, its pod and the Service that a StatefulSet wants."""
     container = _container(pipeline, target, "learner")
+    container["resources"] = _learning(pipeline)
     container["volumeMounts"] = pods.mounts(
         pipeline, {"name": "state", "mountPath": str(STATE / "learner")}
     )
@@ -67,7 +112,7 @@ def learner(pipeline: Pipeline, target: Target) -> list[Value]:
     if port is not None:
         container["ports"] = [{"name": "metrics", "containerPort": port}]
         container |= _alive("/livez", "metrics")
-    pod = _pod(pipeline, target, container)
+    pod = _pod(pipeline, target, container, _claim(target, "learner"))
     service = _service(target, "learner", {})
     return [_volume(target, "learner"), service, _stateful_set(pipeline, target, pod)]
 
@@ -93,21 +138,36 @@ def _container(pipeline: Pipeline, target: Target, role: str) -> Value:
     }
 
 
+def _learning(pipeline: Pipeline) -> Value:
+    """Say what the learner's pod takes: each of its ranks is a process of so many threads."""
+    kind = pipeline.model.kind
+    if not isinstance(kind, Batched) or kind.ranks * kind.threads == 1:
+        return _RESOURCES
+    more = kind.ranks - 1
+    return {
+        "requests": {"cpu": str(kind.ranks * kind.threads), "memory": f"{1 + more}Gi"},
+        "limits": {"memory": f"{4 + more}Gi"},
+    }
+
+
 def _pod(pipeline: Pipeline, target: Target, container: Value, *more: Value) -> Value:
-    role = container["name"]
     topics = {
         **_container(pipeline, target, "topics"),
         "volumeMounts": pods.mounts(pipeline, {"name": "state", "mountPath": str(STATE)}),
     }
-    claim = {"persistentVolumeClaim": {"claimName": f"{target.name}-{role}"}}
     return {
         "automountServiceAccountToken": False,
         "securityContext": pods.pod_security(USER),
         "terminationGracePeriodSeconds": _STOP_SECONDS,
         "initContainers": [topics],
         "containers": [container],
-        "volumes": pods.volumes(target, {"name": "state", **claim}, *more),
+        "volumes": pods.volumes(target, *more),
     }
+
+
+def _claim(target: Target, role: str) -> Value:
+    claimed = {"persistentVolumeClaim": {"claimName": f"{target.name}-{role}"}}
+    return {"name": "state", **claimed}
 
 
 def _volume(target: Target, role: str) -> Value:

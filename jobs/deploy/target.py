@@ -15,7 +15,10 @@ from headrace.operators.errors import EnvironmentProblem, UnknownName
 from headrace.pipelines.kafka_properties import SECRET
 from headrace.pipelines.pipeline import Pipeline, Serve
 
-__all__ = ["Target", "checked", "keys"]
+__all__ = ["SHARD", "Target", "checked", "keys"]
+
+SHARD = "shard"
+"""What the pods of the store's shards are called by."""
 
 _PLUGINS = {
     "abfss": "flink-azure-fs-hadoop",
@@ -98,9 +101,6 @@ def checked(pipeline: Pipeline, target: Target) -> None:
     _storage(target)
     _kafka(pipeline)
     _serve(pipeline, target)
-    if pipeline.store_shards > 1:
-        found = f"its store has {pipeline.store_shards} shards, which are processes of one machine"
-        raise _refused(pipeline, found, "leave `store: shards` out")
     if pipeline.flink.rest is not None:
         found = f"its jobs run on a Flink that is there, at {pipeline.flink.rest}"
         raise _refused(pipeline, found, "leave `rest` out: each job has a Flink of its own there")
@@ -184,9 +184,9 @@ def _references(pipeline: Pipeline) -> list[str]:
 def keys(pipeline: Pipeline, role: str) -> dict[str, str]:
     """Give the variables that a role needs, each the Secret's key of its name: Kafka's for all.
 
-    Tokens are for the store, and for whom `serve: metrics:` has tell its own.
+    Tokens are for the store and its shards, and for whom `serve: metrics:` has tell its own.
     """
-    answers = role == "store" or role in pipeline.serve.metrics
+    answers = role in ("store", SHARD) or role in pipeline.serve.metrics
     asked = pipeline if answers else replace(pipeline, serve=Serve())
     names = (reference.partition(":")[2] for reference in _references(asked))
     return {name: name for name in names}

@@ -1,6 +1,7 @@
 """A shard of the store as its head asks it, over Arrow Flight.
 
-A shard that was started again has another port: after each failure its address is read anew.
+A shard that was started again has another port, or in a cluster another address behind its name:
+after each failure both are looked up anew.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 
 from headrace.feature_store.shards import Looked, Told, Unreachable, Wanted
+from headrace.jobs.serving.client import Told as Place
 from headrace.jobs.serving.client import told_address
 from headrace.jobs.serving.flight_client import said_by
 from headrace.operators.errors import StoreError
@@ -43,13 +45,13 @@ class ShardClient:
     ----------
     number
         Which it is.
-    address_file
-        Says where it listens; read when it is needed.
+    place
+        Where it listens, or the file that says so, which is read when it is needed.
 
     """
 
-    def __init__(self, number: int, address_file: Path) -> None:
-        self._number, self._address_file = number, address_file
+    def __init__(self, number: int, place: Path | Place) -> None:
+        self._number, self._place = number, place
         self._open: tuple[flight.FlightClient, list[tuple[bytes, bytes]]] | None = None
 
     def look(self) -> Looked:
@@ -101,7 +103,8 @@ class ShardClient:
     def _flight(self, seconds: float) -> tuple[flight.FlightClient, flight.FlightCallOptions]:
         opened = self._open
         if opened is None:
-            told = told_address(self._address_file)
+            place = self._place
+            told = place if isinstance(place, Place) else told_address(place)
             # Its own subchannel: else a port that is used again waits as long as the one before.
             own = [("grpc.use_local_subchannel_pool", 1)]
             client = flight.FlightClient(f"grpc://{told.flight}", generic_options=own)

@@ -38,20 +38,22 @@ _CHUNK_ROWS = 65_536
 
 
 class ShardServer(Answering):
-    """Serves a shard to its head, on this machine alone.
+    """Serves a shard to its head.
 
     Parameters
     ----------
     held
         The shard.
-    access, metrics, host
-        As of `Answering`.
+    access, metrics, host, port
+        As of `Answering`; any port that is free unless given.
 
     """
 
-    def __init__(self, held: Held, access: Access, metrics: Counts, *, host: str) -> None:
+    def __init__(
+        self, held: Held, access: Access, metrics: Counts, *, host: str, port: int = 0
+    ) -> None:
         self._held = held
-        super().__init__(access, metrics, host=host, port=0, most_at_once=_MOST_AT_ONCE)
+        super().__init__(access, metrics, host=host, port=port, most_at_once=_MOST_AT_ONCE)
 
     def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Give the features of a batch of keys and times."""

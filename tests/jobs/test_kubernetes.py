@@ -361,6 +361,88 @@ def test_jobs_keep_their_state_in_the_object_storage(
         assert spec["image"] == "registry.example.com:5000/team/small-jobs:1.2.3"
 
 
+# --- a store of shards, a model of ranks ----------------------------------------------------------
+
+
+@pytest.fixture
+def sharded(tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
+    text = TEXT.replace("key: user\n", "key: user\n    shards: 3\n")
+    return resources(pipeline(tmp_path, text + WHOLE + "store: {shards: 2}\n"), TARGET)
+
+
+def test_shards_are_pods_with_a_name_a_number_and_a_volume_each(
+    sharded: dict[str, list[dict[str, Any]]],
+) -> None:
+    service, pods = sharded["shards.yaml"]
+    for each in (service, pods, *sharded["store.yaml"], *sharded["network.yaml"]):
+        kubernetes_validate.validate(each, KUBERNETES, strict=True)
+    spec = pods["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    assert (spec["replicas"], service["spec"]["clusterIP"]) == (2, "None")
+    assert spec["serviceName"] == service["metadata"]["name"] == "small-shard"
+    assert service["spec"]["selector"].items() <= spec["template"]["metadata"]["labels"].items()
+    (claimed,) = spec["volumeClaimTemplates"]
+    assert claimed["spec"]["resources"] == {"requests": {"storage": "50Gi"}}
+    mounted = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounted[claimed["metadata"]["name"]] == "/var/lib/headrace"
+    numbered = {each["name"]: each["valueFrom"] for each in container["env"] if "valueFrom" in each}
+    assert numbered.pop("SHARD_NUMBER") == {
+        "fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}
+    }
+    assert {*numbered} == {"READ_TOKEN", "ADMIN_TOKEN"}  # by which its head is known
+    assert container["args"][1] == "shard-$(SHARD_NUMBER)"
+    (head,) = [each for each in containers_of(sharded["store.yaml"]) if each["name"] == "store"]
+    command = typer.main.get_command(application).commands["process"]  # type: ignore[attr-defined]  # it is a group
+    with command.make_context("process", container["args"][1:]) as context:
+        flight, metrics = context.params["flight"], context.params["metrics"]
+    with command.make_context("process", head["args"][1:]) as context:
+        asked = context.params["shard"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert (flight, metrics) == (f"0.0.0.0:{ports['flight']}", ports["metrics"])
+    assert asked == [f"small-shard-{n}.small-shard:{ports['flight']}" for n in range(2)]
+
+
+def test_shards_are_reached_by_their_head_alone_and_watched_each(
+    sharded: dict[str, list[dict[str, Any]]],
+) -> None:
+    policies = {each["metadata"]["name"]: each["spec"] for each in sharded["network.yaml"]}
+    by_head, by_all = policies["small-shard"]["ingress"]
+    store = sharded["store.yaml"][-1]["spec"]["template"]["metadata"]["labels"]
+    (peer,) = by_head["from"]
+    assert peer["podSelector"]["matchLabels"].items() <= store.items()
+    assert [each["port"] for each in by_head["ports"]] == [8002]
+    assert ([each["port"] for each in by_all["ports"]], "from" in by_all) == ([9103], False)
+    monitors = {each["metadata"]["name"]: each for each in sharded["monitoring.yaml"]}
+    monitor = monitors["small-shard"]
+    PodMonitor.model_validate(monitor)
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["relabelings"][-1]) == (
+        "metrics",
+        {
+            "sourceLabels": ["__meta_kubernetes_pod_label_apps_kubernetes_io_pod_index"],
+            "targetLabel": "process",
+            "replacement": "shard-$1",
+        },
+    )
+    assert "authorization" in endpoint
+
+
+@pytest.mark.parametrize(
+    ("settings", "cores", "memory"),
+    [("", "500m", "4Gi"), (", threads: 2", "2", "4Gi"), (", threads: 2, ranks: 3", "6", "6Gi")],
+)
+def test_a_learner_of_ranks_asks_for_the_cores_of_all(
+    tmp_path: Path, settings: str, cores: str, memory: str
+) -> None:
+    deep = f"model: {{kind: dcn_v2, tokens: [user], publish_every: 1h{settings}}}\n"
+    text = re.sub(r"^model:.*(\n  .*)*\n", deep, TEXT, flags=re.MULTILINE)
+    found = resources(pipeline(tmp_path, text + WHOLE), TARGET)["learner.yaml"]
+    kubernetes_validate.validate(found[-1], KUBERNETES, strict=True)
+    (container,) = found[-1]["spec"]["template"]["spec"]["containers"]
+    given = container["resources"]
+    assert (given["requests"]["cpu"], given["limits"]["memory"]) == (cores, memory)
+
+
 def test_the_same_is_written_again_and_a_changed_file_starts_pods_anew(tmp_path: Path) -> None:
     declared = pipeline(tmp_path)
     paths = write(declared, TARGET, tmp_path / "out")
@@ -409,12 +491,6 @@ def test_a_table_that_is_no_text_is_carried_too(tmp_path: Path) -> None:
         (TEXT + SERVE, r"a broker of its own.*; add kafka: \{bootstrap: host:9092\}"),
         (TEXT + "kafka: {bootstrap: '127.0.0.1:9092'}\n" + SERVE, "in a pod is the pod itself"),
         (TEXT + "kafka: {bootstrap: 'kafka:9092'}\n", r"answers at 127.0.0.1, port 0.*add serve:"),
-        (
-            TEXT.replace("key: user\n", "key: user\n    shards: 2\n")
-            + WHOLE
-            + "store: {shards: 2}\n",
-            "its store has 2 shards.*leave `store: shards` out",
-        ),
         (TEXT + WHOLE + "flink: {rest: 'flink:8081'}\n", "at flink:8081; leave `rest` out"),
         (TEXT + WHOLE.replace("port: 8000", "port: 0"), "answers at 0.0.0.0, port 0"),
         (TEXT + WHOLE.replace("small-store", "other"), "does not answer to that name; add small-"),
