@@ -5,6 +5,7 @@ Every role runs until SIGTERM, which it takes between two steps; SIGKILL at any 
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from headrace.jobs import labels, telemetry, transport, views
 from headrace.jobs.demo import flights
+from headrace.jobs.lifecycle.clock import clock
 from headrace.jobs.machine import kafka
 from headrace.jobs.machine.broker import HOST
 from headrace.jobs.machine.sockets import handed
@@ -33,11 +35,21 @@ from headrace.pipelines.pipeline import Pipeline
 if TYPE_CHECKING:
     from headrace.jobs.serving.shard_client import ShardClient
 
-__all__ = ["ROLES", "Role", "rest_ms", "run_beats", "run_flights", "run_shard", "run_topics"]
+__all__ = [
+    "ROLES",
+    "Role",
+    "rest_ms",
+    "run_beats",
+    "run_flights",
+    "run_history",
+    "run_shard",
+    "run_topics",
+]
 
 Role = Callable[[Pipeline, str, Path], None]
 """Runs a role: the pipeline, the broker's address, the state folder."""
 
+_log = logging.getLogger(__name__)
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _BEAT_SECONDS = 2.0
@@ -182,6 +194,18 @@ def run_learner(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
             process.step()
     process.save()
     process.close()
+
+
+def run_history(pipeline: Pipeline, bootstrap: str, state: Path, number: int | None) -> None:
+    """Compute what the store's file, or that of its shard of a number, lacks of history; end."""
+    from headrace.jobs.evolve.lacking import made_good
+    from headrace.jobs.shard import folder_of
+
+    store = state / "store"
+    own = store if number is None else folder_of(store, number)
+    for each in made_good(pipeline, bootstrap, own / "store.duckdb", store / "backfills"):
+        rows, until = each.backfill.rows, clock(each.backfill.until)
+        _log.warning("the history of %s is computed, %d rows to %s", each.name, rows, until)
 
 
 def run_topics(pipeline: Pipeline, bootstrap: str, state: Path) -> None:

@@ -59,6 +59,8 @@ def test_a_job_that_flink_starts_has_the_settings_of_its_deployment(
         "parallelism.default": "2",
         "execution.checkpointing.dir": place,
         "execution.checkpointing.interval": "3 s",
+        # As the operator gives it to a job whose SQL is not that of before.
+        "execution.state-recovery.path": f"{place}/0123456789ab/savepoints/savepoint-1",
     }
     with flink_cluster.running(
         tmp_path / "flink",

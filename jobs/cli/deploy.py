@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,8 @@ def kubernetes(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write Kubernetes' resources of a pipeline, and the Dockerfiles of its images."""
+    from headrace.jobs.cli.evolve import show
+    from headrace.jobs.deploy import deployed
     from headrace.jobs.deploy import kubernetes as writing
     from headrace.jobs.deploy.target import Target, keys
     from headrace.pipelines.load import load
@@ -59,6 +62,7 @@ def kubernetes(
         storage=storage,
         storage_class=storage_class,
     )
+    planned = deployed.checked(declared, out)
     written = writing.write(declared, target, out)
     wanted = sorted(keys(declared, "store"))
     console = Console()
@@ -66,9 +70,17 @@ def kubernetes(
         images = [target.image_of(what) for what in ("jobs", "processes")]
         paths = [str(path) for path in written]
         console.print_json(
-            data={"written": paths, "images": images, "secret": target.secret, "keys": wanted}
+            data={
+                "written": paths,
+                "images": images,
+                "secret": target.secret,
+                "keys": wanted,
+                "plan": asdict(planned),
+            }
         )
         return
+    if planned.changes:
+        show(console, planned)
     for path in written:
         console.print(f"{path} is written", markup=False, highlight=False, soft_wrap=True)
     console.print(f"the Secret {target.secret} is to have {', '.join(wanted)}", soft_wrap=True)

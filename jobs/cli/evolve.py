@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headrace.jobs.evolve.plan import Plan
     from headrace.pipelines.pipeline import Pipeline
 
-__all__ = ["carried_plainly", "register", "show_carried", "show_plan"]
+__all__ = ["carried_plainly", "register", "show", "show_carried", "show_plan"]
 
 _Pipeline = Annotated[Path, typer.Argument(help="The pipeline's YAML file.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -79,7 +79,14 @@ def _instant(text: str) -> int:
         raise typer.BadParameter(str(error), param_hint="--to") from error
 
 
-def plan(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> None:
+def plan(
+    pipeline: _Pipeline,
+    state: _State = None,
+    deployed: Annotated[
+        Path | None, typer.Option(help="What `deploy kubernetes` wrote, or a ConfigMap's file.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
     """Say what a changed pipeline file would change, and what it costs; exit status 2 if anything.
 
     Nothing is done.
@@ -87,6 +94,11 @@ def plan(pipeline: _Pipeline, state: _State = None, as_json: _Json = False) -> N
     from headrace.pipelines.load import load
 
     declared = load(pipeline)
+    if deployed is not None:
+        from headrace.jobs.deploy.deployed import changed
+
+        _end(changed(declared, deployed), as_json=as_json)
+        return
     show_plan(declared, of_pipeline(state, declared.name), "plan", as_json=as_json)
 
 
@@ -99,11 +111,15 @@ def show_plan(declared: Pipeline, state: Path, what: str, *, as_json: bool) -> N
     planning.applied(state)  # before a broker is started
     with raw_log.bootstrap(declared, state, what) as address:
         planned = planned_in(declared, state, raw_log.Topics(address))
+    _end(planned, as_json=as_json)
+
+
+def _end(planned: Plan, *, as_json: bool) -> None:
     console = Console()
     if as_json:
         console.print_json(data=asdict(planned))
     else:
-        _show(console, planned)
+        show(console, planned)
     if planned.changes:
         raise typer.Exit(2)
 
@@ -133,7 +149,7 @@ def carried_plainly(carried: Carried) -> dict[str, Any]:
 
 def show_carried(console: Console, carried: Carried) -> None:
     """Print what was planned and done."""
-    _show(console, carried.planned)
+    show(console, carried.planned)
     if carried.applied.done:
         console.print(_told(list(carried.applied.done)))
     for (topic, partition), offset in (carried.applied.starts or {}).items():
@@ -143,7 +159,8 @@ def show_carried(console: Console, carried: Carried) -> None:
         console.print("what runs has taken over" if carried.taken_over else then)
 
 
-def _show(console: Console, planned: Plan) -> None:
+def show(console: Console, planned: Plan) -> None:
+    """Print what changes, and what it costs."""
     for change in planned.changes:
         mark = "refused" if change.refused else ""
         console.print(f"{change.what} {change.name} {change.says} {mark}".strip(), markup=False)

@@ -264,6 +264,9 @@ def process(
         roles.run_flights(declared, bootstrap, state, days)
     elif role == "beat":
         roles.run_beats(declared, bootstrap, state, every_ms)
+    elif role.startswith("history"):
+        of = role.removeprefix("history").removeprefix("-")
+        roles.run_history(declared, bootstrap, state, int(of) if of else None)
     elif role.startswith("shard-"):
         number = int(role.removeprefix("shard-"))
         roles.run_shard(declared, bootstrap, state, number, flight=flight, metrics=metrics)

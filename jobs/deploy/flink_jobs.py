@@ -5,13 +5,15 @@
     FlinkDeployment ─► JobManager ─ PythonDriver ─ headrace process views ─► SQL ─► TaskManagers
                            └─ leaders, checkpoints, savepoints ─► object storage
 
-The pods run what Flink's own image has, and headrace beside it; the SQL runs in the JVMs alone.
+The pods run what Flink's own image has, and headrace beside it; the SQL runs in the JVMs alone. A
+changed job is stopped with a savepoint and started with it; one of another SQL begins anew.
 """
 
 from __future__ import annotations
 
 import pyflink.version
 
+from headrace.jobs import labels, views
 from headrace.jobs.deploy import pods
 from headrace.jobs.deploy.pods import Value
 from headrace.jobs.deploy.target import Target, keys
@@ -27,6 +29,7 @@ USER = 9999
 METRICS_PORT = 9249
 REST_PORT = 8081
 _MEMORY = {"jobManager": "1600m", "taskManager": "2048m"}
+_DIGESTS = {"views": views.digest, "labels": labels.digest}
 _FOLDERS = {"logs": "/opt/flink/log", "state": str(pods.STATE)}
 """What may be written, and is gone with the pod: all that is kept is in the object storage."""
 
@@ -51,7 +54,7 @@ def flink_job(pipeline: Pipeline, target: Target, job: str) -> Value:
             "flinkVersion": "v" + "_".join(FLINK.split(".")[:2]),
             "mode": "native",
             "serviceAccount": "flink",
-            "flinkConfiguration": _settings(target, job),
+            "flinkConfiguration": _settings(pipeline, target, job),
             "podTemplate": _pod(pipeline, target, job),
             "jobManager": {**_of("jobManager"), "replicas": 1, "podTemplate": first},
             "taskManager": _of("taskManager"),
@@ -77,11 +80,13 @@ def _job(pipeline: Pipeline, target: Target, job: str) -> Value:
     }
 
 
-def _settings(target: Target, job: str) -> dict[str, str]:
+def _settings(pipeline: Pipeline, target: Target, job: str) -> dict[str, str]:
     place = f"{target.checkpoints.rstrip('/')}/{target.name}/{job}"
+    # By its SQL: the job knows a savepoint of another by its place, and does not take it up.
+    own = f"{place}/{_DIGESTS[job](pipeline)}"
     return {
-        "execution.checkpointing.dir": f"{place}/checkpoints",
-        "execution.checkpointing.savepoint-dir": f"{place}/savepoints",
+        "execution.checkpointing.dir": f"{own}/checkpoints",
+        "execution.checkpointing.savepoint-dir": f"{own}/savepoints",
         "high-availability.type": "kubernetes",
         "high-availability.storageDir": f"{place}/leaders",
         "metrics.reporter.prom.factory.class": (

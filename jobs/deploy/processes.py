@@ -31,6 +31,8 @@ _NUMBER: Value = {
     "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}},
 }
 """A pod's number in its StatefulSet."""
+_ROLE_OF_HISTORY = {"store": "history", SHARD: f"history-$({_NUMBER['name']})"}
+"""What computes, before each opens, the history of views that are new to it."""
 _RESOURCES: Value = {
     "requests": {"cpu": "500m", "memory": "1Gi"},
     "limits": {"memory": "4Gi"},
@@ -151,15 +153,18 @@ def _learning(pipeline: Pipeline) -> Value:
 
 
 def _pod(pipeline: Pipeline, target: Target, container: Value, *more: Value) -> Value:
-    topics = {
-        **_container(pipeline, target, "topics"),
-        "volumeMounts": pods.mounts(pipeline, {"name": "state", "mountPath": str(STATE)}),
-    }
+    state = pods.mounts(pipeline, {"name": "state", "mountPath": str(STATE)})
+    first = [{**_container(pipeline, target, "topics"), "volumeMounts": state}]
+    if container["name"] in _ROLE_OF_HISTORY:
+        history = _container(pipeline, target, "history")
+        history["args"] = pods.arguments(pipeline, _ROLE_OF_HISTORY[container["name"]])
+        history["env"] += [each for each in container["env"] if each == _NUMBER]
+        first.append({**history, "volumeMounts": state})
     return {
         "automountServiceAccountToken": False,
         "securityContext": pods.pod_security(USER),
         "terminationGracePeriodSeconds": _STOP_SECONDS,
-        "initContainers": [topics],
+        "initContainers": first,
         "containers": [container],
         "volumes": pods.volumes(target, *more),
     }

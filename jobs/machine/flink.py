@@ -19,8 +19,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from headrace.jobs import transport
 from headrace.jobs.machine import checkpoints, session_job
@@ -40,7 +41,7 @@ from headrace.operators.errors import EnvironmentProblem
 from headrace.pipelines.pipeline import Flink
 
 if TYPE_CHECKING:
-    from pyflink.table import TableResult
+    from pyflink.table import TableConfig, TableResult
 
 __all__ = ["FLINK_JOBS", "run", "session_of"]
 
@@ -53,6 +54,9 @@ _REST = "rest.json"
 """Of a job's folder: where the Flink in its process is asked."""
 _DRIVEN = "PYFLINK_GATEWAY_PORT"
 """In the environment where a Flink has started this process, and its JVM is there already."""
+
+_RECOVERY = ("execution.state-recovery.path", "execution.savepoint.path")
+"""By which a deployment gives a job the state that it is to take up; the second is the older."""
 
 _SETTINGS = {
     "table.local-time-zone": "UTC",
@@ -169,9 +173,25 @@ def _submit_driven(job: Job) -> None:
         asked = f"asked for {job.name} at parallelism {parallelism}"
         found = f"a topic that it reads has {widest} partitions"
         raise EnvironmentProblem(asked, found, f"set the deployment's parallelism to {widest}")
-    if not config.get("execution.state-recovery.path", ""):
+    if not _recovers(job, config):
         job.rewind()
     executed(begun, job, left)
+
+
+def _recovers(job: Job, config: TableConfig) -> bool:
+    """Say whether a deployment gives the job a state of its own SQL; take another's out.
+
+    Below `execution.checkpointing.dir` each SQL has a folder: the names of its operators come from
+    the plan, and of another's state some would be taken for its own.
+    """
+    given = next(filter(None, (config.get(key, "") for key in _RECOVERY)), "")
+    if not given or job.digest in PurePosixPath(urlsplit(given).path).parts:
+        return bool(given)
+    _log.warning("%s begins anew: %s is the state of another SQL", job.name, given)
+    for key in _RECOVERY:
+        # PyFlink's own TableConfig has no way to unset.
+        config._j_table_config.getRootConfiguration().removeKey(key)
+    return False
 
 
 def _ended(job: TableResult, own: str) -> bool:

@@ -247,7 +247,7 @@ def test_every_argument_is_understood(written: dict[str, list[dict[str, Any]]]) 
             assert context.params["pipeline"] == Path("/etc/headrace/small.yaml")
             assert context.params["state"] == Path("/var/lib/headrace")
             assert context.params["bootstrap"].count("kafka-") == 2
-    assert sorted(found) == sorted([*roles.ROLES, *["topics"] * 4])
+    assert sorted(found) == sorted([*roles.ROLES, "history", *["topics"] * 4])
 
 
 def test_every_container_is_confined_and_no_pod_is_root(
@@ -329,6 +329,7 @@ def test_what_is_secret_is_a_reference(
     }
     assert [*keys["store"]] == ["ADMIN_TOKEN", "KAFKA_PASSWORD", "READ_TOKEN"]
     assert keys["learner"] == keys["store"]  # it answers, too: with its metrics
+    assert [*keys["history"]] == [*keys["topics"]] == ["KAFKA_PASSWORD"]
     reference = {"name": "small-tokens", "key": "KAFKA_PASSWORD"}
     # Flink's JVMs read it, too, where no process of ours runs.
     both = dict.fromkeys(["HEADRACE_KAFKA_PASSWORD", "KAFKA_PASSWORD"], reference)
@@ -356,6 +357,7 @@ def test_jobs_keep_their_state_in_the_object_storage(
         kept = [value for value in settings.values() if "://" in value]
         assert len(kept) == 3
         assert all(value.startswith(f"s3://bucket/flink/small/{job}/") for value in kept)
+        assert spec["job"]["upgradeMode"] == "savepoint"
         assert settings["web.submit.enable"] == "false"
         assert spec["job"]["parallelism"] == parallelism
         assert spec["image"] == "registry.example.com:5000/team/small-jobs:1.2.3"
@@ -391,6 +393,13 @@ def test_shards_are_pods_with_a_name_a_number_and_a_volume_each(
     }
     assert {*numbered} == {"READ_TOKEN", "ADMIN_TOKEN"}  # by which its head is known
     assert container["args"][1] == "shard-$(SHARD_NUMBER)"
+    (_, history) = spec["template"]["spec"]["initContainers"]
+    assert history["args"][1] == "history-$(SHARD_NUMBER)"
+    assert [*numbered, "SHARD_NUMBER"] == [  # no token: it asks Kafka alone
+        "ADMIN_TOKEN",
+        "READ_TOKEN",
+        *(each["name"] for each in history["env"] if "valueFrom" in each),
+    ]
     (head,) = [each for each in containers_of(sharded["store.yaml"]) if each["name"] == "store"]
     command = typer.main.get_command(application).commands["process"]  # type: ignore[attr-defined]  # it is a group
     with command.make_context("process", container["args"][1:]) as context:
@@ -570,7 +579,7 @@ def test_the_command_says_what_it_wrote_and_what_the_secret_needs(say: Say, tmp_
     assert status == 0, said
     text = (tmp_path / "out" / "views.yaml").read_text()
     assert "parallelism: 3" in text
-    assert "execution.checkpointing.dir: s3://b/c/small/views/checkpoints" in text
+    assert "execution.checkpointing.dir: s3://b/c/small/views/" in text
     status, said = say(*words, "--name", "a_b")
     assert status == 1
     assert said.startswith("headrace: asked for the name 'a_b' in Kubernetes; ")
