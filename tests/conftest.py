@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 from collections.abc import Iterator
 
@@ -11,6 +13,7 @@ from headrace.jobs.machine.broker import Broker, running
 from headrace.jobs.machine.java import jars, java_home
 from headrace.jobs.machine.job import HEAP
 from headrace.operators.errors import HeadraceError
+from tests import class_archive
 
 # A test's Flink job lives for seconds, and half of what its start takes is the second compiler:
 # 16 s of CPU without it, 27 s with it.
@@ -22,8 +25,25 @@ _LONG = ("e2e", "flink", "kafka")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that wait for a JVM: the end would be left waiting for them."""
-    long = {item.path for item in items if any(map(item.get_closest_marker, _LONG))}
+    long = {item.path for item in items if _waits_for_jvm(item)}
     items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let JVMs start from archives, and the collector pass over what lives for the whole run."""
+    if any(map(_waits_for_jvm, session.items)):
+        with contextlib.suppress(HeadraceError):  # a test will say what is missing
+            os.environ |= class_archive.environment()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let what lived for the whole run go."""
+    gc.unfreeze()
+
+
+def _waits_for_jvm(item: pytest.Item) -> bool:
+    return any(map(item.get_closest_marker, _LONG))
 
 
 @pytest.fixture(scope="session")
