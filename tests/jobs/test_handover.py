@@ -54,8 +54,9 @@ model: {kind: ftrl, slots: 1024, tokens: [user], publish_every: 1m}
 WINDOW = FIRST.replace("n: count() over 5m,", "n: count() over 5m, m: count() over 30m,")
 PAGES = "  pages: {source: click, key: page, features: {page_n: count() over 20m}}\n"
 VIEW = WINDOW.replace("decision:", PAGES + "decision:")
-AGGREGATE = VIEW.replace("total: sum(x)", "total: max(x)")
-LESS = "".join(line for line in AGGREGATE.splitlines(keepends=True) if "  side" not in line)
+WIDER = VIEW.replace("page: string}}", "page: string, seats: int64}}", 1)
+AGGREGATE = WIDER.replace("total: sum(x)", "total: max(x)")
+OTHER = "".join(line for line in AGGREGATE.splitlines(keepends=True) if "  side" not in line)
 
 
 def pipeline(folder: Path, text: str) -> Pipeline:
@@ -130,6 +131,11 @@ def test_a_file_that_changed_meanwhile_is_not_taken_over(tmp_path: Path, text: s
 
 # --- live -----------------------------------------------------------------------------------------
 
+_BETWEEN_SECONDS = 0.05
+"""Between two requests of a client; a store is away for seconds."""
+_A_MINUTE_SECONDS = 0.5
+"""For a minute of events, which take a fifth of a second of CPU to send."""
+
 
 class Asking:
     """Asks without pause for features at a time that is over; keeps every answer that is wrong."""
@@ -143,7 +149,7 @@ class Asking:
     def run(self) -> None:
         """Ask until it is stopped."""
         with closing(Client(self._state / "store" / "address.json")) as client:
-            while not self._stop.wait(0.02):
+            while not self._stop.wait(_BETWEEN_SECONDS):
                 try:
                     found = client.features([dict(self._row)], list(self._right))["features"][0]
                 except StoreError as error:
@@ -158,7 +164,7 @@ class Asking:
         row = {"name": "asked", **self._row}
         url = told_address(self._state / "store" / "address.json").http
         with httpx.Client(trust_env=False, headers={"connection": "close"}, timeout=120) as client:
-            while not self._stop.wait(0.02):
+            while not self._stop.wait(_BETWEEN_SECONDS):
                 try:
                     answer = client.post(f"http://{url}/v1/predict", json={"rows": [row]})
                 except httpx.HTTPError as error:
@@ -191,6 +197,7 @@ class Live:
         self.client = client
         self._sources = first
         self.decided: list[str] = []
+        self.seats: list[int | None] = []
 
     @property
     def kafka(self) -> str:
@@ -204,9 +211,10 @@ class Live:
         rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self._sources.sources}
         for at in range(self._at, self._at + minutes * MINUTE, MINUTE // 2):
             number = at // (MINUTE // 2)
-            user, name = "uv"[number % 2], f"d{at}"
+            user, name, seats = "uv"[number % 2], f"d{at}", number % 5 or None
             self.decided.append(name)
-            rows["ask"].append({"at": at, "name": name, "user": user, "page": "p"})
+            self.seats.append(seats)
+            rows["ask"].append({"at": at, "name": name, "user": user, "page": "p", "seats": seats})
             rows["done"].append({"at": at + 100, "name": name, "x": number % 3})
             click = {"user": user, "page": "pq"[number % 3 % 2], "x": number % 7}
             rows["click"].append({"at": at + 200, **click})
@@ -226,7 +234,7 @@ class Live:
         stop = threading.Event()
 
         def flow() -> None:
-            while not stop.wait(0.1):
+            while not stop.wait(_A_MINUTE_SECONDS):
                 self.send(1)
 
         thread = threading.Thread(target=flow)
@@ -296,17 +304,23 @@ def test_a_pipeline_is_changed_while_it_runs(say: Say, tmp_path: Path) -> None:
         live.send(20)
         live.settled(first)
         with asking.asking():
-            assert live.changed(WINDOW, "feature m is new, count() over 1800 s: nothing") == []
-            made = live.changed(VIEW, "view pages is new: its history is computed")
-            assert [each["name"] for each in made] == ["pages"]
-            made = live.changed(AGGREGATE, "view clicks is another version, clicks-")
-            assert [each["name"] for each in made] == ["clicks"]
-            assert live.changed(LESS, "view sides is gone; its tiles stay until") == []
+            said = (
+                "feature m is new, count() over 1800 s: nothing",
+                "view pages is new: its history is computed",
+                "column seats is new to the decisions: those of before have null",
+            )
+            assert [each["name"] for each in live.changed(WIDER, *said)] == ["pages"]
+            other = ("view clicks is another version, clicks-", "view sides is gone; its tiles")
+            assert [each["name"] for each in live.changed(OTHER, *other)] == ["clicks"]
             back = ("view clicks is again clicks-", "view sides is again sides-")
-            assert live.taken_back(VIEW, 3, *back) == []
+            assert live.taken_back(WIDER, 2, *back) == []
         assert asking.wrong == []
         assert min(asking.answers, asking.predictions) > 100
         rows = client.sql("SELECT id FROM predictions ORDER BY seq").to_pylist()
         assert [row["id"] for row in rows] == live.decided
+        seats = client.sql("SELECT seats FROM decisions ORDER BY seq")["seats"].to_pylist()
+        before = next(n for n, found in enumerate(seats) if found is not None)
+        assert before > 20 * 2  # none that was there when the column came has a value
+        assert seats[before:] == live.seats[before:]
         running.terminate()
         assert running.wait(120) == 0
