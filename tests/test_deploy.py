@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import orjson
 import pytest
 
 from headrace.jobs import assembly
+from headrace.jobs.lifecycle.status import status
 from headrace.jobs.machine import broker
 from headrace.jobs.machine.waiting import wait_until
 from headrace.jobs.source_rows import read_log
@@ -103,17 +104,18 @@ def test_the_page_is_true_letter_for_letter(shell: Shell) -> None:
     assert f"{VISITS} decisions  {VISITS} predictions  {VISITS} examples  0 waiting" in looked
     assert "0 late  0 dead_letters  0 repeated_decisions" in looked
     assert re.search(r"item_clicks +2026-01-01 02:10:00", looked), looked
-    found: dict[str, Any] = {}
 
-    def all_read() -> bool:
+    def all_read(found: Mapping[str, Any]) -> bool:
         # Flink tells how far it has read at each checkpoint; of the predictions' topic the store
         # says every other second how far it is, so that one is never read to its end.
-        found.update(json.loads(shell.run("headrace status --json")))
         lags = [each for each in found["lags"] if each["topic"] in ("click", "visit", "left")]
         assert {each["reader"] for each in lags} >= {"views", "labels"}
         return {each["records"] for each in lags} == {0}
 
-    wait_until(all_read, SECONDS, "a checkpoint behind the last event")
+    what = "a checkpoint behind the last event"
+    wait_until(lambda: all_read(status(state).plain()), SECONDS, what, every_seconds=0.5)
+    found = json.loads(shell.run("headrace status --json"))
+    assert all_read(found)
     assert found["version"] > 100
     assert found["scores"]["prequential"]["auc"] > 0.6
 

@@ -45,6 +45,8 @@ FEW = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+# A log by itself takes 6 s, nearly all of it DuckDB's planning; `test_fuzz.py` has many at once.
+FEWER = settings(FEW, max_examples=max(1, EXAMPLES // 3))
 
 times = st.integers(0, 14_000).map(str)
 
@@ -96,7 +98,7 @@ def same_rows(history: History, truth: Events) -> None:
     ]
 
 
-@FEW
+@FEWER
 @given(random_logs, st.tuples(*map(_asks, VIEWS.values())), st.integers(0, 1_000))
 def test_every_engine_gives_the_same(
     log: list[Message], asks: tuple[list[Ask], ...], cut: int

@@ -121,7 +121,8 @@ def test_a_store_of_shards_is_the_store_of_one_process(broker: Broker, tmp_path:
     state = tmp_path / "state"
     roles = ["views", *pipeline.store_roles]
     with local.running(pipeline, state, roles=roles) as running:
-        wait_until(lambda: predicted(running) > 0, 120.0, "the first prediction")
+        first = "the first prediction"
+        wait_until(lambda: predicted(running) > 0, 120.0, first, every_seconds=0.1)
         killed(running, "shard-1")
         killed(running, "store")
         stopped = running.supervisor.status()["shard-0"].pid
@@ -130,7 +131,8 @@ def test_a_store_of_shards_is_the_store_of_one_process(broker: Broker, tmp_path:
         log = state / "logs" / "store.log"
         wait_until(lambda: "decisions wait: asked shard 0" in log.read_text(), 30.0, "a word of it")
         os.kill(stopped, signal.SIGCONT)
-        wait_until(lambda: predicted(running) == STEPS, 120.0, "all predictions")
+        done = "all predictions"
+        wait_until(lambda: predicted(running) == STEPS, 120.0, done, every_seconds=0.2)
         ask = running.client.sql
         verdict = verify(pipeline, bootstrap=broker.address, ask=ask)
         assert verdict.differences == []

@@ -232,7 +232,7 @@ from headrace.online_learning.deep.divided import Divided
 from headrace.online_learning.deep.ranks import Ranks
 from headrace.online_learning.deep.settings import Deep, Field
 
-ranks = Ranks(3, threads=1, timeout_seconds=60.0)
+ranks = Ranks(int(sys.argv[2]), threads=1, timeout_seconds=60.0)
 layers = Divided(Deep((Field("a"),)), ranks)
 if sys.argv[1] == "come up":
     ranks._up(time.monotonic() + 60)  # now they wait for this one, which does not join
@@ -242,14 +242,14 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.parametrize("amid", ["work", "come up", "start"])
-def test_ranks_go_on_when_told_to_stop_and_end_with_their_learner(amid: str) -> None:
-    argv, pipe = [sys.executable, "-c", _HELD, amid], subprocess.PIPE
+@pytest.mark.parametrize(("amid", "count"), [("work", 3), ("come up", 2), ("start", 2)])
+def test_ranks_go_on_when_told_to_stop_and_end_with_their_learner(amid: str, count: int) -> None:
+    argv, pipe = [sys.executable, "-c", _HELD, amid, str(count)], subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, bufsize=0) as learner:
         assert learner.stdin is not None
         assert learner.stdout is not None
         pids = [int(pid) for pid in learner.stdout.readline().split()]
-        assert len(pids) == 2
+        assert len(pids) == count - 1
         for _ in range(2 * (amid == "work")):
             learner.stdin.write(b"go on\n")
             assert learner.stdout.readline() == b"1000\n"
