@@ -82,6 +82,8 @@ Place = tuple[str, int]
 _CONNECT_SECONDS = 20.0
 _ANSWER_MS = 30_000
 # A broker that was killed comes back within seconds; the client's own 30 s would miss that.
+_AGAIN_MS = 10
+"""From one question for the topics to the next; the first comes with the connection."""
 _RECONNECT_MS = 1_000
 # How long a broker that just came back may take to see the end of its own log again.
 _SETTLE_SECONDS = 5.0
@@ -785,6 +787,7 @@ def _consumer(bootstrap: str, connect_seconds: float, **settings: object) -> Any
             **settings,
         )
     consumer._fetcher.PartitionRecords = _Records
+    consumer._cluster.config["retry_backoff_ms"] = _AGAIN_MS  # the client's own does not get there
     return consumer
 
 

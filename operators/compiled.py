@@ -9,10 +9,11 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["compiled", "inlined", "prefetched"]
+__all__ = ["compiled", "inlined", "prefetched", "ready"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +68,15 @@ def _prefetched(_typing: Any, array: Any, row: Any) -> Any:
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def ready() -> None:
+    """Load what numba loads at the first call of what is compiled: a half second of a CPU.
+
+    >>> ready()
+    """
+    for context in (cpu_target.typing_context, cpu_target.target_context):
+        context.refresh()
 
 
 prefetched = cast("Callable[[NDArray[Any], int], None]", intrinsic(_prefetched))

@@ -3,7 +3,7 @@
 ::
 
     flights ─► sent as far as kills are done ─► broker, views, labels, store, learner ◄─ SIGKILL
-                                                                  supervisor, too; then `up` again
+                                        fork server, with what it forked; supervisor: `up` again
     undisturbed ─► tables, weights, scores ─┐
     disturbed   ─► tables, weights, scores ─┴─► the same, to the bit
 
@@ -53,8 +53,18 @@ from headrace.pipelines.load import load
 __all__ = ["run"]
 
 DAYS = 1
-KINDS = {"store": 6, "learner": 6, "views": 3, "labels": 3, "broker": 2, "supervisor": 1}
+KINDS = {
+    "store": 6,
+    "learner": 6,
+    "views": 3,
+    "labels": 3,
+    "broker": 2,
+    "forks": 1,
+    "supervisor": 1,
+}
 """What is killed, and how often beside the others."""
+_FORKED = ("store", "learner", "views", "labels")
+"""What goes with the fork server."""
 POINTS = ("anywhere", "as it starts", "as a checkpoint is written", "as a version is written")
 _AT_ONCE = 0.15
 _WAITED = 0.1
@@ -127,6 +137,9 @@ class Flow:
         """Give the process id of a kind while it runs."""
         if kind == "supervisor":
             return self.up.pid
+        if kind == "forks":
+            store = self.pid("store")
+            return None if store is None else _parent(store)
         told = self.processes().get(kind)
         return told["pid"] if told and told["state"] == "running" else None
 
@@ -201,7 +214,7 @@ class Flow:
                 address = self.address()
                 return self._claim(address) if address else None
             return None
-        return self.pid("store" if kind == "supervisor" else kind)
+        return self.pid("store" if kind in ("supervisor", "forks") else kind)
 
     def _claim(self, address: str) -> Any:
         return claimed(address, self.pipeline.claims_topic).get("learner")
@@ -270,6 +283,13 @@ def _answers(address: str | None) -> bool:
     return False
 
 
+def _parent(pid: int) -> int | None:
+    """Give the fork server that a process is of."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
+
+
 def _children(pid: int) -> list[int]:
     """List what a process started, as the JVM of a Flink job."""
     with contextlib.suppress(OSError):
@@ -328,7 +348,11 @@ class Chaos:
         for lately in self._lately.values():
             while lately and now - lately[0] > 75.0:
                 lately.popleft()
-        free = [kind for kind in KINDS if len(self._lately[kind]) < _IN_A_MINUTE]
+        free = [
+            kind
+            for kind in KINDS
+            if all(len(self._lately[each]) < _IN_A_MINUTE for each in _with(kind))
+        ]
         several = self.dice.randint(2, 4) if self.dice.random() < _AT_ONCE else 1
         chosen: list[str] = []
         while free and len(chosen) < several:
@@ -365,7 +389,13 @@ class Chaos:
         if killed:
             self.kills[kind] += 1
             sys.stderr.write(f"{time.time():.1f} {self.kills.total()} of {self.count}: {kind}\n")
-            self._lately[kind].append(at)
+            for each in _with(kind):
+                self._lately[each].append(at)
+
+
+def _with(kind: str) -> Sequence[str]:
+    """Name what a kill of a kind ends."""
+    return _FORKED if kind == "forks" else (kind,)
 
 
 def _fresh(flow: Flow, pattern: str, since: float) -> bool:

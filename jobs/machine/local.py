@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from pathlib import Path
 from headrace.jobs.evolve import plan
 from headrace.jobs.machine import broker, kafka
 from headrace.jobs.machine.flink import FLINK_JOBS
+from headrace.jobs.machine.forkserver import Imported
 from headrace.jobs.machine.processes import Process, Supervisor
 from headrace.jobs.machine.session import Session
 from headrace.jobs.machine.sockets import SOCKET, listen
@@ -41,6 +41,20 @@ __all__ = ["PROCESSES", "Local", "begun", "reached", "roles_of", "running"]
 PROCESSES = "processes.json"
 """Of the state folder: what became of each process, as the supervisor says it."""
 
+_IMPORTED = (
+    "headrace.jobs.cli.main",
+    "headrace.jobs.learner",
+    "headrace.jobs.store",
+    "headrace.jobs.serving.facts",
+    "headrace.jobs.serving.server",
+    "headrace.jobs.serving.telling",
+    "headrace.online_learning.models.deep_served",
+    "headrace.online_learning.deep.serving",
+    "headrace.online_learning.deep.part",
+    "pandas",  # which pyarrow imports at the first value that it is asked to guess the type of
+    "uvicorn.protocols.http.h11_impl",
+)
+"""What takes the processes long to import."""
 _STOP_SECONDS = {"views": 60.0, "labels": 60.0}
 """Longer than the others may take: a savepoint of Flink's."""
 
@@ -59,7 +73,7 @@ class Local:
 
     def start(self, name: str, arguments: Sequence[str], *, finishes: bool = False) -> None:
         """Start one of our processes: ``headrace process`` with these arguments."""
-        argv = [sys.executable, "-m", "headrace.jobs.cli.main", "process", *arguments]
+        argv = ["headrace", "process", *arguments]
         serves = name == "store"
         ready = self.client.healthy if serves else None
         files = {SOCKET: self._listening().fileno()} if serves else {}
@@ -73,6 +87,7 @@ class Local:
                 stop_seconds=_STOP_SECONDS.get(name, 15.0),
                 finishes=finishes,
                 files=files,
+                forked=True,
             )
         )
 
@@ -179,7 +194,8 @@ def begun(
     (state / "logs").mkdir(parents=True, exist_ok=True)
     (state / "store" / "address.json").unlink(missing_ok=True)
     client = Client(state / "store" / "address.json")
-    with closing(client), Supervisor(state / PROCESSES) as supervisor:
+    imported = Imported(_IMPORTED, state / "logs" / "forks.log")
+    with closing(client), Supervisor(state / PROCESSES, imported=imported) as supervisor:
         if elsewhere is None:
             own = broker.prepare(state / "broker")
             supervisor.start(own.process(log=state / "logs" / "broker.log"))

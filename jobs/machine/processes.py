@@ -14,6 +14,8 @@ Each process leads its own session, so that Ctrl-C reaches the supervisor alone 
 stopping is ours. What outlives its process (a Java gateway whose Python was killed) is ended
 before the process is started again, for two of them would do the work twice. When the supervisor
 itself is killed the warden (`warden.py`) ends everything.
+
+Those that are ours are forked from a process that has imported what they need (`forkserver.py`).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Literal, NoReturn
 
+from headrace.jobs.machine.forkserver import Forked, Forks, Imported
 from headrace.jobs.machine.rotation import rotate
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.machine.waiting import wait_until
@@ -85,6 +88,8 @@ class Process:
         Whether it has an end of its own: then exit status 0 is not a failure.
     files
         Descriptors of ours that it has, too, by the variable with which it is told each.
+    forked
+        Whether it is a fork of what the supervisor has imported, which takes `argv` as its own.
 
     Examples
     --------
@@ -101,6 +106,7 @@ class Process:
     stop_seconds: float = 15.0
     finishes: bool = False
     files: Mapping[str, int] = field(default_factory=dict)
+    forked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
     ----------
     told
         A file that says what became of each process, for those who ask from outside.
+    imported
+        What forked processes come up with; it is imported from the start on.
 
     Examples
     --------
@@ -172,10 +180,11 @@ class Supervisor(AbstractContextManager["Supervisor"]):
     hello 0
     """
 
-    def __init__(self, told: Path | None = None) -> None:
+    def __init__(self, told: Path | None = None, *, imported: Imported | None = None) -> None:
         self._told = told
         self._last_told: dict[str, Any] = {}
         self._token = secrets.token_hex(16)
+        self._forks = Forks(imported, {TAG: self._token}) if imported else None
         self._children: dict[str, _Child] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -191,6 +200,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
+        if self._forks is not None:
+            self._forks.server()
         self._thread.start()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -213,7 +224,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
             if known is not None and known.state != "stopped":
                 asked, do = f"asked to start {process.name!r}", "give it another name"
                 raise EnvironmentProblem(asked, "a process of that name was started", do)
-            self._children[process.name] = _Child(process, self._token)
+            self._children[process.name] = _Child(process, self._token, self._forks)
 
     def wait_ready(self, *names: str) -> None:
         """Wait until these processes, or all, are ready or have finished.
@@ -287,6 +298,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
             self._dismiss()
 
     def _dismiss(self) -> None:
+        if self._forks is not None:
+            self._forks.close()
         if self._warden is not None:
             with contextlib.suppress(OSError):
                 if self._warden.stdin is not None:
@@ -339,8 +352,9 @@ class Supervisor(AbstractContextManager["Supervisor"]):
 class _Child:
     """A process that was started, and when it failed; all of it under the supervisor's lock."""
 
-    def __init__(self, process: Process, token: str) -> None:
+    def __init__(self, process: Process, token: str, forks: Forks | None) -> None:
         self.process = process
+        self._forks = forks
         self.restarts = 0
         self.exit_status: int | None = None
         self._token = token
@@ -353,19 +367,22 @@ class _Child:
         self.state: State = "running"
         self.popen = self._spawn()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[bytes] | Forked:
         process = self.process
         process.log.parent.mkdir(parents=True, exist_ok=True)
         tags = {TAG: self._token, NAME: process.name}
+        env = {**process.env, **tags}
         handed = {name: str(number) for name, number in process.files.items()}
         with process.log.open("ab") as log:
             self._log_start = log.tell()
             self._started_at = time.monotonic()
             self._since = time.time()
+            if process.forked and self._forks is not None:
+                return self._forks.fork(process.argv, env, log.fileno(), process.files)
             try:
                 return subprocess.Popen(
                     list(process.argv),
-                    env={"PYTHONUNBUFFERED": "1", **os.environ, **process.env, **handed, **tags},
+                    env={"PYTHONUNBUFFERED": "1", **os.environ, **env, **handed},
                     pass_fds=tuple(process.files.values()),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -426,7 +443,9 @@ class _Child:
     def measure(self) -> None:
         """Look at its memory, and that of what it started."""
         if self.state == "running":
-            total = sum(peak_rss_bytes(pid) for pid in tagged(self._token, self.process.name))
+            # A fork has the environment of what it was forked from, as far as others see it.
+            whole = {self.popen.pid, *tagged(self._token, self.process.name)}
+            total = sum(map(peak_rss_bytes, whole))
             self._peak_rss_bytes = max(self._peak_rss_bytes, total)
 
     def stop(self, hurry: threading.Event) -> None:
