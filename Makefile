@@ -91,7 +91,7 @@ UV := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes 
 lock: dev  ## resolve requirements/*.txt again; ARGS="--upgrade-package duckdb"
 	@$(UV) requirements/build.in -o requirements/build.txt
 	@$(UV) pyproject.toml --extra demo --extra deep -o requirements/run.txt
-	@$(UV) pyproject.toml --extra demo --extra deep --extra export --extra lake --extra notebook --extra outliers --extra telemetry --extra tune --extra dev -c requirements/run.txt -o requirements/dev.txt
+	@$(UV) pyproject.toml --extra demo --extra deep --extra export --extra lake --extra lineage --extra notebook --extra outliers --extra telemetry --extra tune --extra dev -c requirements/run.txt -o requirements/dev.txt
 	@for peer in bytewax feast quix river vw; do \
 	    $(UV) requirements/peer-$$peer.in -o requirements/peer-$$peer.txt; done
 

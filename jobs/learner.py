@@ -99,6 +99,8 @@ class LearnerProcess:
         newest = orjson.loads(value)[-1] if value else {"at": -1}
         self._told, self._noted = newest.get("told", newest["at"]), newest.get("noted", 0)
         self._learned = False  # since the last snapshot
+        self.version = 0
+        """The newest version that this process has published; 0 before the first."""
         self.alerts: dict[str, int] = {}
         """By name, how often something was told that somebody should look at."""
         self.status: Mapping[str, Any] = {}
@@ -124,6 +126,7 @@ class LearnerProcess:
             told["messages"] = sum(map(len, messages.values()))
             told["versions"] = len(published)
         if published:
+            self.version = published[-1]
             self._tell()
         self._learned = not published
         return True

@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 from headrace.jobs import labels, telemetry, transport, views
 from headrace.jobs.demo import flights
 from headrace.jobs.lifecycle.clock import clock
+from headrace.jobs.lineage.emitting import running
 from headrace.jobs.machine import kafka
 from headrace.jobs.machine.broker import HOST
+from headrace.jobs.machine.flink import driven
 from headrace.jobs.machine.sockets import handed
 from headrace.jobs.machine.state import write_json
 from headrace.jobs.replay import beat, replay
@@ -71,24 +73,28 @@ def _stopping() -> threading.Event:
 def run_views(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the views job."""
     _exit_on_term()
-    with _job_telling(pipeline, bootstrap, state, "views"):
+    with _job(pipeline, bootstrap, state, "views"):
         views.run(pipeline, bootstrap=bootstrap, folder=state / "views")
 
 
 def run_labels(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     """Run the labels job."""
     _exit_on_term()
-    with _job_telling(pipeline, bootstrap, state, "labels"):
+    with _job(pipeline, bootstrap, state, "labels"):
         labels.run(pipeline, bootstrap=bootstrap, folder=state / "labels")
 
 
-def _job_telling(
-    pipeline: Pipeline, bootstrap: str, state: Path, job: str
-) -> AbstractContextManager[object]:
+@contextmanager
+def _job(pipeline: Pipeline, bootstrap: str, state: Path, job: str) -> Iterator[None]:
     from headrace.jobs.serving.facts import JobFacts
     from headrace.jobs.serving.telling import telling
 
-    return telling(pipeline, state, job, JobFacts(pipeline, job, state, bootstrap))
+    facts, goes_on = JobFacts(pipeline, job, state, bootstrap), driven()
+    with (
+        telling(pipeline, state, job, facts),
+        running(pipeline, job, bootstrap, state, ends=not goes_on),
+    ):
+        yield
 
 
 def _exit_on_term() -> None:
@@ -102,13 +108,24 @@ def run_store(pipeline: Pipeline, bootstrap: str, state: Path, shards: Sequence[
     `shards` is where the store's shards answer, ``host:port`` of each, unless they are below
     `state`.
     """
+    Access.of(pipeline.serve)  # before anything is opened
+    elsewhere = _elsewhere(pipeline, shards) if shards else None
+    stopping = _stopping()
+    with running(pipeline, "store", bootstrap, state):
+        _store(pipeline, bootstrap, state, elsewhere, stopping)
+
+
+def _store(
+    pipeline: Pipeline,
+    bootstrap: str,
+    state: Path,
+    elsewhere: list[ShardClient] | None,
+    stopping: threading.Event,
+) -> None:
     from headrace.jobs.serving.server import Server
     from headrace.jobs.serving.telling import post
     from headrace.jobs.store import StoreProcess
 
-    Access.of(pipeline.serve)  # before anything is opened
-    elsewhere = _elsewhere(pipeline, shards) if shards else None
-    stopping = _stopping()
     folder = state / "store"
     folder.mkdir(parents=True, exist_ok=True)
     models = state / "learner" / "versions"
@@ -188,12 +205,14 @@ def run_learner(pipeline: Pipeline, bootstrap: str, state: Path) -> None:
     from headrace.jobs.serving.telling import telling
 
     stopping = _stopping()
-    process = LearnerProcess(pipeline, bootstrap=bootstrap, folder=state / "learner")
-    with telling(pipeline, state, "learner", LearnerFacts(process)):
-        while not stopping.is_set():
-            process.step()
-    process.save()
-    process.close()
+    with running(pipeline, "learner", bootstrap, state) as run:
+        process = LearnerProcess(pipeline, bootstrap=bootstrap, folder=state / "learner")
+        with telling(pipeline, state, "learner", LearnerFacts(process)):
+            while not stopping.is_set():
+                process.step()
+                run.version(process.version)
+        process.save()
+        process.close()
 
 
 def run_history(pipeline: Pipeline, bootstrap: str, state: Path, number: int | None) -> None:

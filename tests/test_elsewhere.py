@@ -251,7 +251,7 @@ def _tells_its_metrics(state: Path) -> None:
         assert found[job]["headrace_checkpoint_seconds", ""] >= 0
         assert found[job]["headrace_job_restarts_total", ""] == 0
         assert ("headrace_lag_messages", "0,elsewhere-done") in found[job]
-        assert found[job]["headrace_read_messages_total", "0,elsewhere-done"] >= 180
+        assert ("headrace_read_messages_total", "0,elsewhere-done") in found[job]
         assert found[job]["headrace_job_watermark_seconds", ""] > 4 * 3600  # behind all events
     assert found["views"]["headrace_written_messages_total", "0,elsewhere.decisions"] > 0
     assert found["labels"]["headrace_written_messages_total", "0,elsewhere.examples"] > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -51,13 +51,17 @@ def backfill(
     from headrace.jobs.evolve import raw_log
     from headrace.jobs.evolve.backfill import backfilled, chosen
     from headrace.jobs.evolve.flink_backfill import by_flink
+    from headrace.jobs.lineage.emitting import running
     from headrace.pipelines.load import load
 
     declared = load(pipeline).on_flink(flink_address(flink))
     state = of_pipeline(state, declared.name)
     views = chosen(declared, view or [])
     until = None if to is None else _instant(to)
-    with raw_log.bootstrap(declared, state, "backfill") as address:
+    with (
+        raw_log.bootstrap(declared, state, "backfill") as address,
+        running(replace(declared, views=views), "backfill", address or "", state),
+    ):
         folder = state / "store" / "backfills"
         if engine == "flink":
             done = by_flink(declared, views, address, folder, to=until)

@@ -43,7 +43,7 @@ from headrace.pipelines.pipeline import Flink
 if TYPE_CHECKING:
     from pyflink.table import TableConfig, TableResult
 
-__all__ = ["FLINK_JOBS", "run", "session_of"]
+__all__ = ["FLINK_JOBS", "driven", "run", "session_of"]
 
 FLINK_JOBS = ("views", "labels")
 """Those of the roles that are jobs of Flink's."""
@@ -112,7 +112,7 @@ def run(
 
     """
     flink = flink or Flink()
-    if _DRIVEN in os.environ:
+    if driven():
         _submit_driven(job)
         return False
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +147,15 @@ def session_of(folder: Path, flink: Flink) -> Session | None:
         return Session(flink.rest)
     path = folder / _REST
     return Session(str(read_json(path)["rest"])) if path.exists() else None
+
+
+def driven() -> bool:
+    """Say whether a Flink started this process: it goes on with the job when the process has ended.
+
+    >>> driven()
+    False
+    """
+    return _DRIVEN in os.environ
 
 
 def _root(job: Job, flink: Flink, folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace.operators.computed import columns_of
 from headrace.operators.event import Event
 from headrace.operators.expression import Expression
 from headrace.operators.streams.operator import Dialect, Step, Types, with_values
@@ -47,6 +48,10 @@ class Derive(Step):
             with_values(row, {name: tree.of(row.values) for name, tree in self.columns.items()})
             for row in rows
         ]
+
+    def made_of(self) -> dict[str, set[str]]:
+        """Name what the expressions read."""
+        return {name: set(columns_of(tree)) for name, tree in self.columns.items()}
 
     def checks(self) -> dict[str, Expression]:
         """Give the expressions."""

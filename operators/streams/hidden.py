@@ -37,6 +37,10 @@ class Hide(Step):
         """Compute each row's."""
         return self._derive.of(rows)
 
+    def made_of(self) -> dict[str, set[str]]:
+        """Name what the expressions read."""
+        return self._derive.made_of()
+
     def checks(self) -> dict[str, Expression]:
         """Give the expressions, by the features that they are of."""
         return {

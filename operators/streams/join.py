@@ -80,6 +80,10 @@ class Join(Step):
         """Give the columns, and those of the table."""
         return {**given, **self.table.columns}
 
+    def made_of(self) -> dict[str, set[str]]:
+        """Name the key, by which the table's columns are looked up."""
+        return {name: set(self.on) for name in self.table.columns}
+
     def sql(self, rows: str, given: Types, dialect: Dialect) -> str:
         """Print a left join, or what stands for one in the stream."""
         print_ = self._looked_up if dialect.engine == "flink" else self._joined

@@ -87,6 +87,10 @@ class Step(Operator):
     def of(self, rows: Sequence[Event]) -> list[Event]:
         """Make the rows: the definition, never tuned. They are given in their total order."""
 
+    def made_of(self) -> dict[str, set[str]]:
+        """Name the columns that each column that it makes is made of; the others it only passes."""
+        return {}
+
     def checks(self) -> dict[str, Expression]:
         """Give what it computes, each by what a row is refused for where it leaves its type."""
         return {}

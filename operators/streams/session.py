@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.operators.event import Event
+from headrace.operators.source import AT
 from headrace.operators.streams.dedup import alone_sql
 from headrace.operators.streams.operator import Dialect, Step, Types, with_values
 from headrace.operators.types import Type
@@ -42,6 +43,10 @@ class Session(Step):
     def types(self, given: Types) -> dict[str, Type]:
         """Give the columns and `session_start`."""
         return {**given, SESSION_START: Type.INT64}
+
+    def made_of(self) -> dict[str, set[str]]:
+        """Name the time and the key."""
+        return {SESSION_START: {AT, *self.key}}
 
     def sql(self, rows: str, given: Types, dialect: Dialect) -> str:
         """Print two windows: is a row the first after a gap, and when was the last first one."""

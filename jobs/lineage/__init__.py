@@ -1,0 +1,1 @@
+"""Which data is made of which, told to a lineage backend that speaks OpenLineage."""
