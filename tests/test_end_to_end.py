@@ -96,7 +96,7 @@ def _kill_each_once(running: Local) -> None:
             running.supervisor.check()
             return running.client.healthy() and progress[name](running.client.status())
 
-        wait_until(begun, 120.0, f"work for {name}", every_seconds=0.05)
+        wait_until(begun, 120.0, f"work for {name}", every_seconds=0.005)
         running.supervisor.signal(name, signal.SIGKILL)
 
         def back(name: str = name) -> bool:
