@@ -9,8 +9,9 @@
 
 A kill is of one process or of several at once, at a random moment or at a named point that is seen
 from outside: as it starts, as a checkpoint or a version is being written. After some of them the
-way back is waited for and timed. `up` gives a process up that ends five times within a minute, so
-no more than four kills of one are in any minute of one `up`.
+way back is waited for and timed; some of these begin when all else is back. `up` gives a process up
+that ends five times within a minute, so no more than four kills of one are in any minute of one
+`up`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ _FORKED = ("store", "learner", "views", "labels")
 """What goes with the fork server."""
 POINTS = ("anywhere", "as it starts", "as a checkpoint is written", "as a version is written")
 _AT_ONCE = 0.15
-_WAITED = 0.1
+_ALONE = 0.04
+_WAITED = 0.06
 _IN_A_MINUTE = 4
 _LONGEST_SECONDS = 240.0
 _LOOK_SECONDS = 0.05
@@ -307,9 +309,12 @@ class Chaos:
     dice: random.Random
     kills: Counter[str] = field(default_factory=Counter)
     points: Counter[str] = field(default_factory=Counter)
-    longest: dict[str, float] = field(default_factory=dict)
+    longest: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    """Until a kind was back, in seconds: killed alone, with all else at work, or amid others."""
     pause: threading.Event = field(default_factory=threading.Event)
     """Never set: the moment of a kill is what is tried."""
+    _killed: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    """When a kind was killed last, and what is to be another when it is back."""
     _lately: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
     @property
@@ -318,30 +323,44 @@ class Chaos:
         return min(1.0, self.kills.total() / self.count + 0.02)
 
     def go_on(self, flow: Flow) -> None:
-        """Kill once: one process or several, at some point; wait for one of them sometimes."""
-        kinds = self._chosen()
+        """Kill once: one process or several, at some point; time the way back sometimes."""
+        alone = self.dice.random() < _ALONE
+        if alone:
+            self._settle(flow)
+        kinds = self._chosen()[: 1 if alone else None]
         point = self.dice.choice(POINTS)
         self._come_to(flow, point, kinds[0])
-        before = {kind: flow.mark(kind) for kind in kinds[:1]}
         at = time.time()
+        for kind in kinds:
+            self._killed[kind] = at, flow.mark(kind)
         for kind in kinds:
             self._kill(flow, kind, at)
         self.points[point] += 1
         if "supervisor" in kinds:
             self._lately.clear()
             flow.again()
-        if self.dice.random() < _WAITED:
-            first = kinds[0]
-            wait_until(
-                lambda: flow.back(first, at, before[first]),
-                _LONGEST_SECONDS,
-                f"{first} to be back",
-                every_seconds=_LOOK_SECONDS,
-            )
-            self.longest[first] = max(self.longest.get(first, 0.0), time.time() - at)
-            sys.stderr.write(f"{first} is back after {time.time() - at:.1f} s\n")
+        if alone or self.dice.random() < _WAITED:
+            self._back(flow, kinds[0])
+            how, took = "alone" if alone else "amid others", time.time() - at
+            longest = self.longest[how]
+            longest[kinds[0]] = max(longest.get(kinds[0], 0.0), took)
+            sys.stderr.write(f"{kinds[0]}, killed {how}, is back after {took:.1f} s\n")
         else:
             self.pause.wait(self.dice.random() * 2.0)
+
+    def _settle(self, flow: Flow) -> None:
+        """Wait until nothing is on its way back."""
+        for kind in self._killed:
+            self._back(flow, kind)
+
+    def _back(self, flow: Flow, kind: str) -> None:
+        at, before = self._killed[kind]
+        wait_until(
+            lambda: flow.back(kind, at, before),
+            _LONGEST_SECONDS,
+            f"{kind} to be back",
+            every_seconds=_LOOK_SECONDS,
+        )
 
     def _chosen(self) -> list[str]:
         now = time.time()
@@ -431,7 +450,9 @@ def run(count: int, seed: int, folder: Path) -> tuple[int, list[str], str]:
     wrong += [f"{name}: {found[name]}" for name in names if "LOST" in found.get(name, "")]
     where = ", ".join(f"{kind} {chaos.kills[kind]}" for kind in KINDS)
     points = ", ".join(f"{point} {times}" for point, times in chaos.points.items())
-    back = ", ".join(
-        f"{kind} {chaos.longest[kind]:.1f} s" for kind in KINDS if kind in chaos.longest
+    back = "; ".join(
+        f"longest until back, killed {how}: "
+        + ", ".join(f"{kind} {longest[kind]:.1f} s" for kind in KINDS if kind in longest)
+        for how, longest in chaos.longest.items()
     )
-    return chaos.kills.total(), wrong, f"{where}; {points}; longest until back: {back}"
+    return chaos.kills.total(), wrong, f"{where}; {points}; {back}"
