@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,21 @@ def give(learner: Learner, pipeline: Pipeline, messages: Mapping[Place, Sequence
         pipeline.examples_topic: learner.examples,
     }
     for (topic, _), taken in messages.items():
-        values = [message.value for message in taken if message.value is not None]
-        takers[topic](values, taken[-1].offset + 1)
+        for values, following in _runs(taken):
+            takers[topic](values, following)
+
+
+def _runs(messages: Sequence[Message]) -> Iterator[tuple[list[bytes], int]]:
+    """Give values whose offsets follow one another, each run with the offset behind its last.
+
+    A store that begins leaves a mark without a value among them, which is no row but has an offset.
+    """
+    values = [message.value for message in messages]
+    begin = 0
+    for end in (*(i for i, value in enumerate(values) if value is None), len(values)):
+        if run := [value for value in values[begin:end] if value is not None]:
+            yield run, messages[end - 1].offset + 1
+        begin = end + 1
 
 
 class LearnerProcess:

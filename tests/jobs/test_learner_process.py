@@ -11,6 +11,7 @@ import pytest
 
 from headrace.feature_store.catalogue import TABLES
 from headrace.jobs import learner
+from headrace.jobs.claims import MARK
 from headrace.jobs.learner import LearnerProcess
 from headrace.jobs.lifecycle.status import _scores
 from headrace.jobs.store import _metrics
@@ -21,6 +22,8 @@ from headrace.pipelines.pipeline import Pipeline
 from tests.chaos_learned import noted
 from tests.jobs.in_memory import Killed, Log
 from tests.online_learning.made_up import log
+
+NEVER = 1 << 62
 
 TEXT = """\
 pipeline: small
@@ -171,3 +174,65 @@ def test_an_alert_is_a_line_of_the_log_once(
         ("drift.loss", "the loss rose"),
         ("drift.raise_rate", "the loss rose"),
     ]
+
+
+def marked(pipeline: Pipeline) -> Log:
+    """Give what a store writes that began again and again: each time a mark without a value."""
+    messages, made = Log(), log()
+    for number, value in enumerate(made.predictions):
+        if number % 10 == 3:
+            messages.send(pipeline.predictions_topic, None, key=MARK)
+        messages.put(pipeline.predictions_topic, value)
+    messages.put(pipeline.examples_topic, *made.examples)
+    return messages
+
+
+@pytest.mark.parametrize("cut", [1, 3, 15, 1000])
+def test_what_a_version_is_made_from_does_not_depend_on_the_polls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """Where a store began anew, too: offsets and checksums are those of the topic."""
+    pipeline = small(tmp_path)
+    manifests = []
+    for name, most in (("whole", 100_000), ("cut", cut)):
+        monkeypatch.setattr(learner, "_POLL_MESSAGES", most)
+        with monkeypatch.context() as patch:
+            marked(pipeline).install(patch)
+            run(pipeline, tmp_path / name)
+        found = sorted((tmp_path / name / "versions").glob("v*/manifest.json"))
+        manifests.append([path.read_bytes() for path in found])
+    assert len(manifests[0]) > 3
+    assert manifests[0] == manifests[1]
+    predictions = marked(pipeline).messages[pipeline.predictions_topic, 0]
+    for each in map(orjson.loads, manifests[0]):
+        until = each["offsets"]["predictions"]
+        told = [orjson.loads(said.value or b"{}") for said in predictions[:until]]
+        assert all(one.get("at", 0) < each["through_ms"] for one in told)
+        following = (orjson.loads(said.value or b"{}") for said in predictions[until:])
+        assert next((one["at"] for one in following if "at" in one), NEVER) >= each["through_ms"]
+
+
+def test_a_learner_that_is_killed_reads_on_where_a_store_began_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "_POLL_MESSAGES", 15)
+    pipeline = small(tmp_path)
+    undisturbed = marked(pipeline)
+    undisturbed.install(monkeypatch)
+    run(pipeline, tmp_path / "whole")
+    killed = marked(pipeline)
+    killed.install(monkeypatch)
+    for left in (0, 1, 2, 0, 3, 1):
+        killed.left = left
+        with pytest.raises(Killed):
+            run(pipeline, tmp_path / "killed")
+    killed.left = None
+    run(pipeline, tmp_path / "killed")
+    versions = sorted(path.name for path in (tmp_path / "whole" / "versions").glob("v*"))
+    assert len(versions) > 3
+    for name in versions:
+        whole, again = (
+            (tmp_path / run_of / "versions" / name / "manifest.json").read_bytes()
+            for run_of in ("whole", "killed")
+        )
+        assert whole == again
