@@ -71,7 +71,7 @@ def planned(folder: Path, text: str) -> tuple[Pipeline, Plan]:
 class Nothing:
     """A supervisor that starts nothing."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         pass
 
     def __enter__(self) -> Nothing:
