@@ -66,6 +66,15 @@ def run(pipeline: Pipeline, folder: Path) -> None:
         process.learner.close()
 
 
+def killed_again_and_again(pipeline: Pipeline, messages: Log, folder: Path) -> None:
+    """Kill it after so many messages that it wrote each time; from then on it may write."""
+    for left in (0, 1, 2, 0, 3, 1):
+        messages.left = left
+        with pytest.raises(Killed):
+            run(pipeline, folder)
+    messages.left = None
+
+
 def die(_: Learner) -> None:
     raise Killed
 
@@ -94,11 +103,7 @@ def test_a_killed_process_tells_each_note_once(
 
     killed = filled(pipeline)
     killed.install(monkeypatch)
-    for left in (0, 1, 2, 0, 3, 1):
-        killed.left = left
-        with pytest.raises(Killed):
-            run(pipeline, tmp_path / "killed")
-    killed.left = None
+    killed_again_and_again(pipeline, killed, tmp_path / "killed")
     for _ in range(3):
         with monkeypatch.context() as patch:
             patch.setattr(Learner, "snapshot_now", die)  # all is told by then, and not saved
@@ -222,11 +227,7 @@ def test_a_learner_that_is_killed_reads_on_where_a_store_began_anew(
     run(pipeline, tmp_path / "whole")
     killed = marked(pipeline)
     killed.install(monkeypatch)
-    for left in (0, 1, 2, 0, 3, 1):
-        killed.left = left
-        with pytest.raises(Killed):
-            run(pipeline, tmp_path / "killed")
-    killed.left = None
+    killed_again_and_again(pipeline, killed, tmp_path / "killed")
     run(pipeline, tmp_path / "killed")
     versions = sorted(path.name for path in (tmp_path / "whole" / "versions").glob("v*"))
     assert len(versions) > 3
