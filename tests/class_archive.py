@@ -26,6 +26,8 @@ from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
 
+import pytest
+
 from headrace.jobs.machine import broker
 from headrace.jobs.machine.java import cache_folder, jars, java_home
 from tests import flink_process
@@ -98,12 +100,10 @@ def _make(folder: Path, wheel: Path, kafka: list[Path]) -> None:
     (work / "rows").mkdir(parents=True)
     _flink(home, work)
     _dump(folder / "flink.jsa", work / "flink.classes", _class_path(home))
-    os.environ["JDK_JAVA_OPTIONS"] = f"-XX:DumpLoadedClassList={work / 'broker.classes'}"
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JDK_JAVA_OPTIONS", f"-XX:DumpLoadedClassList={work / 'broker.classes'}")
         with broker.running(work / "broker"):
             pass
-    finally:
-        del os.environ["JDK_JAVA_OPTIONS"]
     _dump(folder / "broker.jsa", work / "broker.classes", os.pathsep.join(map(str, kafka)))
     shutil.rmtree(work)
 
@@ -116,16 +116,11 @@ def _flink(home: Path, work: Path) -> None:
         "'format' = 'json')"
         for what, name in ((_ROWS, "rows"), (_PANES, "panes"))
     )
-    before = {name: os.environ.get(name) for name in ("FLINK_HOME", "JVM_ARGS")}
     listing = f"-XX:DumpLoadedClassList={work / 'flink.classes'}"
-    os.environ |= {"FLINK_HOME": str(home), "JVM_ARGS": f"{_PLAIN} {listing}"}
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLINK_HOME", str(home))
+        patch.setenv("JVM_ARGS", f"{_PLAIN} {listing}")
         flink_process.run(list(tables), [_QUERY], work)
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _class_path(home: Path) -> str:

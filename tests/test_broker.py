@@ -32,7 +32,8 @@ def test_it_listens_on_this_machine_only(broker: Broker) -> None:
     settings = (broker.folder / "server.properties").read_text()
     assert f"\nlisteners=PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:" in settings
     # Its log goes to the file, which it does not without a binding of its logger.
-    assert "Kafka Server started" in (broker.folder / "broker.log").read_text()
+    log = broker.folder / "broker.log"  # which says so just after it listens
+    wait_until(lambda: "Kafka Server started" in log.read_text(), 20, "its log to say so")
 
 
 @pytest.mark.kafka

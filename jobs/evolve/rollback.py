@@ -79,17 +79,14 @@ def rolled_back(to: Back, state: Path) -> tuple[Carried, Declaration | None]:
 def _written(pipeline: Pipeline, state: Path) -> list[Declaration]:
     """Write the text into the file, which stays where it is if it is a link; keep what it said."""
     path, lost = pipeline.path.resolve(), []
-    if path.exists():
-        said = path.read_bytes().decode("utf-8-sig", "replace")
-        if said == pipeline.text:
-            declarations.noted(state, pipeline.path, pipeline.text)
-            return []
-        if all(each.text != said for each in declarations.kept(state)):
-            lost.append(declarations.noted(state, pipeline.path, said, applied=False))
-        mode = path.stat().st_mode
+    said = path.read_bytes().decode("utf-8-sig", "replace") if path.exists() else None
+    known = {pipeline.text, *(each.text for each in declarations.kept(state))}
+    if said is not None and said not in known:
+        lost.append(declarations.noted(state, pipeline.path, said, applied=False))
+    if said != pipeline.text:
+        mode = None if said is None else path.stat().st_mode
         durable.write(path, pipeline.text.encode())
-        path.chmod(mode)
-    else:
-        durable.write(path, pipeline.text.encode())
+        if mode is not None:
+            path.chmod(mode)
     declarations.noted(state, pipeline.path, pipeline.text)
     return lost

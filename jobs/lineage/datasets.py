@@ -150,11 +150,7 @@ class _Places:
     def _predicted(self) -> dict[str, Field]:
         """Give the columns of predictions: features, and what is made of those the model uses."""
         pipeline = self._pipeline
-        decision, topic = self._decision_topic().fields, self._decision_topic().place
-        found = {
-            name: Field(each.type, frozenset({(topic, name)}), same=True)
-            for name, each in decision.items()
-        }
+        found = _copied(self._decision_topic())
         for name, (view, feature) in pipeline.features.items():
             of = frozenset(
                 (tiles.place, name)

@@ -148,11 +148,6 @@ class _Server:
             )
 
     @property
-    def pid(self) -> int:
-        """Give the server's own process id."""
-        return self._popen.pid
-
-    @property
     def gone(self) -> bool:
         """Whether it has ended; what it forked is then killed."""
         self.hear()
